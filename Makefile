@@ -1,0 +1,59 @@
+# Every target sets itself up: the environment is made once, in .venv, and reused.
+# PYTHON=python3.12 make test   picks the interpreter;   DAKD_PROFILE=full make notebooks   the size.
+
+PYTHON ?= python3
+PROFILE := $(or $(DAKD_PROFILE),demo)
+READY := .venv/ready
+RUN := .venv/bin/python -m
+COURSE := $(wildcard notebooks/0*.ipynb)
+EXECUTED := runs/$(PROFILE)/notebooks
+
+.PHONY: help notebooks test lab lint bench table figures clean
+help:
+	@echo "make notebooks  run the whole course (profile: smoke, demo or full; now $(PROFILE))"
+	@echo "make test       unit tests, doctests and a smoke run of every notebook"
+	@echo "make lab        open JupyterLab at the first notebook"
+	@echo "make lint       ruff, mypy and nbstripout checks"
+	@echo "make bench      measure our code beside the plain way"
+	@echo "make table      train three seeds and rewrite the committed table and figure (half an hour)"
+	@echo "make figures    draw the README's pictures again"
+	@echo "make clean      remove runs and caches (the environment stays)"
+
+$(READY):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "dakd needs Python 3.11 or newer; try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --editable ".[notebooks,dev]"
+	@touch $(READY)
+
+notebooks: $(READY)
+	@mkdir -p $(EXECUTED)
+	DAKD_PROFILE=$(PROFILE) $(RUN) jupyter nbconvert --to notebook --execute \
+		--ExecutePreprocessor.timeout=-1 --output-dir $(EXECUTED) $(COURSE)
+	@echo "Executed copies: $(EXECUTED)   figures: runs/$(PROFILE)/figures"
+
+test: $(READY)
+	$(RUN) pytest
+
+lab: $(READY)
+	$(RUN) jupyter lab notebooks/00_data_inspection.ipynb
+
+lint: $(READY)
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) mypy
+	$(RUN) nbstripout --verify $(COURSE)
+
+bench: $(READY)
+	@for b in benchmarks/bench_*.py; do echo "== $$b"; .venv/bin/python $$b || exit 1; done
+
+table: $(READY)
+	.venv/bin/dakd reproduce --profile demo --seeds 0 1 2 --out figures
+	.venv/bin/dakd figures --out figures
+
+figures: $(READY)
+	.venv/bin/dakd figures --out figures
+
+clean:
+	rm -rf runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find dakd tests benchmarks -name __pycache__ -type d -exec rm -rf {} +

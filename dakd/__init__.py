@@ -1,0 +1,3 @@
+"""Dual-aligned knowledge self-distillation for visible-infrared person re-identification."""
+
+__version__ = "0.1.0"
