@@ -1,0 +1,340 @@
+"""Every setting of a run, as frozen dataclasses; the command line is generated from them.
+
+A *profile* fixes the sizes (``smoke`` for tests, ``demo`` for a laptop, ``full`` for a GPU) and
+never changes which code runs. A *preset* or an *ablation* of the method is a setting of
+`StudentConfig`. `fingerprint` names a run by its configuration.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypedDict, get_args, get_origin, get_type_hints
+
+Profile = Literal["smoke", "demo", "full"]
+PROFILES: tuple[Profile, ...] = ("smoke", "demo", "full")
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise ``ValueError(message)`` unless `condition` holds."""
+    if not condition:
+        raise ValueError(message)
+
+
+def _positive(config: Any, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        where = f"{type(config).__name__}.{name}"
+        require(value > 0, f"{where} must be positive, not {value!r}")
+
+
+def _fraction(config: Any, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        where = f"{type(config).__name__}.{name}"
+        require(0 <= value <= 1, f"{where} must lie in 0..1, not {value!r}")
+
+
+def _choices(config: Any) -> None:
+    """Refuse a value that is not among those of its field's Literal type."""
+    for name, kind in get_type_hints(type(config)).items():
+        if get_origin(kind) is Literal:
+            value, allowed = getattr(config, name), get_args(kind)
+            where = f"{type(config).__name__}.{name}"
+            require(value in allowed, f"{where} must be one of {allowed}, not {value!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyntheticConfig:
+    """The embedded benchmark: how many pedestrians, and how hard they are to tell apart.
+
+    Attributes:
+        train_ids: training identities, numbers 1..train_ids (the strongest lever on what a
+            network learns).
+        test_ids: identities of the test split, the numbers that follow; at least 20.
+        images_per_camera: images of an identity in each camera that saw it.
+        thermal: cameras 3 and 6 are thermal (as in RegDB) instead of near-infrared: skin is
+            warm, cloth as warm as its insulation lets through, and `material` has no effect.
+        material: 0..1, how much of a garment's near-infrared brightness follows from its visible
+            luminance; the rest comes from its material. Lower is a wider modality gap. Shape,
+            and the geometry of patterns, are the same in both modalities at any value.
+        clutter: 0..1, strength of background structure; 0 leaves plain stripes.
+        occlusion: 0..1, probability that a post or something low stands before the person.
+        jitter: 0..1, variation inside an identity: probability that the view is drawn freely
+            (front, back or side) instead of frontal, turn of the body, phase of the gait, scale,
+            shift, brightness, colour and direction of the light.
+        noise: 0..1, sensor noise and blur.
+        seed: everything drawn follows from it.
+    """
+
+    train_ids: int = 256
+    test_ids: int = 48
+    images_per_camera: int = 4
+    thermal: bool = False
+    material: float = 0.5
+    clutter: float = 0.5
+    occlusion: float = 0.1
+    jitter: float = 0.3
+    noise: float = 0.3
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _positive(self, "train_ids", "images_per_camera")
+        require(
+            self.test_ids >= 20,
+            f"SyntheticConfig.test_ids must be at least 20 (rank-20 is reported), "
+            f"not {self.test_ids}",
+        )
+        _fraction(self, "material", "clutter", "occlusion", "jitter", "noise")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Which dataset, where it lies, and at what size images are read.
+
+    Attributes:
+        name: ``"synthetic"`` or ``"sysu"``.
+        root: folder of the dataset; for ``"sysu"`` without a root, the embedded benchmark is
+            exported to SYSU-MM01's layout and read back from there.
+        height, width: pixels.
+        synthetic: settings of the embedded benchmark.
+    """
+
+    name: Literal["synthetic", "sysu"] = "sysu"
+    root: str | None = None
+    height: int = 384
+    width: int = 128
+    synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
+
+    def __post_init__(self) -> None:
+        _positive(self, "height", "width")
+        _choices(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The network; teacher and student share it.
+
+    Attributes:
+        backbone: ``"resnet50"``, ``"resnet18"`` or ``"small"`` (see `dakd.model`).
+        pooling: ``"average"`` or ``"gem"``.
+        weights: ``"imagenet"``, a path to a file of backbone weights, or None for random ones.
+    """
+
+    backbone: Literal["resnet50", "resnet18", "small"] = "resnet50"
+    pooling: Literal["average", "gem"] = "average"
+    weights: str | None = "imagenet"
+
+    def __post_init__(self) -> None:
+        _choices(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleConfig:
+    """Batches and optimiser of one training; subclasses add what is theirs.
+
+    Attributes:
+        epochs: passes of `steps` batches.
+        steps: batches an epoch; None is as many as it takes to see every image once.
+        identities: P, identities in a batch.
+        images: Q, images of an identity and modality in a batch.
+        lr: Adam's learning rate at its highest.
+        weight_decay: Adam's L2 penalty.
+        schedule: ``"constant"``, ``"onecycle"``, or ``"multistep"`` (linear warm-up over
+            `warmup` epochs, then a tenth after each of `milestones`).
+        warmup: epochs of linear warm-up.
+        milestones: epochs after which the rate falls to a tenth.
+        cutswap: ``"paper"``, ``"release"`` or ``"none"``.
+        pad: pixels of padding before the random crop.
+    """
+
+    epochs: int = 160
+    steps: int | None = None
+    identities: int = 8
+    images: int = 4
+    lr: float = 3.5e-4
+    weight_decay: float = 0.0
+    schedule: Literal["constant", "onecycle", "multistep"] = "constant"
+    warmup: int = 0
+    milestones: tuple[int, ...] = ()
+    cutswap: Literal["paper", "release", "none"] = "paper"
+    pad: int = 10
+
+    def __post_init__(self) -> None:
+        _positive(self, "epochs", "identities", "images", "lr")
+        where = type(self).__name__
+        require(self.steps is None or self.steps > 0, f"{where}.steps must be positive or None")
+        require(self.pad >= 0, f"{where}.pad must not be negative, not {self.pad}")
+        _choices(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherConfig(ScheduleConfig):
+    """Training of the teacher; defaults are those of SYSU-MM01 in the released code.
+
+    Attributes:
+        identity_epochs: epochs of plain identity classification before the prototype objective,
+            for a network that starts from random weights. Beyond the paper, whose teacher starts
+            from ImageNet weights; 0 in the full profile.
+    """
+
+    identity_epochs: int = 0
+    weight_decay: float = 5e-4
+    schedule: Literal["constant", "onecycle", "multistep"] = "multistep"
+    warmup: int = 10
+    milestones: tuple[int, ...] = (20, 40)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(
+            self.identity_epochs >= 0,
+            f"TeacherConfig.identity_epochs must not be negative, not {self.identity_epochs}",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudentConfig(ScheduleConfig):
+    """Distillation into the student; defaults are those of SYSU-MM01 in the released code.
+
+    Attributes:
+        preset: ``"paper"`` or ``"release"`` (where the two disagree; see `dakd.distill`).
+        ablation: ``"full_mlkd"`` (all of DAKD), ``"only_kd"``, ``"mlkd_no_instance"`` or
+            ``"mlkd_no_class"``.
+        init: the student starts from ``"fresh"`` weights, as `ModelConfig.weights` says (the
+            paper's way, with ImageNet weights), or from the ``"teacher"``'s.
+    """
+
+    preset: Literal["paper", "release"] = "paper"
+    ablation: Literal["full_mlkd", "only_kd", "mlkd_no_instance", "mlkd_no_class"] = "full_mlkd"
+    init: Literal["fresh", "teacher"] = "fresh"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """How the benchmark table is made.
+
+    Attributes:
+        trials: galleries drawn; ten is the protocol.
+        sampling: ``"agw"`` or ``"official"`` galleries (see `dakd.protocols`).
+        batch: images a forward pass.
+    """
+
+    trials: int = 10
+    sampling: Literal["agw", "official"] = "agw"
+    batch: int = 256
+
+    def __post_init__(self) -> None:
+        _positive(self, "trials", "batch")
+        _choices(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Everything that decides a run."""
+
+    profile: Profile = "demo"
+    seed: int = 0
+    device: str = "auto"
+    precision: Literal["bfloat16", "float32"] = "bfloat16"
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
+    student: StudentConfig = field(default_factory=StudentConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+    def __post_init__(self) -> None:
+        _choices(self)
+
+
+class Batches(TypedDict):
+    """What teacher and student share in a profile."""
+
+    epochs: int
+    steps: int
+    identities: int
+    images: int
+    lr: float
+    pad: int
+    schedule: Literal["constant", "onecycle", "multistep"]
+
+
+def _smoke() -> Config:
+    batch = Batches(epochs=2, steps=6, identities=6, images=2, lr=2e-3, pad=2, schedule="onecycle")
+    return Config(
+        profile="smoke",
+        data=DataConfig(
+            height=32,
+            width=16,
+            synthetic=SyntheticConfig(train_ids=24, test_ids=20, images_per_camera=3),
+        ),
+        model=ModelConfig(backbone="small", weights=None),
+        teacher=TeacherConfig(**batch, identity_epochs=1),
+        student=StudentConfig(**batch),
+        evaluation=EvaluationConfig(trials=2),
+    )
+
+
+def _demo() -> Config:
+    batch = Batches(
+        epochs=16, steps=32, identities=16, images=4, lr=2e-3, pad=4, schedule="onecycle"
+    )
+    return Config(
+        profile="demo",
+        data=DataConfig(height=64, width=32, synthetic=SyntheticConfig(train_ids=256, test_ids=64)),
+        model=ModelConfig(backbone="small", weights=None),
+        teacher=TeacherConfig(**batch, identity_epochs=20),
+        student=StudentConfig(**batch),
+    )
+
+
+def _full() -> Config:
+    return Config(
+        profile="full",
+        data=DataConfig(
+            synthetic=SyntheticConfig(train_ids=395, test_ids=96, images_per_camera=10)
+        ),
+    )
+
+
+def load_profile(name: str | None = None) -> Config:
+    """Return the configuration of a profile: `name`, else ``$DAKD_PROFILE``, else ``"demo"``.
+
+    Raises:
+        ValueError: the profile does not exist.
+    """
+    name = name or os.environ.get("DAKD_PROFILE") or "demo"
+    makers = {"smoke": _smoke, "demo": _demo, "full": _full}
+    if name not in makers:
+        raise ValueError(f"profile {name!r} is unknown; use one of {', '.join(makers)}")
+    return makers[name]()
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Return a configuration as plain nested dictionaries, ready for JSON."""
+    return dataclasses.asdict(config)
+
+
+def fingerprint(*parts: Any) -> str:
+    """Return ten hexadecimal digits that change when any of `parts` (configs or values) does."""
+    plain = [to_dict(p) if dataclasses.is_dataclass(p) else p for p in parts]
+    text = json.dumps(plain, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+__all__ = [
+    "PROFILES",
+    "Config",
+    "DataConfig",
+    "EvaluationConfig",
+    "ModelConfig",
+    "Profile",
+    "ScheduleConfig",
+    "StudentConfig",
+    "SyntheticConfig",
+    "TeacherConfig",
+    "fingerprint",
+    "load_profile",
+    "replace",
+    "to_dict",
+]

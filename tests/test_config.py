@@ -1,0 +1,67 @@
+import pytest
+
+from dakd.config import (
+    PROFILES,
+    StudentConfig,
+    SyntheticConfig,
+    TeacherConfig,
+    fingerprint,
+    load_profile,
+    replace,
+    to_dict,
+)
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_every_profile_loads_and_knows_its_name(name):
+    assert load_profile(name).profile == name
+
+
+def test_the_profile_comes_from_the_argument_then_the_environment_then_demo(monkeypatch):
+    monkeypatch.setenv("DAKD_PROFILE", "full")
+    assert load_profile("smoke").profile == "smoke"
+    assert load_profile().profile == "full"
+    monkeypatch.delenv("DAKD_PROFILE")
+    assert load_profile().profile == "demo"
+
+
+def test_an_unknown_profile_is_named():
+    with pytest.raises(ValueError, match="profile 'huge' is unknown; use one of smoke, demo, full"):
+        load_profile("huge")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: TeacherConfig(lr=-1.0), "TeacherConfig.lr must be positive, not -1.0"),
+        (lambda: StudentConfig(epochs=0), "StudentConfig.epochs must be positive, not 0"),
+        (lambda: StudentConfig(pad=-1), "pad must not be negative"),
+        (lambda: StudentConfig(cutswap="half"), "cutswap must be .* not 'half'"),
+        (lambda: StudentConfig(preset="both"), "preset must be .* not 'both'"),
+        (lambda: StudentConfig(ablation="no_kd"), "ablation must be .* not 'no_kd'"),
+        (lambda: StudentConfig(init="zero"), "init must be .* not 'zero'"),
+        (lambda: StudentConfig(schedule="step"), "schedule must be .* not 'step'"),
+        (lambda: SyntheticConfig(test_ids=5), "test_ids must be at least 20"),
+        (lambda: SyntheticConfig(material=1.5), "material must lie in 0..1, not 1.5"),
+    ],
+)
+def test_bad_values_are_refused_with_their_name(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_the_fingerprint_changes_with_every_field():
+    config = load_profile("smoke")
+    assert fingerprint(config) == fingerprint(load_profile("smoke"))
+    assert fingerprint(config) != fingerprint(replace(config, seed=1))
+    deeper = replace(config, student=replace(config.student, ablation="only_kd"))
+    assert fingerprint(config) != fingerprint(deeper)
+
+
+def test_the_schedule_of_the_full_profile_is_that_of_the_released_code():
+    teacher = to_dict(load_profile("full").teacher)
+    expected = {"lr": 3.5e-4, "weight_decay": 5e-4, "warmup": 10, "milestones": (20, 40)}
+    assert {key: teacher[key] for key in expected} == expected
+    student = to_dict(load_profile("full").student)
+    expected = {"lr": 3.5e-4, "weight_decay": 0.0, "schedule": "constant", "epochs": 160}
+    assert {key: student[key] for key in expected} == expected

@@ -1,0 +1,55 @@
+import pytest
+import torch
+
+from dakd.runtime import atomic_path, autocast, evaluating, make_generator, pick_device, progress
+
+
+def test_a_failed_write_keeps_the_old_file(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("good")
+    with pytest.raises(TypeError, match="data must be str"), atomic_path(path) as temporary:
+        temporary.write_text("half") and temporary.write_text(None)
+    assert path.read_text() == "good"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_finished_write_replaces_the_file_and_makes_its_folder(tmp_path):
+    path = tmp_path / "new" / "table.csv"
+    with atomic_path(path) as temporary:
+        temporary.write_text("whole")
+        assert not path.exists()
+    assert path.read_text() == "whole"
+
+
+def test_a_device_that_is_not_there_is_named(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert pick_device("auto").type == "cpu"
+    with pytest.raises(ValueError, match="'cuda' was asked for, but torch sees no GPU"):
+        pick_device("cuda")
+
+
+def test_an_unknown_precision_is_named():
+    with pytest.raises(ValueError, match="precision 'half' is unknown"):
+        autocast(torch.device("cpu"), "half")
+
+
+def test_evaluating_restores_the_mode_even_after_an_error():
+    model = torch.nn.Dropout().train()
+    with evaluating(model):
+        assert not model.training
+    assert model.training
+    with pytest.raises(TypeError), evaluating(model):
+        model("no tensor")
+    assert model.training
+
+
+def test_generators_are_private():
+    before = torch.get_rng_state()
+    one, two = make_generator(5), make_generator(5)
+    assert torch.equal(torch.rand(3, generator=one), torch.rand(3, generator=two))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_progress_can_be_silent(capsys):
+    assert list(progress(range(3), show=False)) == [0, 1, 2]
+    assert capsys.readouterr().err == ""
