@@ -1,0 +1,1 @@
+"""How the embedded benchmark is drawn: people, their pictures, and the places they walk in."""
