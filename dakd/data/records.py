@@ -1,0 +1,236 @@
+"""What every reader returns: a `Dataset` of two `ImageSet`s, rows of which are `Record`s."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+from torch import Tensor
+
+Modality = Literal["visible", "infrared"]
+_READ_AT_ONCE = 1024  # pictures in flight between the source and the memory of an ImageSet
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One image of one person.
+
+    Attributes:
+        pid: identity number, as the dataset counts.
+        cam: camera number, from 1.
+        modality: ``"visible"`` or ``"infrared"``.
+        number: the image's number inside its identity and camera, from 1.
+        path: the file, or None for an image that is drawn.
+    """
+
+    pid: int
+    cam: int
+    modality: Modality
+    number: int
+    path: Path | None = None
+
+
+class ImageSource(Protocol):
+    """Anything that turns row numbers into pictures."""
+
+    def read(self, rows: np.ndarray) -> Tensor:
+        """Return rows (n,) as uint8 pictures (n, 3, H, W); n may be 0."""
+
+
+class ImageError(ValueError):
+    """An image file that cannot be decoded; the message names the file."""
+
+
+class FileSource:
+    """Image files, decoded when asked for, by several threads.
+
+    Args:
+        paths: one file for each row.
+        height, width: size to which every image is resized, in pixels.
+        filter: Pillow's resampling filter.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        *,
+        height: int,
+        width: int,
+        filter: Image.Resampling = Image.Resampling.BILINEAR,
+    ) -> None:
+        self.paths = list(paths)
+        self.size = (width, height)
+        self.filter = filter
+
+    def read(self, rows: np.ndarray) -> Tensor:
+        """Return rows (n,) as uint8 pictures (n, 3, H, W).
+
+        Raises:
+            ImageError: a file is missing, truncated or no image.
+        """
+        if len(rows) == 0:
+            return torch.empty((0, 3, *self.size[::-1]), dtype=torch.uint8)
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+            pictures = list(pool.map(self._decode, [self.paths[row] for row in rows]))
+        return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()  # (n, 3, H, W)
+
+    def _decode(self, path: Path) -> np.ndarray:
+        try:
+            with Image.open(path) as image:
+                picture = image.convert("RGB")
+        except (OSError, SyntaxError) as error:
+            raise ImageError(
+                f"cannot read the image {path}: {error}; replace the file from your copy of the "
+                "dataset"
+            ) from error
+        if picture.size != self.size:
+            picture = picture.resize(self.size, self.filter)
+        return np.asarray(picture)
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Images of one split, with their identities, cameras and modalities as columns.
+
+    Decoded images are kept in memory (H x W x 3 bytes each) unless ``keep=False``.
+
+    Attributes:
+        records: one `Record` a row.
+        source: where the pictures come from.
+        keep: remember every decoded picture.
+    """
+
+    records: Sequence[Record]
+    source: ImageSource
+    keep: bool = True
+    _kept: dict[str, Tensor] = field(default_factory=dict, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    @cached_property
+    def pids(self) -> np.ndarray:
+        """Identity numbers, (N,) int64."""
+        return np.array([r.pid for r in self.records], dtype=np.int64)
+
+    @cached_property
+    def cams(self) -> np.ndarray:
+        """Camera numbers, (N,) int64."""
+        return np.array([r.cam for r in self.records], dtype=np.int64)
+
+    @cached_property
+    def numbers(self) -> np.ndarray:
+        """Image numbers inside their identity and camera, (N,) int64."""
+        return np.array([r.number for r in self.records], dtype=np.int64)
+
+    @cached_property
+    def infrared(self) -> np.ndarray:
+        """True where a row is infrared, (N,) bool."""
+        return np.array([r.modality == "infrared" for r in self.records], dtype=bool)
+
+    @cached_property
+    def classes(self) -> np.ndarray:
+        """The distinct identities in ascending order, (K,) int64."""
+        return np.unique(self.pids)
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """Index of every row's identity in `classes`, (N,) int64."""
+        return np.searchsorted(self.classes, self.pids)
+
+    @property
+    def num_classes(self) -> int:
+        """K, the number of identities."""
+        return len(self.classes)
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """The rows as a table: pid, cam, modality, number, path."""
+        columns = ["pid", "cam", "modality", "number", "path"]
+        return pd.DataFrame(
+            [[r.pid, r.cam, r.modality, r.number, str(r.path or "")] for r in self.records],
+            columns=columns,
+        )
+
+    def images(self, rows: Sequence[int] | np.ndarray | None = None) -> Tensor:
+        """Return pictures as uint8, (n, 3, H, W); all of them without `rows`.
+
+        Args:
+            rows: row numbers (n,), or a mask (N,) bool.
+
+        Raises:
+            ImageError: a file cannot be decoded.
+            IndexError: a row does not exist.
+        """
+        rows = np.arange(len(self)) if rows is None else self._row_numbers(rows)
+        if not self.keep or rows.size == 0:
+            return self.source.read(rows)
+        known = self._kept.get("known", torch.zeros(len(self), dtype=torch.bool))
+        unknown = np.unique(rows[~known.numpy()[rows]])
+        for start in range(0, len(unknown), _READ_AT_ONCE):
+            part = unknown[start : start + _READ_AT_ONCE]
+            pictures = self.source.read(part)
+            if "pictures" not in self._kept:
+                shape = (len(self), *pictures.shape[1:])
+                self._kept.update(pictures=torch.empty(shape, dtype=torch.uint8), known=known)
+            self._kept["pictures"][part] = pictures
+            known[part] = True
+        return self._kept["pictures"][rows]
+
+    def _row_numbers(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+        given = np.asarray(rows)
+        if given.dtype == bool and given.shape == (len(self),):
+            return np.flatnonzero(given)
+        if given.ndim != 1 or (given.size and not np.issubdtype(given.dtype, np.integer)):
+            raise IndexError(
+                f"rows must be row numbers (n,) or a mask ({len(self)},), "
+                f"not {given.dtype} of shape {given.shape}"
+            )
+        if given.size and (given.min() < 0 or given.max() >= len(self)):
+            raise IndexError(f"rows {given.min()}..{given.max()} asked of {len(self)} images")
+        return given.astype(np.int64)
+
+    def __getitem__(self, row: int) -> tuple[Tensor, Record]:
+        """Return one picture, uint8 (3, H, W), and its record."""
+        return self.images([row])[0], self.records[row]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Dataset:
+    """A training and a test split with disjoint identities.
+
+    Attributes:
+        name: what was asked of `dakd.data.load_dataset`.
+        train, test: the splits.
+        root: folder on disk, if there is one.
+    """
+
+    name: str
+    train: ImageSet
+    test: ImageSet
+    root: Path | None = None
+
+    @property
+    def summary(self) -> pd.DataFrame:
+        """Identities and images of each split, modality and camera."""
+        parts = [self.train.table.assign(split="train"), self.test.table.assign(split="test")]
+        groups = pd.concat(parts).groupby(["split", "modality", "cam"], sort=False)
+        counts = groups.agg(identities=("pid", "nunique"), images=("pid", "size"))
+        return counts.sort_index(ascending=[False, False, True])
+
+    @property
+    def fingerprint(self) -> str:
+        """Ten digits that change when a record of either split does; no file is opened for it."""
+        digest = hashlib.sha256()
+        for name, split in (("train", self.train), ("test", self.test)):
+            for r in split.records:
+                digest.update(f"{name} {r.pid} {r.cam} {r.modality} {r.number};".encode())
+        return digest.hexdigest()[:10]

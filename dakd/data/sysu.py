@@ -1,0 +1,184 @@
+"""SYSU-MM01 from disk: ``cam1 .. cam6/<4-digit identity>/<number>.jpg`` and the lists in ``exp``.
+
+Everything about names and folders is checked when the dataset is loaded; a picture is decoded only
+when it is asked for. Source: Wu et al., "RGB-Infrared Cross-Modality Person Re-Identification",
+ICCV 2017.
+"""
+
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import scipy.io
+
+from dakd.data.records import Dataset, FileSource, ImageSet, Modality, Record
+
+CAMERAS: dict[int, Modality] = {
+    1: "visible",
+    2: "visible",
+    3: "infrared",
+    4: "visible",
+    5: "visible",
+    6: "infrared",
+}
+SUFFIXES = (".jpg", ".jpeg", ".png")
+Permutations = dict[tuple[int, int], np.ndarray]
+
+
+def load_sysu(
+    root: str | os.PathLike[str], *, height: int, width: int, keep: bool = True
+) -> Dataset:
+    """Read a folder in SYSU-MM01's layout.
+
+    The training split holds the identities of both ``train_id`` and ``val_id`` (395 in the licensed
+    data), as in the published results; the test split those of ``test_id`` (96). Rows are sorted by
+    identity, camera and image number. Only ``cam1`` to ``cam6`` are looked at, and in them only
+    images of the listed identities; an identity that a camera never saw has no folder there.
+
+    Args:
+        root: the folder that holds ``cam1`` to ``cam6`` and ``exp``.
+        height, width: size of the pictures, in pixels.
+        keep: remember every picture once read.
+
+    Raises:
+        FileNotFoundError: a folder or an identity list is missing.
+        ValueError: an identity list, a file name or an identity's images are not as they must be.
+    """
+    root = Path(root).expanduser()
+    _check_layout(root)
+    train_ids = _read_ids(root, "train") | _read_ids(root, "val")
+    test_ids = _read_ids(root, "test")
+    if shared := sorted(train_ids & test_ids):
+        raise ValueError(
+            f"identities {_some(shared)} are in both the training and the test lists of "
+            f"{root / 'exp'}; restore the lists of the download"
+        )
+
+    def split(ids: set[int]) -> ImageSet:
+        records = _find_records(root, ids)
+        paths = [r.path for r in records if r.path is not None]
+        return ImageSet(records, FileSource(paths, height=height, width=width), keep=keep)
+
+    return Dataset(name="sysu", train=split(train_ids), test=split(test_ids), root=root)
+
+
+def read_permutations(path: str | os.PathLike[str]) -> Permutations:
+    """Read the official gallery draws, ``rand_perm_cam.mat``.
+
+    Returns:
+        For each (camera, identity) with images an int64 array (10, n): row t orders the n images,
+        numbered from 1, for trial t.
+
+    Raises:
+        FileNotFoundError: there is no such file; the message says where it comes from.
+        ValueError: the file is something else.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no file {path}. The official draws are not part of the SYSU-MM01 download: copy "
+            "evaluation/data_split/rand_perm_cam.mat of https://github.com/wuancong/SYSU-MM01 to "
+            "exp/rand_perm_cam.mat under the dataset's root, or use sampling='agw'"
+        )
+    permutations: Permutations = {}
+    for cam, identities in enumerate(_read_mat(path, "rand_perm_cam").ravel(), start=1):
+        for pid, matrix in enumerate(np.ravel(identities), start=1):
+            draws = np.asarray(matrix, dtype=np.int64)  # (10, n)
+            if draws.size == 0:
+                continue
+            if draws.ndim != 2 or (np.sort(draws) != np.arange(1, draws.shape[1] + 1)).any():
+                raise ValueError(
+                    f"{path}: camera {cam}, identity {pid} holds no permutations; copy the file "
+                    "from https://github.com/wuancong/SYSU-MM01 again"
+                )
+            permutations[cam, pid] = draws
+    return permutations
+
+
+def _check_layout(root: Path) -> None:
+    if not root.is_dir():
+        raise FileNotFoundError(
+            f"no folder {root}; root must be the folder that holds cam1 ... cam6 and exp"
+        )
+    missing = [f"cam{c}" for c in CAMERAS if not (root / f"cam{c}").is_dir()]
+    missing += [] if (root / "exp").is_dir() else ["exp"]
+    if missing:
+        inner = next((p for p in sorted(root.iterdir()) if (p / "cam1").is_dir()), None)
+        hint = f"did you mean {inner}?" if inner else "unpack the whole SYSU-MM01 download there"
+        raise FileNotFoundError(f"{root} lacks the folders {', '.join(missing)}; {hint}")
+
+
+def _read_ids(root: Path, part: str) -> set[int]:
+    """Identities of ``<part>_id.txt`` or, where there is none, ``<part>_id.mat``."""
+    text, mat = (root / "exp" / f"{part}_id{suffix}" for suffix in (".txt", ".mat"))
+    if text.is_file():
+        words = re.split(r"[\s,]+", text.read_text("utf-8-sig", errors="replace"))
+        words = [w for w in words if w]
+    elif mat.is_file():
+        words = [f"{i:g}" for i in _read_mat(mat, "id").ravel()]  # MATLAB may store 6 as 6.0
+    else:
+        raise FileNotFoundError(
+            f"neither {text} nor {mat.name} exists; the SYSU-MM01 download has both in exp"
+        )
+    source = text if text.is_file() else mat
+    if wrong := [w for w in words if not w.isdecimal()]:
+        raise ValueError(f"{source}: {wrong[0]!r} is no identity number; restore the original file")
+    if not words:
+        raise ValueError(f"{source} lists no identity; restore the original file")
+    return {int(w) for w in words}
+
+
+def _read_mat(path: Path, key: str) -> np.ndarray:
+    try:
+        return scipy.io.loadmat(path)[key]
+    except Exception as error:  # scipy raises many kinds on damaged files
+        raise ValueError(
+            f"cannot read {key!r} from {path}: {error}; copy the file again"
+        ) from error
+
+
+def _find_records(root: Path, ids: Iterable[int]) -> list[Record]:
+    records: list[Record] = []
+    unseen = []
+    for pid in sorted(ids):
+        before = len(records)
+        for cam, modality in CAMERAS.items():
+            folder = root / f"cam{cam}" / f"{pid:04d}"
+            if folder.is_dir():
+                images = _list_images(folder)
+                records += [Record(pid, cam, modality, n, images[n]) for n in sorted(images)]
+        if len(records) == before:
+            unseen.append(pid)
+    if unseen:
+        raise ValueError(
+            f"identities {_some(unseen)} are listed in {root / 'exp'} but no camera has a folder "
+            f"such as {root / 'cam1' / f'{unseen[0]:04d}'}; the copy is incomplete, unpack it again"
+        )
+    return records
+
+
+def _list_images(folder: Path) -> dict[int, Path]:
+    """Files of one identity and camera by image number; what is no image is passed over."""
+    images: dict[int, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or path.suffix.lower() not in SUFFIXES:
+            continue
+        if not path.stem.isdecimal():
+            raise ValueError(
+                f"{path}: the name must be the image's number, as in 0001.jpg; remove or rename it"
+            )
+        if (number := int(path.stem)) in images:
+            raise ValueError(
+                f"{path} and {images[number].name} are both image {number}; remove one"
+            )
+        images[number] = path
+    if not images:
+        raise ValueError(f"{folder} holds no image; unpack it again, or remove the empty folder")
+    return images
+
+
+def _some(numbers: list[int], limit: int = 8) -> str:
+    rest = f" and {len(numbers) - limit} more" if len(numbers) > limit else ""
+    return ", ".join(str(n) for n in numbers[:limit]) + rest

@@ -1,0 +1,96 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dakd.data import Dataset, ImageError, ImageSet, Record
+from dakd.data.records import FileSource
+
+
+class Counting:
+    """A source of grey pictures whose value is their row; it notes what was read."""
+
+    def __init__(self):
+        self.reads = []
+
+    def read(self, rows):
+        self.reads += list(rows)
+        grey = torch.as_tensor(np.asarray(rows), dtype=torch.uint8)
+        return grey[:, None, None, None].expand(-1, 3, 4, 2).clone()
+
+
+def make_set(n=6, keep=True):
+    records = [
+        Record(7 + i // 2, 1 + i % 2 * 2, ("visible", "infrared")[i % 2], 1) for i in range(n)
+    ]
+    return ImageSet(records, Counting(), keep=keep)
+
+
+def test_columns():
+    images = make_set()
+    assert images.pids.tolist() == [7, 7, 8, 8, 9, 9]
+    assert images.labels.tolist() == [0, 0, 1, 1, 2, 2]
+    assert images.cams.tolist() == [1, 3] * 3
+    assert images.infrared.tolist() == [False, True] * 3
+    assert (images.num_classes, len(images), len(images.table)) == (3, 6, 6)
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_rows_come_in_the_order_asked_for_and_are_read_once(keep):
+    images = make_set(keep=keep)
+    for rows in ([4, 1, 4], np.array([1, 5]), [2], torch.tensor([0])):
+        assert images.images(rows)[:, 0, 0, 0].tolist() == list(rows)
+    assert images.images()[:, 0, 0, 0].tolist() == list(range(6))
+    if keep:
+        assert sorted(images.source.reads) == list(range(6))
+    picture, record = images[3]
+    assert picture.shape == (3, 4, 2)
+    assert record.pid == 8
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_masks_and_no_rows(keep):
+    images = make_set(keep=keep)
+    assert images.images([]).shape == (0, 3, 4, 2)
+    assert images.images(images.infrared)[:, 0, 0, 0].tolist() == [1, 3, 5]
+    assert FileSource([], height=4, width=2).read(np.array([], dtype=int)).shape == (0, 3, 4, 2)
+
+
+@pytest.mark.parametrize("rows", [[6], [-1], [0.5], [[0, 1]], [True, False], 3])
+def test_rows_that_do_not_exist(rows):
+    with pytest.raises(IndexError, match="rows"):
+        make_set().images(rows)
+
+
+def test_files_are_resized_and_become_rgb(tmp_path):
+    Image.new("L", (20, 40), 77).save(tmp_path / "grey.png")
+    Image.new("RGB", (2, 4), (1, 2, 3)).save(tmp_path / "small.png")
+    source = FileSource([tmp_path / "grey.png", tmp_path / "small.png"], height=8, width=4)
+    pictures = source.read(np.array([1, 0]))
+    assert pictures.dtype == torch.uint8
+    assert pictures.shape == (2, 3, 8, 4)
+    assert pictures[0, :, 0, 0].tolist() == [1, 2, 3]
+    assert pictures[1].unique().tolist() == [77]
+
+
+@pytest.mark.parametrize("damage", ["truncated", "text", "empty", "missing"])
+def test_a_damaged_file_is_named(tmp_path, damage):
+    good, bad = tmp_path / "0001.jpg", tmp_path / "0002 é.jpg"
+    noise = np.random.default_rng(0).integers(0, 256, (64, 32, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(good)
+    content = {"truncated": good.read_bytes()[:800], "text": b"no picture", "empty": b""}
+    if damage in content:
+        bad.write_bytes(content[damage])
+    records = [Record(1, 1, "visible", 1, good), Record(1, 1, "visible", 2, bad)]
+    images = ImageSet(records, FileSource([good, bad], height=8, width=4))
+    with pytest.raises(ImageError, match="0002 é.jpg"):
+        images.images()
+    assert images.images([0]).shape == (1, 3, 8, 4)  # the others remain readable
+
+
+def test_summary_and_fingerprint():
+    data = Dataset(name="x", train=make_set(6), test=make_set(4))
+    assert data.summary["images"].tolist() == [3, 3, 2, 2]
+    assert data.summary["identities"].tolist() == [3, 3, 2, 2]
+    assert data.fingerprint == Dataset(name="y", train=make_set(6), test=make_set(4)).fingerprint
+    assert data.fingerprint != Dataset(name="x", train=make_set(4), test=make_set(6)).fingerprint
