@@ -1,0 +1,147 @@
+"""Which test images are queries and which are gallery, trial by trial."""
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from dakd.data.records import ImageSet
+
+QUERY_CAMS = (3, 6)
+GALLERY_CAMS: dict[str, tuple[int, ...]] = {"all": (1, 2, 4, 5), "indoor": (1, 2)}
+REPOSITORY = "https://github.com/wuancong/SYSU-MM01"
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """One draw of the gallery.
+
+    Attributes:
+        number: from 0.
+        mode: ``"all"`` or ``"indoor"``.
+        query, gallery: row numbers of the test split, int64.
+    """
+
+    number: int
+    mode: str
+    query: np.ndarray
+    gallery: np.ndarray
+
+
+def sysu_trials(
+    test: ImageSet,
+    *,
+    mode: Literal["all", "indoor"] = "all",
+    shots: int = 1,
+    sampling: Literal["agw", "official"] = "agw",
+    trials: int = 10,
+    permutations: Mapping[tuple[int, int], np.ndarray] | None = None,
+) -> list[Trial]:
+    """Return queries and gallery of every trial of SYSU-MM01's protocol.
+
+    Queries are all infrared images (cameras 3 and 6), whatever the mode. The gallery has `shots`
+    images of each identity from each of the visible cameras 1, 2, 4 and 5 (all-search) or 1 and 2
+    (indoor-search), or all of them where there are fewer. In indoor-search some queries have no
+    match; `dakd.metrics.rank_metrics` leaves them out.
+
+    Two families of draws are in use, and a result belongs to one of them: they share few images.
+
+    * ``"agw"``: trial t draws with Python's ``random.Random(t)``, identity by identity and camera
+      by camera (the way of AGW and what descends from it; AGW itself draws single shots only).
+    * ``"official"``: the first `shots` entries of row t of the published permutations, camera by
+      camera and identity by identity.
+
+    Args:
+        test: the test split.
+        mode: ``"all"`` or ``"indoor"``.
+        shots: images per identity and camera; the protocol knows 1 and 10.
+        sampling: ``"agw"`` or ``"official"``.
+        trials: how many; 10 is the protocol.
+        permutations: what `dakd.data.sysu.read_permutations` returned, for ``"official"``.
+
+    Raises:
+        ValueError: an argument is unknown or out of range, the permutations are missing or belong
+            to other images, or there are no queries or no gallery.
+
+    Source: Wu et al., ICCV 2017 (protocol, official draws); Ye et al., TPAMI 2021 (AGW).
+    """
+    if mode not in GALLERY_CAMS:
+        raise ValueError(f"mode {mode!r} is unknown; use 'all' or 'indoor'")
+    if shots < 1 or trials < 1:
+        raise ValueError(f"shots and trials must be at least 1, not {shots} and {trials}")
+    query = np.flatnonzero(np.isin(test.cams, QUERY_CAMS))
+    groups = _group_by_person(test, GALLERY_CAMS[mode])
+    if len(query) == 0 or not groups:
+        raise ValueError(
+            f"{mode}-search needs infrared images of cameras {QUERY_CAMS} and visible images of "
+            f"cameras {GALLERY_CAMS[mode]}; the test split has cameras {np.unique(test.cams)}"
+        )
+    if sampling == "agw":
+        galleries = [_draw_agw(groups, shots, number) for number in range(trials)]
+    elif sampling == "official":
+        draws = _matching(groups, permutations, trials)
+        galleries = [_draw_official(groups, shots, number, draws) for number in range(trials)]
+    else:
+        raise ValueError(f"sampling {sampling!r} is unknown; use 'agw' or 'official'")
+    return [Trial(number, mode, query, gallery) for number, gallery in enumerate(galleries)]
+
+
+Groups = dict[tuple[int, int], np.ndarray]  # (pid, cam) -> rows by image number
+
+
+def _group_by_person(test: ImageSet, cams: tuple[int, ...]) -> Groups:
+    """Rows of each identity and camera by image number; identities outer, cameras inner."""
+    order = np.lexsort((test.numbers, test.cams, test.pids))
+    order = order[np.isin(test.cams[order], cams)]
+    keys = np.stack([test.pids[order], test.cams[order]], axis=1)  # (n, 2)
+    cuts = np.flatnonzero((keys[1:] != keys[:-1]).any(axis=1)) + 1
+    return {
+        (int(test.pids[rows[0]]), int(test.cams[rows[0]])): rows
+        for rows in np.split(order, cuts)
+        if len(rows)
+    }
+
+
+def _draw_agw(groups: Groups, shots: int, number: int) -> np.ndarray:
+    draw = random.Random(number)  # private: the global generator stays as it is
+    gallery: list[int] = []
+    for rows in groups.values():
+        files = rows.tolist()
+        if shots == 1:
+            gallery.append(draw.choice(files))
+        else:
+            gallery += draw.sample(files, min(shots, len(files)))
+    return np.array(gallery, dtype=np.int64)
+
+
+def _draw_official(
+    groups: Groups, shots: int, number: int, draws: Mapping[tuple[int, int], np.ndarray]
+) -> np.ndarray:
+    by_camera = sorted(groups.items(), key=lambda item: item[0][::-1])
+    parts = [rows[draws[cam, pid][number, :shots] - 1] for (pid, cam), rows in by_camera]
+    return np.concatenate(parts)
+
+
+def _matching(
+    groups: Groups, permutations: Mapping[tuple[int, int], np.ndarray] | None, trials: int
+) -> Mapping[tuple[int, int], np.ndarray]:
+    """Return `permutations` once they are known to belong to these images."""
+    if permutations is None:
+        raise ValueError(
+            "sampling='official' needs permutations=read_permutations(root / 'exp' / "
+            f"'rand_perm_cam.mat'); the file is in evaluation/data_split of {REPOSITORY}. "
+            "sampling='agw' needs no file"
+        )
+    for (pid, cam), rows in groups.items():
+        shape = np.shape(permutations.get((cam, pid), np.empty((trials, 0))))
+        if shape[1] != len(rows):
+            raise ValueError(
+                f"camera {cam}, identity {pid}: the permutations order {shape[1]} images, the test "
+                f"split has {len(rows)}; a copy of the dataset with other files cannot use the "
+                "official draws"
+            )
+        if trials > shape[0]:
+            raise ValueError(f"trials={trials}, but the official draws are for {shape[0]} trials")
+    return permutations
