@@ -1,0 +1,293 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dakd.augment import (
+    Augmentation,
+    Box,
+    ChannelExchange,
+    ChannelGray,
+    ChannelRandomErasing,
+    CutSwap,
+    Flip,
+    Normalise,
+    PadCrop,
+    Pipeline,
+    auxiliary_train,
+    denormalise,
+    evaluation_transform,
+    infrared_train,
+    visible_train,
+)
+
+ALL = [
+    CutSwap(),
+    CutSwap(variant="release"),
+    ChannelExchange(p=0.5),
+    ChannelGray(),
+    ChannelRandomErasing(),
+    PadCrop(3),
+    Flip(),
+    Normalise(),
+    Pipeline(PadCrop(2), Flip(), Normalise(), CutSwap(), ChannelRandomErasing(), ChannelGray()),
+]
+
+
+def images(B=64, H=20, W=10, seed=0):
+    """Every value of a batch is different, so that every copied pixel shows."""
+    order = torch.randperm(B * 3 * H * W, generator=torch.Generator().manual_seed(seed))
+    return order.reshape(B, 3, H, W) / order.numel()
+
+
+def make(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("stage", ALL, ids=lambda stage: type(stage).__name__)
+def test_shared_contract(stage):
+    """Seeded, split into draw and apply, each image for itself, and nothing changed in place."""
+    x = images()
+    before, state = x.clone(), torch.get_rng_state()
+    first = stage(x, make(1))
+    assert torch.equal(first, stage(x, make(1)))
+    draws = stage.sample(x, make(1))
+    assert torch.equal(first, stage.apply(x, draws))
+    assert torch.equal(first, stage.apply(x, draws))
+    assert torch.equal(x, before)
+    assert torch.equal(torch.get_rng_state(), state)  # the global generator is left alone
+    assert first.shape == x.shape
+    if not isinstance(stage, Normalise):
+        assert not torch.equal(first, stage(x, make(2)))
+        same = x[:1].expand_as(x)  # one image, B times: the results differ
+        assert len({tuple(row.flatten().tolist()) for row in stage(same, make(3))}) > 1
+    for wrong in (x[0], x[:, :1], x.permute(0, 2, 3, 1)):
+        with pytest.raises(ValueError, match=r"must be a batch \(B, 3, H, W\)"):
+            stage(wrong)
+
+
+def changed_rectangle(x, out):
+    """Return top, left, height, width of where one image (3, H, W) changed, or None."""
+    rows, columns = torch.where((x != out).any(0))
+    if not len(rows):
+        return None
+    top, left = int(rows.min()), int(columns.min())
+    return top, left, int(rows.max()) - top + 1, int(columns.max()) - left + 1
+
+
+@settings(deadline=None, max_examples=40)
+@given(H=st.integers(8, 40), W=st.integers(8, 40), seed=st.integers(0, 10**6))
+def test_cutswap_changes_one_rectangle_of_the_right_size(H, W, seed):
+    x = images(B=6, H=H, W=W)
+    for before, after in zip(x, CutSwap(p=1.0)(x, make(seed)), strict=True):
+        top, left, h, w = changed_rectangle(before, after)
+        assert 0.3 * H - 1e-6 <= h <= 0.6 * H + 1e-6
+        assert 0.3 * W - 1e-6 <= w <= 0.6 * W + 1e-6
+        inside = after[:, top : top + h, left : left + w]
+        assert torch.equal(inside, inside[:1].expand_as(inside))
+        sources = before[:, top : top + h, left : left + w]
+        assert sum(torch.equal(inside[0], source) for source in sources) == 1
+        restored = after.clone()
+        restored[:, top : top + h, left : left + w] = sources
+        assert torch.equal(restored, before)
+
+
+def test_cutswap_uses_all_channels_sizes_and_places():
+    x = images(B=2000)
+    draws = CutSwap(p=0.5).sample(x, make())
+    share = draws.active.float().mean()
+    assert abs(share - 0.5) < 0.05
+    assert (draws.channel.bincount() / len(x) - 1 / 3).abs().max() < 0.05
+    box = draws.box
+    assert sorted(set(box.height.tolist())) == list(range(6, 13))  # 30-60 % of 20
+    assert sorted(set(box.width.tolist())) == [3, 4, 5, 6]
+    assert int(box.top.min()) == 0
+    assert int((box.top + box.height).max()) == 20
+    assert int((box.left + box.width).max()) == 10
+    correlation = torch.corrcoef(torch.stack([box.height, box.width]).float())[0, 1]
+    assert abs(correlation) < 0.1  # height and width are drawn independently
+
+
+def test_cutswap_by_hand():
+    x = torch.arange(12.0).reshape(1, 3, 2, 2)
+    box = Box(*(torch.tensor([n]) for n in (0, 1, 2, 1)))  # the right column
+    draws = (
+        CutSwap()
+        .sample(x)
+        ._replace(active=torch.tensor([True]), channel=torch.tensor([1]), box=box)
+    )
+    expected = torch.tensor([[[0, 5], [2, 7]], [[4, 5], [6, 7]], [[8, 5], [10, 7]]]).float()
+    assert torch.equal(CutSwap().apply(x, draws)[0], expected)
+    whole = x[:, 1:2].expand_as(x)
+    assert torch.equal(CutSwap(variant="release").apply(x, draws), whole)
+    off = draws._replace(active=torch.tensor([False]))
+    for variant in ("paper", "release"):
+        assert torch.equal(CutSwap(variant=variant).apply(x, off), x)
+
+
+def test_release_cutswap_exchanges_the_whole_of_the_same_images():
+    x = images()
+    draws = CutSwap().sample(x, make())
+    release = CutSwap(variant="release")
+    again = release.sample(x, make())
+    assert torch.equal(draws.active, again.active)
+    assert torch.equal(draws.channel, again.channel)
+    out = release.apply(x, draws)
+    for i, (active, channel) in enumerate(zip(draws.active, draws.channel, strict=True)):
+        expected = x[i, channel].expand(3, -1, -1) if active else x[i]
+        assert torch.equal(out[i], expected)
+
+
+def test_cutswap_takes_bytes_and_tiny_images():
+    x = torch.randint(0, 256, (4, 3, 1, 1), dtype=torch.uint8, generator=make())
+    out = CutSwap(p=1.0)(x, make())
+    assert out.dtype == torch.uint8
+    assert torch.equal(out, out[:, :1].expand_as(out))  # one pixel: the rectangle is all of it
+    assert CutSwap()(images(B=2)[:0]).shape == (0, 3, 20, 10)
+
+
+def test_channel_exchange():
+    x = images(B=300)
+    out = ChannelExchange(p=1.0)(x, make())
+    source = (out[:, :1] == x).flatten(2).all(2)  # (B, 3): which channel was copied
+    assert (source.sum(1) == 1).all()
+    assert (source.float().mean(0) - 1 / 3).abs().max() < 0.1
+    assert torch.equal(out, out[:, :1].expand_as(out))
+    assert torch.equal(ChannelExchange(p=0.0)(x, make()), x)
+
+
+def test_channel_gray_has_five_outcomes():
+    x = images(B=5, H=2, W=2)
+    out = ChannelGray().apply(x, torch.arange(5))
+    for channel in range(3):
+        assert torch.equal(out[channel], x[channel, channel].expand(3, 2, 2))
+    grey = 0.2989 * x[3, 0] + 0.5870 * x[3, 1] + 0.1140 * x[3, 2]
+    torch.testing.assert_close(out[3], grey.expand(3, 2, 2))
+    assert torch.equal(out[4], x[4])
+    shares = ChannelGray(p=0.5).sample(images(B=4000, H=1, W=1), make()).bincount() / 4000
+    expected = torch.tensor([0.25, 0.25, 0.25, 0.125, 0.125])
+    assert (shares - expected).abs().max() < 0.03
+
+
+def test_erasing_fills_a_rectangle_that_fits():
+    x = images(B=400, H=48, W=16)
+    out = ChannelRandomErasing(p=1.0)(x, make())
+    fill = torch.tensor([0.4914, 0.4822, 0.4465])
+    for before, after in zip(x, out, strict=True):
+        top, left, h, w = changed_rectangle(before, after)
+        assert h < 48
+        assert w < 16
+        assert 0.01 < h * w / (48 * 16) < 0.45  # rounding to whole pixels
+        inside = after[:, top : top + h, left : left + w]
+        assert torch.equal(inside, fill[:, None, None].expand_as(inside))
+        assert int((before != after).any(0).sum()) == h * w  # nothing outside
+    active = ChannelRandomErasing(p=0.5).sample(images(B=2000), make()).active
+    assert abs(active.float().mean() - 0.5) < 0.05
+
+
+def test_erasing_redraws_until_it_fits_and_gives_up():
+    x = images(B=500, H=30, W=10)
+    once = ChannelRandomErasing(p=1.0, attempts=1).sample(x, make()).active.float().mean()
+    often = ChannelRandomErasing(p=1.0).sample(x, make()).active.float().mean()
+    assert 0.6 < once < 0.9
+    assert often == 1.0
+    never = ChannelRandomErasing(p=1.0, area=(1.0, 1.0), aspect=(1.0, 1.0))
+    assert torch.equal(never(x, make()), x)
+    with pytest.raises(ValueError, match="put Normalise first"):
+        ChannelRandomErasing()(torch.zeros(1, 3, 4, 4, dtype=torch.uint8))
+
+
+def test_pad_crop_by_hand():
+    x = torch.arange(1.0, 13.0).reshape(1, 3, 2, 2)
+    corner = PadCrop(1).apply(x, torch.tensor([[0, 2]]))[0, 0]  # up by one, right by one
+    assert torch.equal(corner, torch.tensor([[0.0, 0.0], [2.0, 0.0]]))
+    assert torch.equal(PadCrop(1).apply(x, torch.tensor([[1, 1]])), x)
+    assert torch.equal(PadCrop(0)(x), x)
+    draws = PadCrop(2).sample(images(B=500), make())
+    assert set(draws.flatten().tolist()) == set(range(5))
+    two = torch.cat([x, x])  # each image its own corner
+    out = PadCrop(1).apply(two, torch.tensor([[1, 1], [0, 2]]))
+    assert torch.equal(out[0], x[0])
+    assert torch.equal(out[1, 0], corner)
+
+
+def test_flip_mirrors_left_to_right():
+    x = images(B=2)
+    out = Flip().apply(x, torch.tensor([True, False]))
+    assert torch.equal(out[0], x[0].flip(-1))
+    assert torch.equal(out[1], x[1])
+
+
+def test_normalise_by_hand_and_back():
+    pixel = torch.tensor([255, 0, 51], dtype=torch.uint8).reshape(1, 3, 1, 1)
+    expected = torch.tensor([(1 - 0.485) / 0.229, -0.456 / 0.224, (0.2 - 0.406) / 0.225])
+    torch.testing.assert_close(Normalise()(pixel).flatten(), expected)
+    torch.testing.assert_close(Normalise()(pixel / 255).flatten(), expected)
+    torch.testing.assert_close(denormalise(Normalise()(pixel)), pixel / 255)
+    x = images(B=2)
+    for dtype in (torch.float64, torch.float16):
+        assert Normalise()(x.to(dtype)).dtype == torch.float32
+    torch.testing.assert_close(denormalise(evaluation_transform()(x)), x)
+
+
+@pytest.mark.parametrize(
+    ("x", "match"),
+    [
+        (torch.full((1, 3, 2, 2), 255.0), r"must lie in 0\.\.1, not 255\.\.255; divide by 255"),
+        (torch.full((1, 3, 2, 2), -0.5), "must lie in 0..1"),
+        (torch.full((1, 3, 2, 2), torch.nan), "must lie in 0..1"),
+        (torch.zeros(1, 3, 2, 2, dtype=torch.int64), "not torch.int64"),
+    ],
+)
+def test_normalise_refuses(x, match):
+    with pytest.raises(ValueError, match=match):
+        Normalise()(x)
+
+
+def kinds(pipeline):
+    return [type(stage) for stage in pipeline.stages]
+
+
+def test_factories_have_the_methods_order():
+    start = [PadCrop, Flip, Normalise]
+    visible = visible_train(pad=10)
+    assert kinds(visible) == [*start, CutSwap, ChannelRandomErasing]
+    assert visible.stages[3].variant == "paper"
+    assert visible.stages[3].p == visible.stages[4].p == 0.5
+    assert visible_train(pad=10, cutswap="release").stages[3].variant == "release"
+    assert kinds(visible_train(pad=10, cutswap="none")) == [*start, ChannelRandomErasing]
+    assert kinds(infrared_train(pad=10)) == [*start, ChannelRandomErasing, ChannelGray]
+    auxiliary = auxiliary_train(pad=4)
+    assert kinds(auxiliary) == [*start, ChannelRandomErasing, ChannelExchange]
+    assert auxiliary.stages[0].pad == 4
+    x = torch.randint(0, 256, (8, 3, 20, 10), dtype=torch.uint8, generator=make())
+    out = auxiliary(x, make())
+    assert out.dtype == torch.float32
+    assert torch.equal(out, out[:, :1].expand_as(out))
+
+
+@pytest.mark.parametrize(
+    ("make_stage", "match"),
+    [
+        (lambda: CutSwap(p=1.5), "probability in 0..1, not 1.5"),
+        (lambda: CutSwap(min_ratio=0.6, max_ratio=0.3), r"not \(0.6, 0.3\)"),
+        (lambda: CutSwap(max_ratio=1.2), r"not \(0.3, 1.2\)"),
+        (lambda: CutSwap(min_ratio=-0.1), r"not \(-0.1, 0.6\)"),
+        (lambda: CutSwap(variant="Paper"), "'paper' or 'release', not 'Paper'"),
+        (lambda: Flip(-0.1), "not -0.1"),
+        (lambda: ChannelGray(2), "not 2"),
+        (lambda: ChannelRandomErasing(area=(0.4, 0.02)), r"area.*not \(0.4, 0.02\)"),
+        (lambda: ChannelRandomErasing(aspect=(0.0, 3.0)), "aspect must be positive"),
+        (lambda: ChannelRandomErasing(attempts=0), "at least 1, not 0"),
+        (lambda: PadCrop(-1), "must not be negative, not -1"),
+        (lambda: visible_train(pad=2, cutswap="off"), "not 'off'"),
+    ],
+)
+def test_bad_settings(make_stage, match):
+    with pytest.raises(ValueError, match=match):
+        make_stage()
+
+
+def test_base_class_is_abstract():
+    with pytest.raises(NotImplementedError):
+        Augmentation()(images(B=1))
