@@ -1,0 +1,312 @@
+"""DAKD: distillation at two levels, over several temperatures, behind a confidence mask.
+
+Instance level: the embeddings themselves. Class level: their similarities to the teacher's class
+centres. `PRESETS` holds what the paper says and what the published code does; every difference is
+a switch of its own. Everything is computed in float32, also under autocast.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from dakd.config import require
+from dakd.losses import LossTerms, in_float32, weighted
+
+MODALITIES = ("visible", "infrared")
+LEVELS = ("instance", "class")
+
+
+class Pair(NamedTuple):
+    """The same thing for both modalities: embeddings (B, D), logits, or class centres (K, D)."""
+
+    visible: Tensor
+    infrared: Tensor
+
+
+def standardise(x: Tensor, eps: float = 1e-7) -> Tensor:
+    """Return (x - mean) / (std + eps) over the last dimension (Sun et al., CVPR 2024).
+
+    std is the unbiased one (divided by n - 1). Scaling x does not change the result; a constant
+    row gives zeros.
+
+    Args:
+        x: (..., n) with n of at least 2.
+        eps: keeps constant rows finite.
+
+    Raises:
+        ValueError: the last dimension has fewer than 2 entries.
+
+    >>> standardise(torch.tensor([2.0, 4.0, 6.0]))
+    tensor([-1.,  0.,  1.])
+    """
+    require(x.shape[-1] > 1, f"standardise needs at least 2 entries a row, not {tuple(x.shape)}")
+    std, mean = torch.std_mean(x, dim=-1, keepdim=True)  # (..., 1)
+    return (x - mean) / (std + eps)
+
+
+@in_float32
+def kd(
+    student: Tensor, teacher: Tensor, temperature: float, *, standardised: bool = True
+) -> Tensor:
+    """Return t^2 KL(softmax(teacher / t) || softmax(student / t)), one value a sample.
+
+    Only the student receives a gradient.
+
+    Args:
+        student, teacher: (B, n).
+        temperature: t, positive.
+        standardised: put both through `standardise` first.
+
+    Returns:
+        (B,), not negative.
+
+    >>> kd(torch.tensor([[0.0, 0.0]]), torch.tensor([[0.0, 9.0]]), 1.0, standardised=False)
+    tensor([0.6919])
+    """
+    teacher = teacher.detach()
+    if standardised:
+        student, teacher = standardise(student), standardise(teacher)
+    log_s = (student / temperature).log_softmax(-1)  # (B, n)
+    log_t = (teacher / temperature).log_softmax(-1)
+    return temperature**2 * (log_t.exp() * (log_t - log_s)).sum(-1)  # (B,)
+
+
+@in_float32
+def centre_logits(z: Tensor, centres: Tensor, temperature: float = 0.05) -> Tensor:
+    """Return z C^T / temperature, (B, K): similarities of embeddings (B, D) to centres (K, D)."""
+    return z @ centres.detach().T / temperature
+
+
+@in_float32
+def confidence(logits: Tensor) -> Tensor:
+    """Return the largest softmax probability of each row of logits (B, n): (B,) in 1/n..1."""
+    return logits.detach().softmax(-1).amax(-1)
+
+
+def confidence_mask(
+    conf: Tensor,
+    quantile: float = 0.5,
+    keep: Literal["confident", "uncertain", "none"] = "confident",
+) -> Tensor:
+    """Return which samples of a batch take part, (B,) of ones and zeros.
+
+    The threshold is the batch's `quantile`, interpolated between neighbours. ``"confident"`` keeps
+    ``conf >= threshold``, ``"uncertain"`` keeps ``conf <= threshold``. With the median and distinct
+    values, an even batch keeps exactly half, an odd one keeps its middle sample too; samples that
+    tie with the threshold are all kept, so a batch of one or of equals is kept whole and no batch
+    of finite confidences is ever emptied.
+
+    Args:
+        conf: (B,), B > 0.
+        quantile: in 0..1.
+        keep: ``"none"`` does not mask: every sample is kept.
+
+    Raises:
+        ValueError: empty batch, quantile outside 0..1, unknown `keep`.
+
+    >>> confidence_mask(torch.tensor([0.1, 0.9, 0.4, 0.6]))
+    tensor([0., 1., 0., 1.])
+    """
+    require(conf.ndim == 1 and len(conf) > 0, f"conf must be (B,), B > 0, not {tuple(conf.shape)}")
+    _check_mask(keep, quantile)
+    if keep == "none":
+        return torch.ones_like(conf)
+    threshold = torch.quantile(conf.float(), quantile)
+    return (conf >= threshold if keep == "confident" else conf <= threshold).float()
+
+
+def _check_mask(keep: str, quantile: float) -> None:
+    known = ("confident", "uncertain", "none")
+    require(keep in known, f"the mask must keep one of {known}, not {keep!r}")
+    require(0 <= quantile <= 1, f"quantile must lie in 0..1, not {quantile}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Switches:
+    """Everything in which variants of `DAKDLoss` differ; the defaults are the paper.
+
+    Attributes:
+        temperatures: each term is the sum of `kd` over them.
+        standardised: see `kd`.
+        centre_temperature: of `centre_logits`.
+        mask_keep: which samples the mask keeps (see `confidence_mask`); ``"none"``: no mask.
+        mask_acts_on: ``"samples"``: mean(kd * mask) over all B samples, those left out count zero;
+            ``"mean"``: mean(kd) * mean(mask), so nothing is selected, the term is only scaled.
+        masked_modalities: the modalities that are masked.
+        quantile: of the batch's confidences, the mask's threshold.
+        swapped_temperatures: temperatures at which the visible instance term is computed from the
+            infrared embeddings of both networks.
+        instance_weight, class_weight: of both modalities' terms at a level; 0 switches it off.
+        weight: of the whole sum.
+
+    Raises:
+        ValueError: a switch has a value that does not exist or makes no sense.
+    """
+
+    temperatures: tuple[float, ...] = (2, 3, 4, 5, 6)
+    standardised: bool = True
+    centre_temperature: float = 0.05
+    mask_keep: Literal["confident", "uncertain", "none"] = "confident"
+    mask_acts_on: Literal["samples", "mean"] = "samples"
+    masked_modalities: tuple[str, ...] = ("infrared",)
+    quantile: float = 0.5
+    swapped_temperatures: tuple[float, ...] = ()
+    instance_weight: float = 0.5
+    class_weight: float = 0.5
+    weight: float = 0.9
+
+    def __post_init__(self) -> None:
+        _check_mask(self.mask_keep, self.quantile)
+        require(
+            self.mask_acts_on in ("samples", "mean"),
+            f"mask_acts_on must be 'samples' or 'mean', not {self.mask_acts_on!r}",
+        )
+        require(
+            set(self.masked_modalities) <= set(MODALITIES),
+            f"masked_modalities must be among {MODALITIES}, not {self.masked_modalities}",
+        )
+        require(
+            bool(self.temperatures) and min(*self.temperatures, self.centre_temperature) > 0,
+            f"temperatures must be positive, not {self.temperatures} and "
+            f"centre_temperature {self.centre_temperature}",
+        )
+        amounts = (self.instance_weight, self.class_weight, self.weight)
+        require(
+            min(amounts) >= 0 and self.instance_weight + self.class_weight > 0,
+            f"weights must not be negative and one level must stay, not {amounts}",
+        )
+
+
+PRESETS: Mapping[str, Switches] = {
+    "paper": Switches(),
+    "release": Switches(
+        mask_keep="uncertain",  # the mask is confidence <= median
+        mask_acts_on="mean",  # the term is averaged before it meets the mask
+        swapped_temperatures=(2, 6),  # infrared embeddings in the visible side's sum
+    ),
+}
+
+ABLATIONS: Mapping[str, Mapping[str, Any]] = {
+    "full_mlkd": {},
+    "only_kd": {"class_weight": 0.0, "temperatures": (4,), "mask_keep": "none"},
+    "mlkd_no_instance": {"instance_weight": 0.0},
+    "mlkd_no_class": {"class_weight": 0.0},
+}
+
+
+class DAKDLoss(nn.Module):
+    """The student's objective (Deng et al., Knowledge-Based Systems 330, 114525, 2025).
+
+    weight * [instance_weight * (instance v + instance r) + class_weight * (class v + class r)]
+
+    Args:
+        preset: ``"paper"`` or ``"release"`` (see `PRESETS`).
+        ablation: ``"full_mlkd"`` (everything), ``"only_kd"`` (instance level at temperature 4, no
+            mask), ``"mlkd_no_instance"`` or ``"mlkd_no_class"``. What stays keeps its weight.
+        switches: any attribute of `Switches`, stronger than preset and ablation.
+
+    Attributes:
+        switches: the resulting `Switches`.
+
+    Raises:
+        ValueError: unknown preset, ablation or switch (the message lists what there is).
+
+    >>> DAKDLoss("release", mask_keep="confident").switches.mask_acts_on
+    'mean'
+    """
+
+    def __init__(self, preset: str = "paper", ablation: str = "full_mlkd", **switches: Any) -> None:
+        super().__init__()
+        _check_known("preset", [preset], PRESETS)
+        _check_known("ablation", [ablation], ABLATIONS)
+        _check_known("switch", switches, Switches.__dataclass_fields__)
+        self.switches = replace(PRESETS[preset], **{**ABLATIONS[ablation], **switches})
+
+    @in_float32
+    def forward(self, student: Pair, teacher: Pair, centres: Pair) -> LossTerms:
+        """Return the loss of a batch; only the student receives gradients.
+
+        Args:
+            student, teacher: embeddings, (B, D) for each modality.
+            centres: the teacher's class centres, (K, D) for each modality.
+
+        Returns:
+            Parts ``instance_visible``, ``instance_infrared``, ``class_visible`` and
+            ``class_infrared``, unweighted and after the mask; the total has the weights.
+
+        Raises:
+            ValueError: shapes do not fit.
+        """
+        _check_shapes(student, teacher, centres)
+        parts, weights = {}, {}
+        for name, mask in self.masks(teacher, centres).items():
+            level, modality = name.split("_")
+            samples = self._samples(level, modality, student, teacher, centres)  # (B,)
+            parts[name] = self._average(samples, mask)
+            weights[name] = self.switches.weight * self._level_weight(level)
+        return weighted(parts, weights)
+
+    @in_float32
+    def masks(self, teacher: Pair, centres: Pair) -> dict[str, Tensor]:
+        """Return the mask of every active term by name, (B,) of ones (kept) and zeros."""
+        s = self.switches
+        masks = {}
+        for level, modality in product(LEVELS, MODALITIES):
+            if self._level_weight(level):
+                conf = confidence(self._inputs(level, modality, teacher, centres))  # (B,)
+                keep = s.mask_keep if modality in s.masked_modalities else "none"
+                masks[f"{level}_{modality}"] = confidence_mask(conf, s.quantile, keep)
+        return masks
+
+    def _level_weight(self, level: str) -> float:
+        return getattr(self.switches, f"{level}_weight")
+
+    def _inputs(self, level: str, modality: str, z: Pair, centres: Pair) -> Tensor:
+        """Return what is distilled: embeddings (B, D), or logits (B, K)."""
+        embeddings: Tensor = getattr(z, modality)
+        if level == "instance":
+            return embeddings
+        own = getattr(centres, modality)
+        return centre_logits(embeddings, own, self.switches.centre_temperature)
+
+    def _samples(
+        self, level: str, modality: str, student: Pair, teacher: Pair, centres: Pair
+    ) -> Tensor:
+        """Return a term before its mask, (B,): the sum over temperatures."""
+        s = self.switches
+        own = (
+            self._inputs(level, modality, student, centres),
+            self._inputs(level, modality, teacher, centres),
+        )
+        swaps = s.swapped_temperatures if (level, modality) == ("instance", "visible") else ()
+        swapped = (student.infrared, teacher.infrared)
+        values = [
+            kd(*(swapped if t in swaps else own), t, standardised=s.standardised)
+            for t in s.temperatures
+        ]
+        return torch.stack(values).sum(0)
+
+    def _average(self, samples: Tensor, mask: Tensor) -> Tensor:
+        if self.switches.mask_acts_on == "mean":
+            return samples.mean() * mask.mean()
+        return (samples * mask).mean()
+
+
+def _check_known(what: str, names: Any, known: Mapping[str, Any]) -> None:
+    unknown = [name for name in names if name not in known]
+    require(not unknown, f"unknown {what} {unknown}; use one of {list(known)}")
+
+
+def _check_shapes(student: Pair, teacher: Pair, centres: Pair) -> None:
+    shapes = [tuple(z.shape) for z in (*student, *teacher, *centres)]
+    B, D = shapes[0] if len(shapes[0]) == 2 else (0, 0)
+    fits = set(shapes[:4]) == {(B, D)} and all(len(s) == 2 and s[1] == D for s in shapes[4:])
+    require(
+        fits and B > 0,
+        "student and teacher must be (B, D) in both modalities, B > 0, and centres (K, D); "
+        f"the shapes are {shapes}",
+    )

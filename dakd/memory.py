@@ -1,0 +1,141 @@
+"""Class prototypes: the mean embedding of every identity, and memories that follow it."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dakd.config import require
+
+
+def class_means(embeddings: Tensor, labels: Tensor, num_classes: int) -> Tensor:
+    """Return the L2-normalised mean embedding of every class.
+
+    Args:
+        embeddings: (N, D), usually L2-normalised.
+        labels: (N,) integers in 0..num_classes - 1.
+        num_classes: K.
+
+    Returns:
+        Prototypes (K, D) float32, on the embeddings' device.
+
+    Raises:
+        ValueError: shapes do not fit, a label is out of range, an embedding is not finite, or a
+            class has no image (the message names the classes).
+
+    >>> class_means(torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 3.0]]), torch.tensor([0, 0, 1]), 2)
+    tensor([[0.7071, 0.7071],
+            [0.0000, 1.0000]])
+    """
+    embeddings = embeddings.detach().float()
+    labels = torch.as_tensor(labels, device=embeddings.device)
+    require(
+        embeddings.ndim == 2 and labels.shape == embeddings.shape[:1],
+        f"class_means takes embeddings (N, D) with labels (N,), "
+        f"not {tuple(embeddings.shape)} with {tuple(labels.shape)}",
+    )
+    broken = int((~embeddings.isfinite().all(1)).sum())
+    require(
+        broken == 0,
+        f"{broken} of {len(embeddings)} embeddings hold NaN or infinity; the network has "
+        "diverged: lower the learning rate or look at the batch before",
+    )
+    outside = labels[(labels < 0) | (labels >= num_classes)]
+    require(
+        not len(outside),
+        f"labels must lie in 0..{num_classes - 1}, not {outside[:5].tolist()}; "
+        "use class indices (ImageSet.labels), not identity numbers",
+    )
+    missing = torch.where(labels.bincount(minlength=num_classes) == 0)[0]
+    require(
+        not len(missing),
+        f"{len(missing)} of {num_classes} classes have no image: {missing[:10].tolist()}"
+        f"{' ...' if len(missing) > 10 else ''}; every class needs one in each modality",
+    )
+    sums = embeddings.new_zeros(num_classes, embeddings.shape[1])
+    return F.normalize(sums.index_add(0, labels, embeddings), dim=1)  # the mean's direction
+
+
+class PrototypeMemory(nn.Module):
+    """One prototype a class, moved towards the embeddings that a network gives while it learns.
+
+    An update is ``new = momentum * old + (1 - momentum) * embedding``, then L2-normalised.
+
+    Args:
+        num_classes: K.
+        dim: D.
+        momentum: share of the old prototype that stays, in 0..1.
+        update: ``"hardest"``: each class in the batch is updated once, with its embedding least
+            similar to the prototype; ``"each"``: with every embedding in turn, in batch order.
+
+    Attributes:
+        values: the prototypes, (K, D) float32.
+        centres: `values` as they were at the last `reset`, (K, D). Both are buffers that follow
+            the module's device and stay out of its state: they are rebuilt before every epoch.
+
+    Raises:
+        ValueError: momentum outside 0..1 or unknown update.
+    """
+
+    values: Tensor
+    centres: Tensor
+
+    def __init__(
+        self, num_classes: int, dim: int, *, momentum: float, update: Literal["hardest", "each"]
+    ) -> None:
+        super().__init__()
+        require(0 <= momentum <= 1, f"momentum must lie in 0..1, not {momentum}")
+        known = update in ("hardest", "each")
+        require(known, f"update must be 'hardest' or 'each', not {update!r}")
+        self.momentum = momentum
+        self.rule = update
+        for name in ("values", "centres"):
+            self.register_buffer(name, torch.zeros(num_classes, dim), persistent=False)
+
+    def reset(self, prototypes: Tensor) -> None:
+        """Take `prototypes` (K, D) as values and as centres.
+
+        Raises:
+            ValueError: their shape is not the memory's.
+        """
+        require(
+            prototypes.shape == self.values.shape,
+            f"prototypes must be {tuple(self.values.shape)}, not {tuple(prototypes.shape)}",
+        )
+        self.values.copy_(prototypes.detach())
+        self.centres.copy_(self.values)
+
+    @torch.no_grad()
+    def update(self, embeddings: Tensor, labels: Tensor) -> None:
+        """Move the values towards a batch: embeddings (B, D), labels (B,).
+
+        With ``update="each"`` the host waits once for the device, to count the batch's classes.
+        """
+        embeddings = embeddings.detach().to(self.values.dtype)
+        if self.rule == "hardest":
+            self._move(embeddings[self._hardest(embeddings, labels)], labels)
+            return
+        for rows in _rounds(labels):
+            self._move(embeddings[rows], labels[rows])
+
+    def _hardest(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """Return for every row the row of its class that is least similar to the prototype."""
+        similarity = (embeddings * self.values[labels]).sum(1)  # (B,)
+        others = labels[:, None] != labels  # (B, B)
+        return similarity.expand_as(others).masked_fill(others, torch.inf).argmin(1)  # (B,)
+
+    def _move(self, embeddings: Tensor, labels: Tensor) -> None:
+        """Update once a class; rows that share a class must hold the same embedding."""
+        moved = torch.lerp(embeddings, self.values[labels], self.momentum)
+        self.values.index_copy_(0, labels, F.normalize(moved, dim=1))
+
+
+def _rounds(labels: Tensor) -> tuple[Tensor, ...]:
+    """Return the rows of every class's first image, of every class's second image, and so on.
+
+    Classes do not touch one another, so going round by round gives what going row by row gives.
+    """
+    same = (labels[:, None] == labels).tril(-1)  # (B, B): an earlier row of the same class
+    occurrence = same.sum(1)  # (B,)
+    return occurrence.argsort(stable=True).split(occurrence.bincount().tolist())

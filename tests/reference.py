@@ -1,0 +1,156 @@
+"""Slow references in float64: one sample, one class, one number at a time.
+
+They follow the method's description, not the library's code, and share nothing with it. Numbers are
+torch scalars only so that autograd can differentiate them.
+"""
+
+import torch
+
+
+def dot(a, b):
+    return sum((x * y for x, y in zip(a, b, strict=True)), torch.zeros((), dtype=torch.float64))
+
+
+def normalised(a):
+    return torch.stack(list(a)) / dot(a, a).sqrt()
+
+
+def softmax(values):
+    exps = [torch.exp(v) for v in values]
+    return [e / sum(exps) for e in exps]
+
+
+def kl(p, q):
+    """KL(p || q)."""
+    return sum(a * (a.log() - b.log()) for a, b in zip(p, q, strict=True))
+
+
+def class_means(embeddings, labels, num_classes):
+    means = []
+    for k in range(num_classes):
+        rows = [z for z, label in zip(embeddings, labels.tolist(), strict=True) if label == k]
+        means.append(normalised(sum(rows) / len(rows)))
+    return torch.stack(means)
+
+
+def updated_each(values, embeddings, labels, momentum):
+    values = values.clone()
+    for z, k in zip(embeddings, labels.tolist(), strict=True):
+        values[k] = normalised(momentum * values[k] + (1 - momentum) * z)
+    return values
+
+
+def updated_hardest(values, embeddings, labels, momentum):
+    values = values.clone()
+    for k in sorted(set(labels.tolist())):
+        rows = [z for z, label in zip(embeddings, labels.tolist(), strict=True) if label == k]
+        hardest = min(rows, key=lambda z: float(dot(z, values[k])))
+        values[k] = normalised(momentum * values[k] + (1 - momentum) * hardest)
+    return values
+
+
+def info_nce(z, prototypes, labels, temperature=0.05):
+    losses = []
+    for row, label in zip(z, labels.tolist(), strict=True):
+        p = softmax([dot(row, c) / temperature for c in prototypes])
+        losses.append(-p[label].log())
+    return sum(losses) / len(losses)
+
+
+def mutual(v, r, a, on_v, on_r, on_a, temperature=0.05):
+    """KL(target || prediction) of three pairs, batch mean; targets are constants."""
+
+    def p(row, centres):
+        return softmax([dot(row, c) / temperature for c in centres])
+
+    total = torch.zeros((), dtype=torch.float64)
+    for i in range(len(v)):
+        pairs = [
+            (p(v[i], on_v), p(r[i], on_v)),
+            (p(r[i], on_r), p(v[i], on_r)),
+            (p(a[i], on_a), p(a[i], on_r)),
+        ]
+        total = total + sum(kl([t.detach() for t in target], q) for q, target in pairs)
+    return total / len(v)
+
+
+def triplet(z, centres, labels, margin=0.3):
+    names = labels.tolist()
+    losses = []
+    for row, own in zip(z, names, strict=True):
+        distance = {k: dot(row - centres[k], row - centres[k]).sqrt() for k in set(names)}
+        others = [d for k, d in distance.items() if k != own]
+        gap = distance[own] - min(others) + margin if others else torch.zeros(())
+        losses.append(gap if gap > 0 else 0 * distance[own])
+    return sum(losses) / len(losses)
+
+
+def teacher_loss(v, r, a, labels, memories):
+    """Weighted total; `memories` maps "v", "r", "a", "all" to (values, centres)."""
+    every, names = torch.cat([v, r, a]), torch.cat([labels] * 3)
+    values = {name: memory[0] for name, memory in memories.items()}
+    centres = {name: memory[1] for name, memory in memories.items()}
+    return (
+        info_nce(every, values["all"], names)
+        + info_nce(v, values["v"], labels)
+        + info_nce(r, values["r"], labels)
+        + 0.4 * info_nce(a, values["a"], labels)
+        + 1.2 * mutual(v, r, a, centres["v"], centres["r"], centres["a"])
+        + triplet(every, centres["all"], names)
+    )
+
+
+def standardised(row):
+    n = len(row)
+    mean = sum(row) / n
+    std = (sum((x - mean) ** 2 for x in row) / (n - 1)).sqrt()
+    return [(x - mean) / std for x in row]
+
+
+def kd(student, teacher, t):
+    """t^2 KL(teacher || student) of one standardised row."""
+    p = softmax([x / t for x in standardised(teacher.detach())])
+    q = softmax([x / t for x in standardised(student)])
+    return t**2 * kl(p, q)
+
+
+def median(values):
+    ordered, n = sorted(values), len(values)
+    return (ordered[(n - 1) // 2] + ordered[n // 2]) / 2
+
+
+def dakd_loss(student, teacher, centres, release=False):
+    """DAKD's total; each argument is {"v": rows, "r": rows}."""
+    total = torch.zeros((), dtype=torch.float64)
+    for level in ("instance", "class"):
+        for side in ("v", "r"):
+            inputs = {}
+            for name in ("v", "r"):
+                s, z = student[name], teacher[name]
+                if level == "class":
+                    s, z = (
+                        torch.stack(
+                            [torch.stack([dot(x, c) / 0.05 for c in centres[name]]) for x in rows]
+                        )
+                        for rows in (s, z)
+                    )
+                inputs[name] = (s, z)
+            kept = [True] * len(student[side])
+            if side == "r":
+                confidences = [float(max(softmax(row))) for row in inputs["r"][1]]
+                threshold = median(confidences)
+                kept = [c <= threshold if release else c >= threshold for c in confidences]
+            samples = []
+            for i in range(len(kept)):
+                value = torch.zeros((), dtype=torch.float64)
+                for t in (2, 3, 4, 5, 6):
+                    swap = release and level == "instance" and side == "v" and t in (2, 6)
+                    s, z = inputs["r" if swap else side]
+                    value = value + kd(s[i], z[i], t)
+                samples.append(value)
+            if release:
+                term = sum(samples) / len(samples) * (sum(kept) / len(kept))
+            else:
+                term = sum(x for x, keep in zip(samples, kept, strict=True) if keep) / len(kept)
+            total = total + 0.5 * term
+    return 0.9 * total
