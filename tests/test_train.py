@@ -1,0 +1,190 @@
+import copy
+
+import numpy as np
+import pytest
+import torch
+from examples import TensorSource, image_set
+
+from dakd.config import StudentConfig, TeacherConfig
+from dakd.data import ImageSet, Record
+from dakd.evaluate import extract
+from dakd.model import build_model
+from dakd.objectives import Objective, TeacherObjective
+from dakd.train import TrainingError, _rate, fit, train_student, train_teacher
+
+SMALL = {"epochs": 2, "steps": 4, "identities": 4, "images": 2, "pad": 1, "lr": 1e-3}
+ON_CPU = {"device": "cpu", "precision": "float32", "show": False}
+
+
+@pytest.fixture(scope="module")
+def images():
+    return image_set(range(1, 9))
+
+
+@pytest.fixture(scope="module")
+def teacher(images):
+    return train_teacher(build_model("small"), images, TeacherConfig(**SMALL), **ON_CPU)
+
+
+def weights(model):
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+def test_the_history_has_a_row_a_step_and_a_column_a_part(teacher):
+    history = teacher.history
+    assert len(history) == SMALL["epochs"] * SMALL["steps"]
+    assert {"epoch", "step", "loss", "lr", "images_per_second"} < set(history.columns)
+    assert history[["epoch", "step"]].iloc[5].tolist() == [1, 1]
+    assert np.isfinite(history.to_numpy()).all()
+
+
+def test_the_teacher_learns_to_tell_the_training_identities_apart(images):
+    start = build_model("small")
+    before = extract(start, images, device="cpu")
+    config = TeacherConfig(**{**SMALL, "epochs": 4, "steps": 10, "lr": 2e-3}, schedule="onecycle")
+    after = extract(train_teacher(start, images, config, **ON_CPU).model, images, device="cpu")
+    same = torch.from_numpy(images.pids[:, None] == images.pids[None])
+    cross = torch.from_numpy(images.infrared[:, None] != images.infrared[None])
+
+    def margin(z):
+        similarity = z @ z.T
+        return similarity[same & cross].mean() - similarity[~same & cross].mean()
+
+    assert margin(after) > margin(before) + 0.1
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(images):
+    def trained(seed):
+        config = TeacherConfig(**{**SMALL, "epochs": 1})
+        return weights(
+            train_teacher(build_model("small"), images, config, seed=seed, **ON_CPU).model
+        )
+
+    one = trained(1)
+    assert torch.equal(one, trained(1))
+    assert not torch.equal(one, trained(2))
+
+
+@pytest.mark.parametrize("ablation", ["full_mlkd", "only_kd", "mlkd_no_instance", "mlkd_no_class"])
+def test_only_the_student_learns(images, teacher, ablation):
+    frozen = copy.deepcopy(teacher.model.state_dict())
+    student = build_model("small", seed=5)
+    before = weights(student)
+    config = StudentConfig(**{**SMALL, "epochs": 1}, ablation=ablation)
+    train_student(student, teacher.model, images, config, **ON_CPU)
+    assert not torch.equal(weights(student), before)
+    for name, value in teacher.model.state_dict().items():
+        assert torch.equal(value, frozen[name]), name
+
+
+def test_distillation_brings_the_student_nearer_to_its_teacher(images, teacher):
+    student = build_model("small", seed=5)
+    config = StudentConfig(**{**SMALL, "epochs": 5, "steps": 10, "lr": 3e-3}, ablation="only_kd")
+    history = train_student(student, teacher.model, images, config, **ON_CPU).history
+    assert history["loss"].tail(5).mean() < 0.8 * history["loss"].head(5).mean()
+
+
+def test_teacher_and_student_see_one_batch_paired_by_identity(images):
+    seen = []
+
+    class Spy(TeacherObjective):
+        def loss(self, model, batch):
+            seen.append(batch)
+            return super().loss(model, batch)
+
+    config = TeacherConfig(**{**SMALL, "epochs": 1})
+    model = build_model("small")
+    how = {"seed": 0, "device": "cpu", "precision": "float32"}
+    objective = Spy(images, config, dim=256, **how)
+    fit(model, objective, images, config, seed=0, title="", show=False)
+    assert len(seen) == SMALL["steps"]
+    for batch in seen:
+        assert batch.visible.dtype == torch.uint8
+        assert batch.visible.shape == batch.infrared.shape == (8, 3, 32, 16)
+        assert (images.classes[batch.labels.numpy()] == batch.pids).all()
+        channels = batch.infrared.float().std(dim=1)  # example infrared images are grey
+        assert channels.mean() < batch.visible.float().std(dim=1).mean()
+
+
+def test_identity_epochs_come_first_and_are_part_of_the_history(images):
+    config = TeacherConfig(**SMALL, identity_epochs=1)
+    history = train_teacher(build_model("small"), images, config, **ON_CPU).history
+    assert history["epoch"].drop_duplicates().tolist() == [0, 1, 2]
+    assert (history["identity"].notna() == (history["epoch"] < 1)).all()
+    assert (history["triplet"].notna() == (history["epoch"] >= 1)).all()
+
+
+def test_identities_with_few_images_are_reported(images):
+    config = TeacherConfig(**{**SMALL, "epochs": 1, "images": 5})  # there are 4 infrared each
+    with pytest.warns(UserWarning, match="fewer than 5 images in a modality"):
+        train_teacher(build_model("small"), images, config, **ON_CPU)
+
+
+def test_a_checkpoint_is_written_where_asked(images, tmp_path):
+    config = TeacherConfig(**{**SMALL, "epochs": 1})
+    trained = train_teacher(build_model("small"), images, config, folder=tmp_path / "t", **ON_CPU)
+    assert trained.folder == tmp_path / "t"
+    assert (trained.folder / "model.safetensors").is_file()
+
+
+def test_nan_in_a_batch_stops_training_and_names_step_part_and_identities(images):
+    class Broken(Objective):
+        def loss(self, model, batch):
+            terms = objective_loss(model, batch)
+            return terms._replace(parts={**terms.parts, "triplet": terms.total * float("nan")})
+
+    config = TeacherConfig(**SMALL)
+    how = {"seed": 0, "device": "cpu", "precision": "float32"}
+    inner = TeacherObjective(images, config, dim=256, **how)
+    objective_loss = inner.loss
+    broken = Broken(images, config, **how)
+    broken.start_epoch, broken.after_step = inner.start_epoch, inner.after_step
+    with pytest.raises(
+        TrainingError, match=r"triplet not finite at epoch 0, step 0, identities \[\d"
+    ):
+        fit(build_model("small"), broken, images, config, seed=0, title="", show=False)
+
+
+def test_nan_weights_are_refused_before_the_first_step(images):
+    model = build_model("small")
+    with torch.no_grad():
+        model.neck.weight.fill_(float("nan"))
+    with pytest.raises(FloatingPointError, match="not finite"):
+        train_teacher(model, images, TeacherConfig(**SMALL), **ON_CPU)
+
+
+def test_an_identity_without_infrared_images_cannot_be_trained_on_silently():
+    records = [Record(p, c, m, 1) for p in (1, 2, 3) for c, m in ((1, "visible"), (3, "infrared"))]
+    records = [r for r in records if not (r.pid == 3 and r.modality == "infrared")]
+    pictures = torch.zeros(len(records), 3, 32, 16, dtype=torch.uint8)
+    lopsided = ImageSet(records, TensorSource(pictures))
+    config = TeacherConfig(**{**SMALL, "identities": 2, "images": 1})
+    with pytest.raises(ValueError, match="identit|class"):
+        train_teacher(build_model("small"), lopsided, config, **ON_CPU)
+
+
+def test_teacher_and_student_must_be_two_networks_of_one_architecture(images, teacher):
+    with pytest.raises(ValueError, match="same object"):
+        train_student(teacher.model, teacher.model, images, **ON_CPU)
+    with pytest.raises(ValueError, match="one architecture"):
+        train_student(build_model("resnet18"), teacher.model, images, **ON_CPU)
+
+
+def test_the_multistep_schedule_is_the_published_one():
+    rate = _rate(TeacherConfig(), steps=10)  # warm-up 10 epochs, then x0.1 from 20, x0.01 from 40
+    at = {epoch: rate(10 * epoch) for epoch in (0, 4, 9, 19, 20, 39, 40, 159)}
+    expected = {0: 0.1, 4: 0.5, 9: 1.0, 19: 1.0, 20: 0.1, 39: 0.1, 40: 0.01, 159: 0.01}
+    assert at == pytest.approx(expected)
+
+
+def test_one_cycle_rises_for_a_quarter_and_ends_near_zero():
+    rate = _rate(StudentConfig(epochs=10, schedule="onecycle"), steps=10)
+    values = [rate(step) for step in range(100)]
+    assert int(np.argmax(values)) == pytest.approx(25, abs=1)
+    assert max(values) == pytest.approx(1.0, abs=1e-3)
+    assert values[-1] == pytest.approx(1e-3)
+
+
+def test_the_constant_schedule_is_constant():
+    rate = _rate(StudentConfig(), steps=10)
+    assert {rate(step) for step in range(0, 1600, 37)} == {1.0}
