@@ -1,0 +1,68 @@
+import json
+
+import pandas as pd
+import pytest
+
+from dakd.cli import Export, main, parse
+from dakd.config import load_profile
+
+TINY = ["--profile", "smoke", "--device", "cpu"]
+ONE_STEP = ["--teacher.epochs", "1", "--teacher.steps", "1"]
+ONE_STEP += ["--student.epochs", "1", "--student.steps", "1"]
+
+
+@pytest.fixture(autouse=True)
+def runs(tmp_path, monkeypatch):
+    monkeypatch.setenv("DAKD_RUNS", str(tmp_path / "runs"))
+
+
+def test_the_profile_sets_the_defaults_and_flags_change_them():
+    command = parse(["train", "--profile", "full", "--data.root", "X", "--seed", "4"])
+    full = load_profile("full")
+    assert command.config.data.root == "X"
+    assert command.config.seed == 4
+    assert command.config.teacher == full.teacher
+    assert parse(["train", "--profile", "smoke"]).config == load_profile("smoke")
+
+
+def test_train_then_evaluate_a_checkpoint(capsys, tmp_path):
+    assert main(["train", *TINY, *ONE_STEP]) == 0
+    student = capsys.readouterr().out.strip().splitlines()[-1].split(": ", 1)[1]
+    out = tmp_path / "results"
+    assert main(["evaluate", *TINY, "--checkpoint", student, "--out", str(out)]) == 0
+    assert "indoor-search, 10-shot, infrared → visible" in capsys.readouterr().out
+    record = json.loads((out / "sysu-all-1.json").read_text())
+    assert 0 <= record["mean"]["rank1"] <= 1
+
+
+def test_export_writes_a_readable_copy(tmp_path):
+    flags = ["--height", "32", "--width", "16", "--train-ids", "4", "--test-ids", "20"]
+    command = parse(["export", "--root", str(tmp_path / "copy"), *flags])
+    assert isinstance(command, Export)
+    assert command.synthetic.train_ids == 4
+    command.run()
+    assert (tmp_path / "copy" / "cam3").is_dir()
+
+
+def test_reproduce_writes_a_table(tmp_path):
+    assert main(["reproduce", *TINY, *ONE_STEP, "--seeds", "1", "--out", str(tmp_path)]) == 0
+    table = pd.read_csv(tmp_path / "benchmark_smoke.csv")
+    assert set(table["seed"]) == {1}
+    assert {"untrained", "teacher", "only_kd", "full_mlkd"} == set(table["method"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--profile", "huge"], "profile 'huge' is unknown"),
+        (["evaluate", *TINY, "--checkpoint", "nowhere"], "nowhere is no complete checkpoint"),
+        (["train", *TINY, "--data.root", "nowhere"], "nowhere"),
+        (["train", *TINY, "--device", "cuda:77"], "cuda"),
+    ],
+)
+def test_a_known_fault_is_one_line_and_exit_code_2(capsys, monkeypatch, arguments, message):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
