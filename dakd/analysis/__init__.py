@@ -1,0 +1,40 @@
+"""Numbers about a trained network: can its confidence be trusted, how wide is the modality gap?"""
+
+from dakd.analysis.gap import (
+    centroid_distance,
+    identity_similarity,
+    mmd,
+    modality_accuracy,
+    modality_gap,
+    neighbour_mixing,
+)
+from dakd.analysis.trust import (
+    KeptAccuracy,
+    Predictions,
+    Reliability,
+    RiskCoverage,
+    kept_accuracy,
+    predict,
+    reliability,
+    risk_coverage,
+)
+from dakd.analysis.views import gradcam, umap_map
+
+__all__ = [
+    "KeptAccuracy",
+    "Predictions",
+    "Reliability",
+    "RiskCoverage",
+    "centroid_distance",
+    "gradcam",
+    "identity_similarity",
+    "kept_accuracy",
+    "mmd",
+    "modality_accuracy",
+    "modality_gap",
+    "neighbour_mixing",
+    "predict",
+    "reliability",
+    "risk_coverage",
+    "umap_map",
+]

@@ -1,0 +1,222 @@
+"""Can the teacher's confidence be trusted? Calibration, and what a confidence mask keeps."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from dakd.distill import centre_logits, confidence_mask
+from dakd.distill import confidence as max_probability
+
+Array = np.ndarray | Tensor | Sequence[float]
+Keep = Literal["confident", "uncertain", "none"]
+
+
+def _rows(values: Array, name: str) -> np.ndarray:
+    """Return a non-empty vector as float64, or say which argument is at fault."""
+    values = np.asarray(values, dtype=np.float64)
+    if values.ndim != 1 or not values.size:
+        raise ValueError(f"{name} must be a non-empty vector, not of shape {values.shape}")
+    if not np.isfinite(values).all():
+        raise ValueError(f"{name} holds {(~np.isfinite(values)).sum()} values that are not finite")
+    return values
+
+
+def _scores(confidence: Array, correct: Array) -> tuple[np.ndarray, np.ndarray]:
+    """Check a confidence and a correctness per sample."""
+    confidence, correct = _rows(confidence, "confidence"), _rows(correct, "correct")
+    if len(confidence) != len(correct):
+        raise ValueError(f"{len(confidence)} confidences, but {len(correct)} values of correct")
+    if confidence.min() < 0 or confidence.max() > 1:
+        raise ValueError(f"confidence must lie in 0..1, not {confidence.min()}..{confidence.max()}")
+    if not np.isin(correct, (0, 1)).all():
+        raise ValueError("correct must hold only True and False (1 and 0)")
+    return confidence, correct
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What a network says about each of N images.
+
+    Attributes:
+        predicted: class of the most similar centre, (N,) int64.
+        correct: whether that is the image's class, (N,) bool.
+        confidence: largest softmax probability of the centre logits (class level), (N,).
+        instance_confidence: largest softmax probability of the embedding itself, (N,).
+    """
+
+    predicted: np.ndarray
+    correct: np.ndarray
+    confidence: np.ndarray
+    instance_confidence: np.ndarray
+
+
+def predict(
+    embeddings: Tensor,
+    centres: Tensor,
+    labels: Array,
+    *,
+    temperature: float = 0.05,
+    instance_temperature: float = 1.0,
+) -> Predictions:
+    """Classify embeddings by their centre logits, and measure both confidences of DAKD's masks.
+
+    Args:
+        embeddings: unit-length rows, (N, D).
+        centres: class centres of the same modality, unit length, (K, D).
+        labels: the true classes, as rows of `centres`, (N,).
+        temperature: divides the centre logits; 0.05 in DAKD.
+        instance_temperature: divides the embeddings before their softmax; 1 in DAKD.
+
+    Raises:
+        ValueError: no images, shapes that do not fit, labels without a centre, or NaN.
+    """
+    labels = np.asarray(labels)
+    if embeddings.ndim != 2 or centres.ndim != 2 or embeddings.shape[1] != centres.shape[1]:
+        raise ValueError(
+            f"embeddings must be (N, D) and centres (K, D), not {tuple(embeddings.shape)} and "
+            f"{tuple(centres.shape)}"
+        )
+    if labels.shape != (len(embeddings),) or not labels.size:
+        raise ValueError(f"{len(embeddings)} embeddings, but labels of shape {labels.shape}")
+    if labels.min() < 0 or labels.max() >= len(centres):
+        raise ValueError(
+            f"labels {labels.min()}..{labels.max()} for {len(centres)} centres; a prediction can "
+            "only be judged for an identity that has a centre"
+        )
+    if not embeddings.isfinite().all() or not centres.isfinite().all():
+        raise ValueError("embeddings or centres hold values that are not finite")
+    logits = centre_logits(embeddings, centres, temperature)  # (N, K)
+    predicted = logits.argmax(dim=1).numpy()
+    return Predictions(
+        predicted=predicted,
+        correct=predicted == labels,
+        confidence=max_probability(logits).numpy(),
+        instance_confidence=max_probability(embeddings / instance_temperature).numpy(),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Reliability:
+    """Confidence against accuracy in equally wide bins, only bins that hold samples.
+
+    Attributes:
+        table: columns low, high (edges), confidence, accuracy (means) and count.
+        ece: expected calibration error, the mean of |accuracy - confidence| weighted by count.
+    """
+
+    table: pd.DataFrame
+    ece: float
+
+
+def reliability(confidence: Array, correct: Array, *, bins: int = 10) -> Reliability:
+    """Bin samples by confidence and compare with accuracy (Guo et al., ICML 2017).
+
+    Args:
+        confidence: probabilities in 0..1, (N,).
+        correct: whether the prediction was right, (N,).
+        bins: number of equal bins of 0..1; bin i is (i/bins, (i+1)/bins], 0 falls into the first.
+
+    Raises:
+        ValueError: bad lengths or values.
+
+    Example:
+        >>> reliability([0.9, 0.9, 0.6, 0.6], [1, 1, 1, 0], bins=5).ece  # two bins, off by 0.1 each
+        0.1
+    """
+    confidence, correct = _scores(confidence, correct)
+    bin_of = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    samples = pd.DataFrame({"bin": bin_of, "confidence": confidence, "accuracy": correct})
+    groups = samples.groupby("bin")
+    table = groups.mean().assign(count=groups.size()).reset_index()
+    table.insert(0, "low", table["bin"] / bins)
+    table.insert(1, "high", (table.pop("bin") + 1) / bins)
+    gaps = (table["accuracy"] - table["confidence"]).abs()
+    return Reliability(table, round(float((gaps * table["count"]).sum() / len(confidence)), 12))
+
+
+@dataclass(frozen=True, eq=False)
+class RiskCoverage:
+    """Error rate among the most confident samples, as more and more are let in.
+
+    Attributes:
+        coverage: share of samples kept, 1/N..1, (N,).
+        risk: error rate among those kept, (N,).
+        area: mean risk over all coverages (lower is better).
+        best: the area of a perfect order, which keeps every right prediction first.
+    """
+
+    coverage: np.ndarray
+    risk: np.ndarray
+    area: float
+    best: float
+
+
+def risk_coverage(confidence: Array, correct: Array) -> RiskCoverage:
+    """Order samples by confidence and return the error rate of every prefix.
+
+    Samples of equal confidence share their error rate, so their order does not matter
+    (Geifman and El-Yaniv, NeurIPS 2017).
+
+    Raises:
+        ValueError: bad lengths or values.
+
+    Example:
+        >>> risk_coverage([0.9, 0.8, 0.1], [1, 0, 1]).risk.round(2).tolist()
+        [0.0, 0.5, 0.33]
+    """
+    confidence, correct = _scores(confidence, correct)
+    values, tie = np.unique(-confidence, return_inverse=True)  # ascending: most confident first
+    error = np.bincount(tie, weights=1 - correct) / np.bincount(tie)
+    counts = np.arange(1, len(correct) + 1)
+    risk = np.cumsum(error[np.sort(tie)]) / counts
+    best = np.cumsum(np.sort(1 - correct)) / counts
+    return RiskCoverage(counts / len(counts), risk, float(risk.mean()), float(best.mean()))
+
+
+@dataclass(frozen=True, eq=False)
+class KeptAccuracy:
+    """What a confidence mask keeps, and how often the teacher is right there.
+
+    Attributes:
+        threshold: the quantile of the confidences.
+        mask: True for what is kept, (N,).
+        kept, dropped: accuracy among kept and dropped samples (NaN when there are none).
+    """
+
+    threshold: float
+    mask: np.ndarray
+    kept: float
+    dropped: float
+
+
+def kept_accuracy(
+    confidence: Array, correct: Array, *, quantile: float = 0.5, keep: Keep = "confident"
+) -> KeptAccuracy:
+    """Compare the teacher's accuracy on both sides of a confidence threshold.
+
+    The threshold is taken over all samples given; in training it is a batch's.
+
+    Args:
+        confidence, correct: (N,) each.
+        quantile, keep: of `dakd.distill.confidence_mask`.
+
+    Raises:
+        ValueError: bad lengths or values.
+
+    Example:
+        >>> half = kept_accuracy([0.9, 0.8, 0.3, 0.2], [1, 1, 1, 0])
+        >>> half.kept, half.dropped
+        (1.0, 0.5)
+    """
+    confidence, correct = _scores(confidence, correct)
+    values = torch.from_numpy(confidence).float()
+    mask = confidence_mask(values, quantile, keep).bool().numpy()
+    threshold = float(values.quantile(quantile))
+    kept = float(correct[mask].mean()) if mask.any() else float("nan")
+    dropped = float(correct[~mask].mean()) if not mask.all() else float("nan")
+    return KeptAccuracy(threshold, mask, kept, dropped)

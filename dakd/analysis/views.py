@@ -1,0 +1,60 @@
+"""Two ways to look into a network; both need the notebook extras, loaded when called."""
+
+import copy
+
+import numpy as np
+from torch import Tensor
+
+from dakd.model import ReIDModel
+
+
+def umap_map(
+    embeddings: np.ndarray | Tensor, *, seed: int = 0, neighbours: int = 15, min_dist: float = 0.1
+) -> np.ndarray:
+    """Return a two-dimensional UMAP of embeddings by cosine distance, (N, 2) float32.
+
+    One thread and a fixed seed, so that the map is the same every time. Distances between far
+    groups on such a map mean little; the numbers of `modality_gap` are the evidence.
+
+    Raises:
+        ModuleNotFoundError: the notebook extras are not installed.
+        ValueError: fewer than `neighbours` + 1 rows.
+    """
+    z = np.asarray(embeddings, dtype=np.float32)
+    if len(z) <= neighbours:
+        raise ValueError(f"a map with {neighbours} neighbours needs more than {len(z)} rows")
+    import umap
+
+    mapper = umap.UMAP(
+        n_neighbors=neighbours, min_dist=min_dist, metric="cosine", random_state=seed, n_jobs=1
+    )
+    return np.asarray(mapper.fit_transform(z))  # (N, 2)
+
+
+def gradcam(model: ReIDModel, images: Tensor, targets: Tensor) -> np.ndarray:
+    """Return where an image's similarity to a target embedding comes from (Selvaraju et al., 2017).
+
+    Args:
+        model: the network; a copy of it is used.
+        images: normalised images, (B, 3, H, W).
+        targets: an embedding to be similar to, for each image (B, D) or one for all (D,).
+
+    Returns:
+        (B, H, W) float32 in 0..1, 1 being the image's most important place.
+
+    Raises:
+        ModuleNotFoundError: the notebook extras are not installed.
+        ValueError: shapes that do not fit.
+    """
+    from pytorch_grad_cam import GradCAM
+
+    if images.ndim != 4 or targets.shape[-1] != model.embedding_dim:
+        raise ValueError(
+            f"images must be (B, 3, H, W) and targets (B, {model.embedding_dim}), not "
+            f"{tuple(images.shape)} and {tuple(targets.shape)}"
+        )
+    targets = targets.expand(len(images), -1)  # (B, D)
+    network = copy.deepcopy(model).eval().requires_grad_(True)
+    similarities = [lambda z, t=t: (z * t.to(z)).sum() for t in targets]
+    with GradCAM(model=network, target_layers=[network.backbone.get_submodule("layer4")]) as cam:
+        return np.asarray(cam(input_tensor=images, targets=similarities))  # (B, H, W)

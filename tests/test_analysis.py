@@ -1,0 +1,310 @@
+"""Calibration and modality gap: values by hand, loop references, invariants, bad input."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dakd import analysis
+from dakd.model import build_model
+
+FEW = settings(max_examples=25, deadline=None)
+SEEDS = st.integers(0, 10_000)
+
+
+def clouds(seed=0, n=40, dim=6, shift=0.0):
+    """Unit-length embeddings of two modalities, `shift` apart along the first axis."""
+    rng = np.random.default_rng(seed)
+    infrared = np.arange(n) % 2 == 1
+    z = rng.normal(size=(n, dim))
+    z[:, 0] += shift * infrared
+    return z / np.linalg.norm(z, axis=1, keepdims=True), infrared, rng.integers(0, n // 8, n)
+
+
+# -- trust -------------------------------------------------------------------------------------
+
+
+def test_predict_by_hand():
+    centres = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    z = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.8, 0.6]])
+    said = analysis.predict(z, centres, [0, 1, 1])
+    assert said.predicted.tolist() == [0, 1, 0]
+    assert said.correct.tolist() == [True, True, False]
+    # logits (12, 16): the larger one's probability is 1 / (1 + exp(-4))
+    assert said.confidence[1] == pytest.approx(1 / (1 + np.exp(-4)))
+    # softmax of (1, 0) itself
+    assert said.instance_confidence[0] == pytest.approx(np.e / (np.e + 1))
+
+
+def test_predict_temperatures_flatten():
+    z, centres = torch.eye(3), torch.eye(3)
+    sharp = analysis.predict(z, centres, [0, 1, 2], temperature=0.1, instance_temperature=0.1)
+    assert sharp.confidence == pytest.approx(sharp.instance_confidence)
+    flat = analysis.predict(z, centres, [0, 1, 2], temperature=10.0)
+    assert (flat.confidence < sharp.confidence).all()
+
+
+@pytest.mark.parametrize(
+    ("z", "centres", "labels", "message"),
+    [
+        (torch.eye(2), torch.eye(3), [0, 1], r"\(N, D\)"),
+        (torch.eye(2), torch.eye(2), [0], "labels of shape"),
+        (torch.eye(2)[:0], torch.eye(2), [], "0 embeddings"),
+        (torch.eye(2), torch.eye(2), [0, 2], "has a centre"),
+        (torch.eye(2) * torch.nan, torch.eye(2), [0, 1], "not finite"),
+    ],
+)
+def test_predict_bad_input(z, centres, labels, message):
+    with pytest.raises(ValueError, match=message):
+        analysis.predict(z, centres, labels)
+
+
+def test_reliability_by_hand():
+    # bins (0, 0.5] and (0.5, 1]: 0.5 belongs to the lower one
+    result = analysis.reliability([0.3, 0.5, 0.8, 1.0], [0, 1, 1, 1], bins=2)
+    assert result.table["count"].tolist() == [2, 2]
+    assert result.table["confidence"].tolist() == pytest.approx([0.4, 0.9])
+    assert result.table["accuracy"].tolist() == [0.5, 1.0]
+    assert result.ece == pytest.approx((2 * 0.1 + 2 * 0.1) / 4)
+
+
+def ece_by_loop(confidence, correct, bins):
+    total = 0.0
+    for i in range(bins):
+        inside = [
+            j
+            for j, c in enumerate(confidence)
+            if (i / bins < c <= (i + 1) / bins) or (c == 0 and i == 0)
+        ]
+        if inside:
+            accuracy = sum(float(correct[j]) for j in inside) / len(inside)
+            mean = sum(float(confidence[j]) for j in inside) / len(inside)
+            total += len(inside) / len(confidence) * abs(accuracy - mean)
+    return total
+
+
+@FEW
+@given(SEEDS, st.integers(1, 20))
+def test_ece_equals_the_loop(seed, bins):
+    rng = np.random.default_rng(seed)
+    confidence, correct = rng.random(50), rng.random(50) < 0.5
+    confidence[0] = 0.0
+    expected = ece_by_loop(confidence, correct, bins)
+    assert analysis.reliability(confidence, correct, bins=bins).ece == pytest.approx(expected)
+
+
+def test_risk_coverage_by_hand():
+    result = analysis.risk_coverage([0.2, 0.9, 0.8, 0.1], [1, 1, 0, 0])
+    assert result.risk.tolist() == pytest.approx([0, 1 / 2, 1 / 3, 2 / 4])
+    assert result.coverage.tolist() == [0.25, 0.5, 0.75, 1.0]
+    assert result.area == pytest.approx((1 / 2 + 1 / 3 + 1 / 2) / 4)
+    assert result.best == pytest.approx((1 / 3 + 1 / 2) / 4)  # right, right, wrong, wrong
+
+
+@FEW
+@given(SEEDS)
+def test_risk_coverage_knows_only_the_order(seed):
+    rng = np.random.default_rng(seed)
+    confidence, correct = rng.integers(0, 8, 30) / 8, rng.random(30) < 0.6  # many ties
+    result = analysis.risk_coverage(confidence, correct)
+    mixed = rng.permutation(30)
+    for other in (
+        analysis.risk_coverage(confidence[mixed], correct[mixed]),
+        analysis.risk_coverage(confidence**3, correct),
+    ):
+        assert other.risk == pytest.approx(result.risk)
+    assert result.risk[-1] == pytest.approx(1 - correct.mean())
+    assert result.best <= result.area + 1e-12
+
+
+def test_kept_accuracy_by_hand():
+    confidence, correct = [0.1, 0.2, 0.3, 0.4], [0, 0, 1, 1]
+    confident = analysis.kept_accuracy(confidence, correct)
+    assert confident.mask.tolist() == [False, False, True, True]
+    assert (confident.kept, confident.dropped) == (1.0, 0.0)
+    assert confident.threshold == pytest.approx(0.25)
+    uncertain = analysis.kept_accuracy(confidence, correct, keep="uncertain")
+    assert (uncertain.kept, uncertain.dropped) == (0.0, 1.0)
+    everything = analysis.kept_accuracy(confidence, correct, keep="none")
+    assert everything.kept == 0.5
+    assert np.isnan(everything.dropped)
+
+
+@pytest.mark.parametrize(
+    ("confidence", "correct", "message"),
+    [
+        ([], [], "non-empty"),
+        ([0.5, np.nan], [1, 0], "not finite"),
+        ([0.5], [1, 0], "1 confidences, but 2"),
+        ([1.5, 0.5], [1, 0], "0..1"),
+        ([0.5, 0.5], [0.5, 1], "only True and False"),
+    ],
+)
+@pytest.mark.parametrize("function", ["reliability", "risk_coverage", "kept_accuracy"])
+def test_trust_bad_input(function, confidence, correct, message):
+    with pytest.raises(ValueError, match=message):
+        getattr(analysis, function)(confidence, correct)
+
+
+# -- gap ---------------------------------------------------------------------------------------
+
+
+def test_centroid_distance_by_hand():
+    z = np.array([[3.0, 0], [5, 0], [0, 2], [0, 4]])  # means (4, 0) and (0, 3)
+    assert analysis.centroid_distance(z, [0, 0, 1, 1]) == 5.0
+
+
+def test_modality_accuracy_finds_a_plane_and_nothing_else():
+    z, infrared, _ = clouds(n=200)
+    apart = z + 10 * np.outer(infrared, np.ones(6))
+    assert analysis.modality_accuracy(apart, infrared) == 1.0
+    z, infrared, _ = clouds(n=2000, shift=0.0)
+    assert 0.44 < analysis.modality_accuracy(z, infrared) < 0.56
+
+
+def test_modality_accuracy_is_balanced_and_held_out():
+    rng = np.random.default_rng(0)
+    infrared = np.arange(300) < 30  # one in ten: always saying "visible" would be right in 90 %
+    z = rng.normal(size=(300, 5))
+    assert 0.35 < analysis.modality_accuracy(z, infrared) < 0.65
+    wide = rng.normal(size=(60, 500))  # memorised easily, but nothing to be learned
+    assert 0.3 < analysis.modality_accuracy(wide, np.arange(60) % 2 == 0) < 0.7
+
+
+def test_modality_accuracy_does_not_favour_the_larger_modality():
+    infrared = np.arange(600) < 60
+    z = np.random.default_rng(0).normal(size=(600, 2))
+    z[:, 0] += 3 * infrared  # the best balanced threshold, halfway, is right in 93 %
+    assert 0.88 < analysis.modality_accuracy(z, infrared) < 0.97
+
+
+def mmd_by_loop(x, y, sigma):
+    def k(a, b):
+        return np.exp(-sum((a - b) ** 2) / (2 * sigma**2))
+
+    def within(v):
+        pairs = [(i, j) for i in range(len(v)) for j in range(len(v)) if i != j]
+        return sum(k(v[i], v[j]) for i, j in pairs) / len(pairs)
+
+    cross = sum(k(a, b) for a in x for b in y) / (len(x) * len(y))
+    return within(x) + within(y) - 2 * cross
+
+
+@FEW
+@given(SEEDS)
+def test_mmd_equals_the_loop(seed):
+    z, infrared, _ = clouds(seed, n=13)
+    expected = mmd_by_loop(z[infrared], z[~infrared], 0.7)
+    assert analysis.mmd(z, infrared, bandwidth=0.7) == pytest.approx(expected)
+
+
+def test_mmd_median_heuristic_by_hand():
+    z = np.array([[0.0], [1.0], [4.0], [5.0]])  # distances 1 4 5 3 4 1: median 3.5
+    mine = analysis.mmd(z, [0, 0, 1, 1])
+    assert mine == pytest.approx(analysis.mmd(z, [0, 0, 1, 1], bandwidth=3.5))
+    assert mine > 0
+
+
+def test_neighbour_mixing_by_hand():
+    # on the circle, at 0 and 1 degrees visible, at 90 and 91 infrared: never a mixed neighbour
+    angle = np.deg2rad([0, 1, 90, 91])
+    z = np.stack([np.cos(angle), np.sin(angle)], 1)
+    assert analysis.neighbour_mixing(z, [0, 0, 1, 1], neighbours=1) == 0
+    # interleaved: always one; by chance it would be 2 of 3
+    assert analysis.neighbour_mixing(z, [0, 1, 0, 1], neighbours=1) == pytest.approx(1.5)
+    # all neighbours: exactly chance
+    assert analysis.neighbour_mixing(z, [0, 1, 0, 1], neighbours=3) == pytest.approx(1)
+
+
+def test_identity_similarity_by_hand():
+    z = np.array([[1.0, 0], [0.6, 0.8], [0, 1], [0, 1], [0, 1]])
+    result = analysis.identity_similarity(z, [0, 0, 1, 0, 1], [7, 7, 7, 9, 9])
+    assert result["within"] == pytest.approx(0.6)  # one pair of person 7
+    assert result["across"] == pytest.approx((0 + 0.8 + 1) / 3)  # 7: rows 0-2, 1-2; 9: 3-4
+    assert result["others"] == pytest.approx((0 + 0.8 + 1) / 3)  # rows 0-4, 1-4, 2-3
+
+
+@FEW
+@given(SEEDS)
+def test_gap_does_not_depend_on_order_or_rotation(seed):
+    z, infrared, pids = clouds(seed, n=48, shift=1.0)
+    rng = np.random.default_rng(seed)
+    mixed = rng.permutation(len(z))
+    rotation, _ = np.linalg.qr(rng.normal(size=(6, 6)))
+    for function, extra in (
+        (analysis.centroid_distance, ()),
+        (analysis.mmd, ()),
+        (analysis.neighbour_mixing, ()),
+        (analysis.identity_similarity, (pids,)),
+    ):
+        value = function(z, infrared, *extra)
+        assert function(z @ rotation, infrared, *extra) == pytest.approx(value)
+        moved = function(z[mixed], infrared[mixed], *(e[mixed] for e in extra))
+        assert moved == pytest.approx(value)
+        assert function(z, ~infrared, *extra) == pytest.approx(value)
+
+
+def test_modality_gap_orders_a_wide_and_a_narrow_gap():
+    wide = analysis.modality_gap(*clouds(n=120, shift=4.0))
+    narrow = analysis.modality_gap(*clouds(n=120, shift=0.5))
+    for name in ("centroid distance", "modality accuracy", "MMD²"):
+        assert wide[name] > narrow[name]
+    assert wide["neighbour mixing"] < narrow["neighbour mixing"]
+    subset = analysis.modality_gap(*clouds(n=120, shift=4.0), limit=60)
+    assert subset["centroid distance"] != wide["centroid distance"]
+
+
+@pytest.mark.parametrize(
+    ("z", "infrared", "message"),
+    [
+        (np.eye(4), [0, 0, 0, 0], "two modalities"),
+        (np.eye(4), [0, 1, 1, 1], "1 visible and 3 infrared"),
+        (np.full((4, 2), np.nan), [0, 0, 1, 1], "row 0 first"),
+        (np.eye(4), [0, 0, 1], "modalities of shape"),
+        (np.ones(4), [0, 0, 1, 1], r"\(N, D\)"),
+    ],
+)
+def test_gap_bad_input(z, infrared, message):
+    with pytest.raises(ValueError, match=message):
+        analysis.modality_gap(z, infrared, [1, 1, 1, 1])
+
+
+def test_gap_impossible_requests():
+    z, infrared, pids = clouds(n=8)
+    with pytest.raises(ValueError, match=r"neighbours must lie in 1..7"):
+        analysis.neighbour_mixing(z, infrared, neighbours=8)
+    with pytest.raises(ValueError, match="5 folds"):
+        analysis.modality_accuracy(z, infrared)
+    with pytest.raises(ValueError, match="of the kind across"):
+        analysis.identity_similarity(np.eye(4), [0, 0, 1, 1], [1, 1, 2, 2])
+    with pytest.raises(ValueError, match="identities of shape"):
+        analysis.identity_similarity(z, infrared, pids[:3])
+
+
+# -- views -------------------------------------------------------------------------------------
+
+
+def test_umap_refuses_too_few_rows():
+    with pytest.raises(ValueError, match="more than 10 rows"):
+        analysis.umap_map(np.eye(10))
+
+
+def test_gradcam_sees_what_the_similarity_depends_on_and_leaves_the_model_alone():
+    pytest.importorskip("pytorch_grad_cam")
+    model = build_model("small").train()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    images = torch.zeros(2, 3, 32, 16)
+    images[0, :, :16] = 3 * torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        targets = build_model("small").eval()(images)
+    heat = analysis.gradcam(model, images, targets)
+    assert heat.shape == (2, 32, 16)
+    assert heat.min() >= 0
+    assert heat.max() <= 1
+    assert heat[0, :14].mean() > heat[0, 18:].mean()  # the half that holds something
+    assert model.training
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+    with pytest.raises(ValueError, match="targets"):
+        analysis.gradcam(model, images, targets[:, :5])
