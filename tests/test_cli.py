@@ -51,6 +51,20 @@ def test_reproduce_writes_a_table(tmp_path):
     assert {"untrained", "teacher", "only_kd", "full_mlkd"} == set(table["method"])
 
 
+def test_figures_draws_the_pictures_of_the_readme(tmp_path, capsys):
+    rows = [(s, m, "all", 1, 0.2, 0.2) for s in (0, 1) for m in ("untrained", "teacher")]
+    table = pd.DataFrame(rows, columns=["seed", "method", "mode", "shots", "rank1", "mAP"])
+    table.to_csv(tmp_path / "benchmark_demo.csv", index=False)
+    assert main(["figures", "--out", str(tmp_path)]) == 0
+    drawn = {path.name for path in tmp_path.glob("*.png")}
+    assert drawn == {
+        "benchmark_demo.png",
+        "contact_sheet.png",
+        "cutswap.png",
+        "method_overview.png",
+    }
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

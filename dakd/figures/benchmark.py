@@ -1,0 +1,63 @@
+"""The benchmark: methods beside each other, with their spread over seeds."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+import seaborn
+from matplotlib.figure import Figure
+
+from dakd.figures.pictures import WIDTH
+from dakd.figures.rankings import NAMES
+from dakd.figures.style import PALETTE, SMALL, colour, new_figure, per_cent, styled
+
+LABELS = {"full_mlkd": "DAKD", "only_kd": "only KD"}
+
+
+@styled
+def benchmark_bars(
+    table: pd.DataFrame,
+    *,
+    measures: Sequence[str] = ("rank1", "mAP"),
+    title: str | None = None,
+) -> Figure:
+    """Show every method's mean over seeds as a bar, each seed as a dot, ± one std as a line.
+
+    Args:
+        table: a row a method and seed: ``method`` and one column a measure, as fractions.
+        measures: columns to show, a panel each.
+        title: of the figure.
+
+    Raises:
+        ValueError: a missing column, or several settings of the protocol mixed in one table.
+    """
+    missing = {"method", *measures} - set(table.columns)
+    if missing:
+        raise ValueError(f"the table lacks the columns {', '.join(sorted(missing))}")
+    for name in ("mode", "shots"):
+        if name in table and table[name].nunique() > 1:
+            raise ValueError(f"the table mixes values of {name!r}; choose one setting first")
+    data = table.assign(name=table["method"].map(lambda method: LABELS.get(method, method)))
+    inks = {name: colour(method) for name, method in zip(data["name"], data["method"], strict=True)}
+    height = 0.9 + 0.5 * len(inks) + 0.3 * bool(title)
+    figure = new_figure(min(WIDTH, 4.5 * len(measures)), height, title=title)
+    panels = figure.subplots(1, len(measures), sharey=True, squeeze=False)[0]
+    ink = PALETTE["ink"]
+    for axes, measure in zip(panels, measures, strict=True):
+        shared = {"data": data, "x": measure, "y": "name", "ax": axes}
+        line = {"color": ink, "linewidth": 1.5}
+        seaborn.barplot(
+            **shared, hue="name", palette=inks, errorbar="sd", err_kws=line, width=0.66, alpha=0.9
+        )
+        seaborn.stripplot(
+            **shared, color=PALETTE["ground"], edgecolor=ink, linewidth=0.8, size=4, jitter=False
+        )
+        spread = data.groupby("name", sort=False)[measure].agg(["mean", "std", "max"]).fillna(0)
+        for row, (mean, std, most) in enumerate(spread.to_numpy()):
+            text = f"{100 * mean:.1f}" + (f" ± {100 * std:.1f}" if std else "")
+            axes.annotate(text, (max(mean + std, most), row), va="center",
+                          xytext=(7, 0), textcoords="offset points", fontsize=SMALL)  # fmt: skip
+        axes.set(title=NAMES.get(measure, measure), xlabel=None, ylabel=None)
+        axes.set_xlim(0, axes.get_xlim()[1] * 1.22)
+        axes.grid(False, axis="y")
+        per_cent(axes.xaxis)
+    return figure

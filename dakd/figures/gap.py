@@ -1,0 +1,133 @@
+"""The modality gap, as maps and as bars."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from dakd.figures.pictures import WIDTH
+from dakd.figures.style import BODY, PALETTE, SMALL, bare, colour, ink_on, new_figure, styled
+
+COLOURINGS = ("modality", "camera", "identity")
+MARKERS = {False: "o", True: "^"}  # visible, infrared: told apart without colour, too
+
+
+def _colours(
+    colouring: str, infrared: np.ndarray, cams: np.ndarray | None, pids: np.ndarray | None
+) -> tuple[np.ndarray, dict[str, str]]:
+    """Return a colour for every point, and the legend."""
+    if colouring == "modality":
+        inks = np.where(infrared, PALETTE["infrared"], PALETTE["visible"])
+        return inks, {name: PALETTE[name] for name in ("visible", "infrared")}
+    if colouring not in COLOURINGS:
+        raise ValueError(f"colouring {colouring!r} is unknown; use one of {', '.join(COLOURINGS)}")
+    groups, word = (cams, "camera") if colouring == "camera" else (pids, "identity")
+    if groups is None:
+        raise ValueError(f"colouring by {colouring} needs {'cams' if word == 'camera' else 'pids'}")
+    known = list(np.unique(groups))
+    table = colormaps["viridis" if word == "camera" else "hsv"]
+    steps = np.linspace(0, 0.92, len(known))
+    inks_of = {key: to_hex(table(step)) for key, step in zip(known, steps, strict=True)}
+    legend = {f"{word} {key}": ink for key, ink in inks_of.items()} if len(known) <= 8 else {}
+    return np.array([inks_of[key] for key in groups]), legend
+
+
+@styled
+def modality_maps(
+    points: Mapping[str, np.ndarray],
+    *,
+    infrared: np.ndarray,
+    colouring: str = "modality",
+    cams: np.ndarray | None = None,
+    pids: np.ndarray | None = None,
+    captions: Mapping[str, str] | None = None,
+    title: str | None = None,
+) -> Figure:
+    """Show two-dimensional maps of several networks side by side; triangles are infrared.
+
+    Args:
+        points: for each network, (N, 2).
+        infrared: modality of each point, (N,) bool.
+        colouring: ``"modality"``, ``"camera"`` (needs `cams`) or ``"identity"`` (needs `pids`).
+        cams, pids: (N,) each.
+        captions: a text under each map, for example the numbers of its gap.
+        title: of the figure.
+
+    Raises:
+        ValueError: an unknown colouring, or points that do not fit.
+    """
+    infrared = np.asarray(infrared, dtype=bool)
+    inks, legend = _colours(colouring, infrared, cams, pids)
+    lines = max((text.count("\n") + 1 for text in (captions or {}).values()), default=0)
+    side = WIDTH / max(len(points), 2)
+    figure = new_figure(WIDTH, side + 0.55 + 0.17 * lines + 0.3 * bool(title), title=title)
+    panels = figure.subplots(1, len(points), squeeze=False)[0]
+    for axes, (name, xy) in zip(panels, points.items(), strict=True):
+        if np.shape(xy) != (len(infrared), 2):
+            raise ValueError(f"points of {name!r} must be ({len(infrared)}, 2), not {np.shape(xy)}")
+        _scatter(axes, np.asarray(xy), infrared, inks)
+        axes.set_title(name)
+        axes.set_xlabel((captions or {}).get(name, ""), fontsize=SMALL, color=PALETTE["ink"])
+    if colouring != "modality":
+        legend |= {"visible": PALETTE["muted"], "infrared": PALETTE["muted"]}
+    handles = [
+        Line2D([], [], linestyle="", marker=MARKERS[text == "infrared"], color=ink, label=text)
+        for text, ink in legend.items()
+    ]
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=8, columnspacing=0.9, handletextpad=0.1
+    )
+    return figure
+
+
+def _scatter(axes: Axes, xy: np.ndarray, infrared: np.ndarray, inks: np.ndarray) -> None:
+    size = np.clip(6000 / len(xy), 5, 26)
+    for side, marker in MARKERS.items():
+        rows = infrared == side
+        axes.scatter(xy[rows, 0], xy[rows, 1], s=size, c=list(inks[rows]), marker=marker,
+                     alpha=0.75, linewidth=0, rasterized=True)  # fmt: skip
+    bare(axes)
+    axes.spines[:].set(visible=True, color=PALETTE["line"], linewidth=0.8)
+
+
+@styled
+def gap_bars(
+    table: pd.DataFrame, *, measures: Sequence[str] | None = None, title: str | None = None
+) -> Figure:
+    """Compare measures of the gap across networks, a panel a measure.
+
+    Args:
+        table: a row a network, a column a measure (see `dakd.analysis.modality_gap`).
+        measures: columns to show; all without.
+        title: of the figure.
+    """
+    shown = list(table.columns) if measures is None else list(measures)
+    columns = min(4, len(shown))
+    lines = -(-len(shown) // columns)
+    figure = new_figure(WIDTH, lines * (0.55 + 0.34 * len(table)) + 0.3 * bool(title), title=title)
+    grid = figure.subplots(lines, columns, squeeze=False, sharey=True)
+    for axes, measure in zip(grid.flat, shown, strict=False):
+        values = table[measure].to_numpy()
+        inks = [colour(str(name)) for name in table.index]
+        axes.barh(range(len(table)), values, color=inks, height=0.72)
+        for row, (value, ink) in enumerate(zip(values, inks, strict=True)):
+            inside = abs(value) > 0.55 * max(np.abs(values).max(), 1e-9)
+            axes.annotate(f"{round(value, 3) + 0.0:.3f}", (value, row), va="center", fontsize=SMALL,
+                          ha="right" if inside else "left", xytext=(-4 if inside else 4, 0),
+                          textcoords="offset points",
+                          color=ink_on(ink) if inside else PALETTE["ink"])  # fmt: skip
+        axes.set_title(measure, fontsize=BODY)
+        axes.set_xlim(min(0, values.min() * 1.1), max(values.max() * 1.05, 1e-3))
+        axes.set_xticks([])
+        axes.grid(False)
+        axes.spines[["bottom"]].set_visible(False)
+        axes.set_yticks(range(len(table)), [str(name) for name in table.index])
+        axes.set_ylim(len(table) - 0.5, -0.5)
+    for axes in list(grid.flat)[len(shown) :]:
+        axes.set_axis_off()
+    return figure

@@ -1,0 +1,191 @@
+"""DAKD in one picture, drawn by code."""
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
+from torch import Tensor
+
+from dakd.figures.pictures import WIDTH, picture
+from dakd.figures.style import BODY, PALETTE, SMALL, TITLE, new_figure, styled
+
+HEIGHT = 5.3  # inches; the picture is laid out in inches, from the lower left corner
+TEMPERATURES = (2, 3, 4, 5, 6)
+TOP, MIDDLE, BOTTOM = 3.95, 2.85, 1.75  # the teacher's row, the images, the student's row
+SIDES = ("visible", "infrared")
+
+
+@styled
+def method_overview(
+    visible: Tensor | np.ndarray | None = None,
+    infrared: Tensor | np.ndarray | None = None,
+    *,
+    title: str = "DAKD: a network teaches a fresh copy of itself, at two levels",
+) -> Figure:
+    """Draw the method: two modalities, teacher and student, two levels, mask, temperatures.
+
+    Args:
+        visible, infrared: a picture (3, H, W) of a person in either modality, uint8 or float in
+            0..1; the visible one is shown with CutSwap. Grey silhouettes without.
+        title: above the picture.
+    """
+    figure = new_figure(WIDTH, HEIGHT)
+    figure.set_layout_engine("none")  # everything has its place
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, WIDTH), ylim=(0, HEIGHT), aspect="equal")
+    axes.set_axis_off()
+    axes.text(0.15, HEIGHT - 0.3, title, fontsize=TITLE + 1, fontweight="bold", va="center")
+    _inputs(axes, visible, infrared)
+    _network(axes, TOP, "Teacher", "trained before, frozen", PALETTE["teacher"])
+    _network(axes, BOTTOM, "Student", "same architecture, learns", PALETTE["student"])
+    _level(axes, 4.05, "Instance level", "z", "the embedding itself", sharp=0.6)
+    _level(axes, 6.55, "Class level", "z·Cᵀ / 0.05", "similarity to class centres C", sharp=1.6)
+    _temperatures(axes)
+    return figure
+
+
+def _box(axes: Axes, x: float, y: float, width: float, height: float, **style: object) -> None:
+    shape = "round,pad=0,rounding_size=0.1"
+    box = FancyBboxPatch((x, y), width, height, boxstyle=shape, mutation_aspect=1, linewidth=1.2)
+    box.set(**style)
+    axes.add_patch(box)
+
+
+def _arrow(
+    axes: Axes, start: tuple[float, float], end: tuple[float, float], ink: str, bend: float = 0
+) -> None:
+    axes.add_patch(
+        FancyArrowPatch(
+            start,
+            end,
+            arrowstyle="-|>",
+            mutation_scale=11,
+            linewidth=1.6,
+            color=ink,
+            shrinkA=0,
+            shrinkB=0,
+            connectionstyle=f"arc3,rad={bend}",
+        )
+    )
+
+
+def _inputs(axes: Axes, visible: object, infrared: object) -> None:
+    """The two pictures of a person; CutSwap's rectangle on the visible one."""
+    for name, image, x in (("visible", visible, 0.15), ("infrared", infrared, 1.05)):
+        ink = PALETTE[name]
+        _box(axes, x, MIDDLE - 0.875, 0.8, 1.75, facecolor=ink + "30", edgecolor=ink)
+        if image is None:
+            _silhouette(axes, x, ink)
+        else:
+            shown = picture(image)  # type: ignore[arg-type]
+            if name == "visible":
+                shown = _swapped(shown)
+            height = min(1.6, 0.7 * shown.shape[0] / shown.shape[1])
+            width = height * shown.shape[1] / shown.shape[0]
+            left, low = x + 0.4 - width / 2, MIDDLE - height / 2
+            axes.imshow(shown, extent=(left, left + width, low, low + height), zorder=3)
+            if name == "visible":
+                corner = (left + 0.25 * width, low + 0.45 * height)
+                axes.add_patch(Rectangle(corner, 0.55 * width, 0.4 * height, fill=False, zorder=4,
+                                         edgecolor=PALETTE["ground"], linewidth=1.6))  # fmt: skip
+        axes.text(
+            x + 0.4, MIDDLE + 1.0, name, ha="center", fontsize=BODY, color=ink, fontweight="bold"
+        )
+    axes.set(xlim=(0, WIDTH), ylim=(0, HEIGHT))  # imshow moved them
+    axes.text(0.15, 1.84, "CutSwap: one colour\nchannel in a rectangle", va="top",
+              fontsize=SMALL, color=PALETTE["visible"])  # fmt: skip
+
+
+def _swapped(image: np.ndarray) -> np.ndarray:
+    """CutSwap as the paper means it, with a fixed rectangle and the red channel."""
+    height, width = image.shape[:2]
+    swapped = image.copy()
+    rows = slice(round(0.15 * height), round(0.55 * height))
+    columns = slice(round(0.25 * width), round(0.8 * width))
+    swapped[rows, columns] = image[rows, columns, :1]
+    return swapped
+
+
+def _silhouette(axes: Axes, x: float, ink: str) -> None:
+    axes.add_patch(FancyBboxPatch((x + 0.33, 3.3), 0.14, 0.16, facecolor=ink,
+                                  boxstyle="round,pad=0,rounding_size=0.07"))  # fmt: skip
+    for left, low, width, height in ((0.24, 2.73, 0.32, 0.52), (0.26, 2.13, 0.12, 0.6),
+                                     (0.42, 2.13, 0.12, 0.6)):  # fmt: skip
+        axes.add_patch(FancyBboxPatch((x + left, low), width, height, facecolor=ink,
+                                      boxstyle="round,pad=0,rounding_size=0.05"))  # fmt: skip
+
+
+def _network(axes: Axes, y: float, name: str, state: str, ink: str) -> None:
+    """A network's box, the arrows into it, and the arrow along its row."""
+    _box(axes, 2.3, y - 0.42, 1.35, 0.84, facecolor=ink, edgecolor=ink)
+    axes.text(2.975, y + 0.1, name, ha="center", va="center", color="white", fontsize=TITLE,
+              fontweight="bold")  # fmt: skip
+    axes.text(2.975, y - 0.17, "ResNet → z", ha="center", va="center", color="white",
+              fontsize=SMALL)  # fmt: skip
+    axes.text(2.975, y - 0.62, state, ha="center", va="center", color=ink, fontsize=SMALL)
+    up = 1 if y == TOP else -1
+    _arrow(axes, (1.93, MIDDLE + 0.25 * up), (2.27, y), PALETTE["muted"], bend=-0.3 * up)
+    _arrow(axes, (3.68, y), (4.0, y), ink)
+
+
+def _level(axes: Axes, x: float, name: str, formula: str, what: str, *, sharp: float) -> None:
+    """One level of alignment: distributions of teacher and student, for either modality."""
+    width = 2.35
+    _box(axes, x, 1.1, width, 3.75, facecolor="#F6F7F9", edgecolor=PALETTE["line"])
+    axes.text(x + 0.12, 4.66, name, fontsize=BODY + 1, fontweight="bold", va="center")
+    axes.text(x + width - 0.12, 4.66, formula, ha="right", va="center", fontsize=BODY)
+    axes.text(x + 0.12, 4.44, what, fontsize=SMALL, color=PALETTE["muted"], va="center")
+    for i, side in enumerate(SIDES):
+        centre = x + 0.63 + 1.12 * i
+        shape = np.random.default_rng(3 + i).normal(size=12) * sharp
+        shift = np.random.default_rng(20 + i).normal(size=12) * 0.25
+        _bars(axes, centre, TOP - 0.3, shape, PALETTE["teacher"])
+        _bars(axes, centre, BOTTOM - 0.3, shape + shift, PALETTE["student"])
+        _arrow(axes, (centre, TOP - 0.4), (centre, BOTTOM + 0.42), PALETTE[side])
+        if side == "infrared":
+            _mask(axes, centre)
+        else:
+            text = "every\nimage"
+            axes.text(centre, 2.85, text, ha="center", va="center", fontsize=SMALL,
+                      color=PALETTE[side], bbox={"facecolor": "#F6F7F9", "pad": 1.5})  # fmt: skip
+        axes.text(centre, 1.26, side, ha="center", va="center", fontsize=SMALL,
+                  color=PALETTE[side], fontweight="bold")  # fmt: skip
+
+
+def _bars(axes: Axes, centre: float, low: float, logits: np.ndarray, ink: str) -> None:
+    share = np.exp(logits) / np.exp(logits).sum()
+    height = 0.58 * share / share.max()
+    left = centre - 0.42 + 0.07 * np.arange(len(logits))
+    axes.bar(left, height, 0.052, bottom=low, align="edge", color=ink, zorder=3)
+
+
+def _mask(axes: Axes, centre: float) -> None:
+    """The confidence mask: images in order of the teacher's confidence, the upper half kept."""
+    axes.add_patch(Rectangle((centre - 0.5, 2.42), 1.0, 0.88, facecolor="#F6F7F9", zorder=3))
+    ink = PALETTE["infrared"]
+    for i in range(8):
+        style = {"facecolor": ink} if i >= 4 else {"fill": False}
+        height = 0.1 + 0.04 * i
+        axes.add_patch(Rectangle((centre - 0.4 + 0.1 * i, 2.78), 0.075, height, edgecolor=ink,
+                                 linewidth=1, zorder=4, **style))  # fmt: skip
+    axes.text(centre, 2.6, "confident half", ha="center", va="center", fontsize=SMALL, color=ink,
+              zorder=4, bbox={"facecolor": "#F6F7F9", "pad": 0.5, "linewidth": 0})  # fmt: skip
+
+
+def _temperatures(axes: Axes) -> None:
+    """The five temperatures, as softened versions of one distribution; the total."""
+    logits = np.sort(np.random.default_rng(4).normal(size=14))[::-1]
+    logits = (logits - logits.mean()) / logits.std()
+    axes.text(0.15, 0.72, "Each arrow at five temperatures", fontsize=BODY, fontweight="bold")
+    axes.text(0.15, 0.25, "low t: detail of a modality\nhigh t: what both share",
+              fontsize=SMALL, color=PALETTE["muted"])  # fmt: skip
+    for i, t in enumerate(TEMPERATURES):
+        share = torch.softmax(torch.from_numpy(logits.copy()) / t, 0).numpy()
+        left = 2.85 + 0.7 * i
+        ink = (0.13, 0.42 + 0.06 * i, 0.55 + 0.04 * i)
+        axes.bar(left + 0.038 * np.arange(14), 2.6 * share, 0.03, bottom=0.36, align="edge",
+                 color=ink)  # fmt: skip
+        axes.text(left + 0.26, 0.2, f"t = {t}", ha="center", va="center", fontsize=SMALL)
+    axes.text(6.55, 0.72, "Loss of the student", fontsize=BODY, fontweight="bold")
+    axes.text(6.55, 0.25, "0.9 · [ ½ (instance v + r)\n        + ½ (class v + r) ]", fontsize=SMALL)

@@ -1,0 +1,194 @@
+"""Ranked lists, match curves, and the spread over trials."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from dakd.figures.pictures import WIDTH, Images, show
+from dakd.figures.style import (
+    BODY,
+    PALETTE,
+    SMALL,
+    bare,
+    colour,
+    ink_on,
+    new_figure,
+    per_cent,
+    styled,
+)
+
+NAMES = {"rank1": "rank-1", "rank5": "rank-5", "rank10": "rank-10", "rank20": "rank-20"}
+
+
+def _marks(correct: ArrayLike, dropped: ArrayLike | None) -> list[tuple[str, str]]:
+    """Return colour and sign of each ranked image."""
+    hit = np.asarray(correct, dtype=bool)
+    out = np.zeros_like(hit) if dropped is None else np.asarray(dropped, dtype=bool)
+    if hit.shape != out.shape:
+        raise ValueError(f"{hit.size} values of correct, but {out.size} of dropped")
+    right, wrong = (PALETTE["right"], "✓"), (PALETTE["wrong"], "✗")
+    gone = (PALETTE["dropped"], "–")
+    return [gone if d else right if c else wrong for c, d in zip(hit, out, strict=True)]
+
+
+@styled
+def ranking(
+    query: Tensor | np.ndarray,
+    gallery: Images,
+    *,
+    correct: ArrayLike,
+    dropped: ArrayLike | None = None,
+    similarity: ArrayLike | None = None,
+    captions: Sequence[str] | None = None,
+    ap: float | None = None,
+    title: str | None = None,
+    columns: int = 10,
+) -> Figure:
+    """Show a query and its ranked gallery: ✓ right, ✗ wrong, – dropped by the camera rule.
+
+    Args:
+        query: one image (3, H, W).
+        gallery: the ranked images, best first, (n, 3, H, W).
+        correct, dropped: for each ranked image; a dropped one takes no rank.
+        similarity: printed under each image.
+        captions: printed under each image, for example its camera.
+        ap: average precision of this query, printed under the query.
+        title: of the figure.
+        columns: images a line.
+
+    Raises:
+        ValueError: lengths that do not fit.
+    """
+    images = list(gallery)
+    marks = _marks(correct, dropped)
+    if len(marks) != len(images):
+        raise ValueError(f"{len(images)} ranked images, but {len(marks)} values of correct")
+    columns = min(columns, len(images))
+    lines = -(-len(images) // columns)
+    cell = WIDTH / (columns + 1.5)
+    height = lines * (cell * query.shape[-2] / query.shape[-1] + 0.55) + 0.3 * bool(title)
+    figure = new_figure(WIDTH, height, title=title, dense=True)
+    ratios = [1.15, *[1.0] * columns]
+    grid = figure.subplots(lines, columns + 1, squeeze=False, width_ratios=ratios)
+    for axes in grid.flat:
+        bare(axes)
+    show(grid[0, 0], query, frame=PALETTE["infrared"])
+    grid[0, 0].set_title("query", loc="center", fontsize=SMALL, color=PALETTE["ink"])
+    if ap is not None:
+        grid[0, 0].set_xlabel(f"AP {ap:.2f}", fontsize=BODY, color=PALETTE["ink"])
+    rank = 0
+    for i, (image, (ink, sign)) in enumerate(zip(images, marks, strict=True)):
+        axes = grid[i // columns, 1 + i % columns]
+        show(axes, image, frame=ink)
+        rank += sign != "–"
+        label = sign if sign == "–" else f"{rank} {sign}"
+        axes.set_title(label, loc="center", fontsize=SMALL, color=ink)
+        texts = [captions[i]] if captions is not None else []
+        texts += [f"{np.asarray(similarity)[i]:.2f}"] if similarity is not None else []
+        axes.set_xlabel("\n".join(texts), fontsize=SMALL, color=PALETTE["muted"])
+        if sign == "–":
+            axes.images[0].set_alpha(0.35)
+    return figure
+
+
+@styled
+def ranked_items(
+    correct: ArrayLike,
+    *,
+    dropped: ArrayLike | None = None,
+    title: str | None = None,
+) -> Figure:
+    """Show a ranking without pictures: a tile a gallery image, with the precision at each hit.
+
+    Args:
+        correct, dropped: for each item, best first; a dropped one takes no rank.
+        title: of the figure, for example its metrics.
+    """
+    marks = _marks(correct, dropped)
+    figure = new_figure(min(WIDTH, max(5.0, 0.75 * len(marks))), 1.75, title=title)
+    axes = bare(figure.subplots())
+    rank = hits = 0
+    for i, (ink, sign) in enumerate(marks):
+        tile = FancyBboxPatch((i + 0.12, 0), 0.76, 1, boxstyle="round,pad=0,rounding_size=0.12")
+        tile.set(facecolor=ink, alpha=0.35 if sign == "–" else 1.0)
+        axes.add_patch(tile)
+        axes.text(i + 0.5, 0.5, sign, ha="center", va="center", fontsize=18, color=ink_on(ink))
+        if sign == "–":
+            axes.text(i + 0.5, 1.25, "dropped", ha="center", fontsize=SMALL, color=ink)
+            continue
+        rank, hits = rank + 1, hits + (sign == "✓")
+        axes.text(i + 0.5, 1.25, f"rank {rank}", ha="center", fontsize=SMALL)
+        if sign == "✓":
+            axes.text(i + 0.5, -0.45, f"{hits}/{rank}", ha="center", fontsize=BODY, color=ink)
+    axes.set(xlim=(0, len(marks)), ylim=(-0.6, 1.6))
+    return figure
+
+
+@styled
+def cmc_curve(
+    curves: Mapping[str, Mapping[int, float]], *, title: str | None = None, chance: Any = None
+) -> Figure:
+    """Plot the share of queries whose person is among the first k identities.
+
+    Args:
+        curves: for each name, `RankMetrics.cmc`: {rank: fraction}.
+        title: of the figure.
+        chance: a further {rank: fraction}, drawn as a thin dashed line.
+    """
+    figure = new_figure(5.6, 3.6, title=title)
+    axes = figure.subplots()
+    for marker, (name, curve) in zip("osD^vP*", curves.items(), strict=False):
+        ranks = sorted(curve)
+        values = [curve[k] for k in ranks]
+        axes.plot(ranks, values, marker=marker, markersize=5, color=colour(name), label=name)
+    if chance is not None:
+        ranks = sorted(chance)
+        axes.plot(ranks, [chance[k] for k in ranks], color=PALETTE["ink"], linestyle="--",
+                  linewidth=1, label="chance")  # fmt: skip
+    axes.set(xlabel="rank k (identities)", ylabel="queries found within k", ylim=(0, 1.02))
+    axes.set_xticks(sorted({k for curve in curves.values() for k in curve}))
+    per_cent(axes.yaxis)
+    axes.legend()
+    return figure
+
+
+@styled
+def trial_spread(
+    tables: Mapping[str, pd.DataFrame],
+    *,
+    measures: Sequence[str] = ("rank1", "mAP", "mINP"),
+    title: str | None = None,
+) -> Figure:
+    """Show every trial as a dot, and mean ± one standard deviation as a bar through them.
+
+    Args:
+        tables: for each setting, `Result.trials` (a row a trial, fractions).
+        measures: its columns to show.
+        title: of the figure.
+    """
+    figure = new_figure(WIDTH, 0.9 + 0.42 * len(tables) + 0.3 * bool(title), title=title)
+    panels = figure.subplots(1, len(measures), sharey=True, squeeze=False)[0]
+    for axes, measure in zip(panels, measures, strict=True):
+        for row, (name, table) in enumerate(tables.items()):
+            _dots(axes, row, table[measure].to_numpy(), colour(name))
+        axes.set_title(NAMES.get(measure, measure))
+        axes.set_ylim(len(tables) - 0.4, -0.6)
+        axes.grid(False, axis="y")
+        per_cent(axes.xaxis)
+    panels[0].set_yticks(range(len(tables)), list(tables), color=PALETTE["ink"])
+    return figure
+
+
+def _dots(axes: Axes, row: int, values: np.ndarray, ink: str) -> None:
+    offsets = np.linspace(-0.16, 0.16, len(values))  # so that equal trials stay visible
+    axes.scatter(values, row + offsets, s=16, color=ink, alpha=0.55, linewidth=0)
+    mean, spread = values.mean(), values.std(ddof=1) if len(values) > 1 else 0.0
+    axes.plot([mean - spread, mean + spread], [row, row], color=PALETTE["ink"], linewidth=1.4)
+    axes.plot([mean], [row], marker="|", markersize=13, markeredgewidth=2.2, color=PALETTE["ink"])

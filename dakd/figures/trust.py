@@ -1,0 +1,165 @@
+"""Is the teacher's confidence right? Histograms, masks, calibration."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from dakd.analysis import Reliability, RiskCoverage
+from dakd.figures.pictures import WIDTH, Images, show
+from dakd.figures.style import BODY, PALETTE, SMALL, bare, colour, new_figure, per_cent, styled
+
+
+@styled
+def confidence_histograms(
+    confidence: np.ndarray,
+    correct: np.ndarray,
+    *,
+    threshold: float | None = None,
+    label: str = "confidence",
+    title: str | None = None,
+    bins: int = 24,
+) -> Figure:
+    """Stack right on wrong predictions over confidence, with the mask's threshold.
+
+    Args:
+        confidence, correct: (N,) each.
+        threshold: drawn as a line; accuracy is printed on its both sides.
+        label: which confidence this is.
+        title: of the figure.
+        bins: number of bins over the range of the confidences.
+    """
+    confidence, correct = np.asarray(confidence), np.asarray(correct, dtype=bool)
+    figure = new_figure(6.4, 3.2, title=title)
+    axes = figure.subplots()
+    edges = np.linspace(confidence.min(), confidence.max(), bins + 1)
+    axes.hist(
+        [confidence[correct], confidence[~correct]],
+        edges.tolist(),
+        stacked=True,
+        color=[PALETTE["right"], PALETTE["wrong"]],
+        label=[f"right ({correct.sum()})", f"wrong ({(~correct).sum()})"],
+        edgecolor=PALETTE["ground"],
+        linewidth=0.6,
+    )
+    for patch in axes.containers[1]:
+        patch.set_hatch("////")
+    axes.set(xlabel=label, ylabel="images")
+    axes.ticklabel_format(axis="x", useOffset=False)
+    if threshold is not None:
+        axes.axvline(threshold, color=PALETTE["ink"], linewidth=1.5, linestyle="--")
+        sides = (("right", confidence < threshold, -6), ("left", confidence >= threshold, 6))
+        for align, mask, shift in sides:
+            if mask.any():
+                text = f"{100 * correct[mask].mean():.0f} % right"
+                axes.annotate(text, (threshold, 1), xycoords=("data", "axes fraction"), va="top",
+                              xytext=(shift, 2), textcoords="offset points", ha=align,
+                              fontsize=SMALL, fontweight="bold")  # fmt: skip
+        axes.margins(y=0.18)
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    return figure
+
+
+@styled
+def mask_gallery(
+    images: Images,
+    *,
+    confidence: ArrayLike,
+    correct: ArrayLike,
+    kept: ArrayLike,
+    title: str | None = None,
+) -> Figure:
+    """Show what a mask keeps over what it drops, the most confident first in either row.
+
+    Args:
+        images: a batch, (n, 3, H, W).
+        confidence: the teacher's, printed under each image.
+        correct: whether the teacher names the right person (✓ or ✗).
+        kept: the mask.
+        title: of the figure.
+
+    Raises:
+        ValueError: lengths that do not fit.
+    """
+    pictures = list(images)
+    score, mask = np.asarray(confidence, dtype=float), np.asarray(kept, dtype=bool)
+    right = np.asarray(correct, dtype=bool)
+    lengths = {len(pictures), len(score), len(right), len(mask)}
+    if len(lengths) != 1 or not pictures:
+        raise ValueError(f"images, confidence, correct and kept differ in length: {lengths}")
+    order = np.argsort(-score, kind="stable")
+    rows = [order[mask[order]], order[~mask[order]]]
+    columns = max(map(len, rows))
+    cell = min(0.9, WIDTH / (columns + 0.9))
+    shape = pictures[0].shape[-2] / pictures[0].shape[-1]
+    figure = new_figure(
+        WIDTH, 2 * (cell * shape + 0.5) + 0.35 * bool(title), title=title, dense=True
+    )
+    grid = figure.subplots(2, columns, squeeze=False)
+    for axes in grid.flat:
+        bare(axes)
+    digits = 2 if np.ptp(score) > 0.05 else 5  # flat instance-level confidences need more
+    for line, (name, row) in enumerate(zip(("kept", "dropped"), rows, strict=True)):
+        grid[line, 0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=BODY)
+        for axes, i in zip(grid[line], row, strict=False):
+            ink = PALETTE["right"] if right[i] else PALETTE["wrong"]
+            show(axes, pictures[i], frame=ink)
+            axes.set_title("✓" if right[i] else "✗", loc="center", fontsize=SMALL, color=ink)
+            axes.set_xlabel(f"{score[i]:.{digits}f}", fontsize=SMALL, color=PALETTE["muted"])
+    return figure
+
+
+@styled
+def reliability_diagram(results: Mapping[str, Reliability], *, title: str | None = None) -> Figure:
+    """Plot accuracy against confidence; on the diagonal the confidence can be taken at its word.
+
+    Args:
+        results: for each name, from `dakd.analysis.reliability`; the dots grow with their count.
+        title: of the figure.
+    """
+    figure = new_figure(4.8, 4.3, title=title)
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color=PALETTE["dropped"], linestyle="--", linewidth=1)
+    for marker, (name, result) in zip("osD^vP", results.items(), strict=False):
+        table = result.table
+        size = 20 + 160 * table["count"] / table["count"].sum()
+        label = f"{name}: ECE {100 * result.ece:.1f} %"
+        axes.plot(table["confidence"], table["accuracy"], color=colour(name), linewidth=1.4)
+        axes.scatter(table["confidence"], table["accuracy"], s=size, color=colour(name),
+                     marker=marker, label=label, edgecolor=PALETTE["ground"], zorder=3)  # fmt: skip
+    axes.set(xlim=(-0.02, 1.04), ylim=(-0.02, 1.04), aspect="equal")
+    axes.set(xlabel="confidence", ylabel="share of right predictions")
+    axes.text(0.97, 0.05, "over-confident", ha="right", fontsize=SMALL, color=PALETTE["muted"])
+    axes.text(0.03, 0.68, "under-confident", fontsize=SMALL, color=PALETTE["muted"])
+    axes.legend(loc="upper left")
+    return figure
+
+
+@styled
+def risk_coverage_curve(
+    results: Mapping[str, RiskCoverage], *, title: str | None = None, quantile: float | None = 0.5
+) -> Figure:
+    """Plot the error rate of what is kept, from only the most confident image to all.
+
+    Args:
+        results: for each name, from `dakd.analysis.risk_coverage`; dotted, a perfect order.
+        title: of the figure.
+        quantile: of the mask; its coverage is marked.
+    """
+    figure = new_figure(5.8, 3.6, title=title)
+    axes = figure.subplots()
+    for stroke, (name, result) in zip(("-", "--", "-.", ":") * 3, results.items(), strict=False):
+        label = f"{name}: area {result.area:.3f} (best {result.best:.3f})"
+        axes.plot(result.coverage, result.risk, color=colour(name), linestyle=stroke, label=label)
+    if quantile is not None:
+        axes.axvline(1 - quantile, color=PALETTE["ink"], linewidth=1, linestyle=":")
+        axes.annotate("kept by the mask", (1 - quantile, 1), xycoords=("data", "axes fraction"),
+                      xytext=(-4, -2), textcoords="offset points", ha="right", va="top",
+                      fontsize=SMALL)  # fmt: skip
+    axes.set(xlabel="coverage: share of images kept", ylabel="error rate among them")
+    axes.set(xlim=(0, 1), ylim=(0, None))
+    per_cent(axes.xaxis)
+    per_cent(axes.yaxis)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2))
+    return figure

@@ -1,0 +1,73 @@
+"""The pictures of the README, drawn again by one command (`dakd figures`, `make figures`)."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+
+from dakd import figures
+from dakd.augment import CutSwap
+from dakd.config import SyntheticConfig
+from dakd.data import ImageSet
+from dakd.data.synthetic import load_synthetic
+from dakd.runtime import make_generator
+
+CAMERAS = (1, 2, 4, 5, 3, 6)  # the visible ones first
+PEOPLE, EACH = 8, 2
+
+
+def contact_sheet(images: ImageSet) -> Figure:
+    """Show eight identities, a row each, by two images of every camera."""
+    complete = [p for p in images.classes if len(np.unique(images.cams[images.pids == p])) == 6]
+    rows = [
+        np.flatnonzero((images.pids == pid) & (images.cams == cam))[:EACH]
+        for pid in complete[:PEOPLE]
+        for cam in CAMERAS
+    ]
+    pictures = images.images(np.concatenate(rows))
+    infrared = [cam in (3, 6) for cam in CAMERAS for _ in range(EACH)]
+    return figures.contact_sheet(
+        pictures.unflatten(0, (PEOPLE, len(CAMERAS) * EACH)),  # (8, 12, 3, H, W)
+        row_titles=[f"id {pid}" for pid in complete[:PEOPLE]],
+        column_titles=[f"cam {cam}" for cam in CAMERAS for _ in range(EACH)],
+        column_modalities=["infrared" if dark else "visible" for dark in infrared],
+    )
+
+
+def cutswap(images: ImageSet, count: int = 8) -> Figure:
+    """Show CutSwap on visible images: original, rectangle, paper's version, release's."""
+    pictures = images.images(np.flatnonzero(images.cams == 5)[: 4 * count : 4]).float() / 255
+    swap = CutSwap(p=1.0)
+    draws = swap.sample(pictures, make_generator(3))
+    release = CutSwap(p=1.0, variant="release").apply(pictures, draws)
+    rectangles = torch.stack(tuple(draws.box), dim=1)  # (n, 4)
+    return figures.cutswap_strip(pictures, rectangles, swap.apply(pictures, draws), release)
+
+
+def draw(folder: str | Path) -> Iterator[Path]:
+    """Write every picture of the README into `folder`, one by one.
+
+    The benchmark's is drawn from ``benchmark_demo.csv`` in the same folder when it is there.
+    """
+    folder = Path(folder)
+    config = SyntheticConfig(train_ids=4 * PEOPLE, images_per_camera=4)
+    people = load_synthetic(config, height=192, width=96).train
+    visible, infrared = (
+        people.images(np.flatnonzero((people.pids == 1) & (people.cams == cam))[:1])[0]
+        for cam in (4, 6)
+    )
+    made = {
+        "method_overview": figures.method_overview(visible, infrared),
+        "contact_sheet": contact_sheet(people),
+        "cutswap": cutswap(people),
+    }
+    table = folder / "benchmark_demo.csv"
+    if table.is_file():
+        rows = pd.read_csv(table).query("mode == 'all' and shots == 1")
+        made["benchmark_demo"] = figures.benchmark_bars(rows)
+    for name, figure in made.items():
+        dpi = 90 if name == "contact_sheet" else 150  # ninety-six pictures make a large file
+        yield figures.save(figure, folder / f"{name}.png", dpi=dpi)

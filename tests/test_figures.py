@@ -1,0 +1,213 @@
+"""Figures: they draw what they are given, in one style, the same way every time."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+pytest.importorskip("matplotlib")
+
+import matplotlib
+from matplotlib._pylab_helpers import Gcf
+from matplotlib.colors import to_rgb
+
+from dakd import analysis, figures
+from dakd.figures.pictures import picture
+from dakd.figures.style import Sheet
+
+RNG = np.random.default_rng(0)
+PICTURES = torch.randint(0, 256, (8, 3, 32, 16), generator=torch.Generator().manual_seed(0)).byte()
+CORRECT = np.array([True, False, True, False, False, True, False, True])
+SCORE = np.array([0.9, 0.8, 0.75, 0.6, 0.5, 0.4, 0.3, 0.2])
+INFRARED = np.arange(60) % 3 == 0
+PLACES = {"untrained": RNG.normal(size=(60, 2)), "teacher": RNG.normal(size=(60, 2))}
+HISTORY = pd.DataFrame(
+    {"epoch": [0, 0, 1], "step": [0, 1, 2], "loss": [3.0, 2, 1], "triplet": [2.0, 1, 1],
+     "mutual": [1.0, 1, 0], "lr": [0.1, 0.2, 0.1], "images_per_second": [9.0, 9, 9]}
+)  # fmt: skip
+TRIALS = pd.DataFrame({"rank1": [0.2, 0.3], "mAP": [0.1, 0.2], "mINP": [0.1, 0.1]})
+SEEDS = pd.DataFrame(
+    {"method": ["untrained", "teacher", "teacher"], "seed": [0, 0, 1], "rank1": [0.1, 0.4, 0.6],
+     "mAP": [0.1, 0.3, 0.35]}
+)  # fmt: skip
+
+DRAWINGS = {
+    "contact_sheet": lambda: figures.contact_sheet(
+        [[PICTURES[0], None], [PICTURES[1], PICTURES[2]]],
+        row_titles=["a", "b"],
+        column_titles=["cam 1", "cam 3"],
+        column_modalities=["visible", "infrared"],
+        title="t",
+    ),
+    "strip": lambda: figures.strip(PICTURES, titles=list("abcdefgh")),
+    "pairs": lambda: figures.pairs(PICTURES[:4], PICTURES[4:]),
+    "cutswap_strip": lambda: figures.cutswap_strip(
+        PICTURES[:2], [[2, 3, 10, 8], [0, 0, 0, 0]], PICTURES[2:4], PICTURES[4:6]
+    ),
+    "gradcam_overlay": lambda: figures.gradcam_overlay(PICTURES[:2], RNG.random((2, 32, 16))),
+    "brightness_scatter": lambda: figures.brightness_scatter(SCORE, SCORE[::-1]),
+    "histogram": lambda: figures.histogram({"visible": SCORE, "other": SCORE**2}, label="x"),
+    "ranking": lambda: figures.ranking(
+        PICTURES[0], PICTURES, correct=CORRECT, dropped=~CORRECT, similarity=SCORE,
+        captions=list("abcdefgh"), ap=0.5, title="t", columns=5,
+    ),
+    "ranked_items": lambda: figures.ranked_items(CORRECT, dropped=[False] * 7 + [True]),
+    "cmc_curve": lambda: figures.cmc_curve({"teacher": {1: 0.2, 5: 0.5}}, chance={1: 0.0, 5: 0.1}),
+    "trial_spread": lambda: figures.trial_spread({"all": TRIALS, "indoor": TRIALS[:1]}),
+    "loss_curves": lambda: figures.loss_curves(HISTORY, title="t"),
+    "confidence_histograms": lambda: figures.confidence_histograms(SCORE, CORRECT, threshold=0.5),
+    "mask_gallery": lambda: figures.mask_gallery(
+        PICTURES, confidence=SCORE, correct=CORRECT, kept=SCORE > 0.3
+    ),
+    "reliability_diagram": lambda: figures.reliability_diagram(
+        {"visible": analysis.reliability(SCORE, CORRECT)}
+    ),
+    "risk_coverage_curve": lambda: figures.risk_coverage_curve(
+        {"infrared": analysis.risk_coverage(SCORE, CORRECT)}
+    ),
+    "maps_modality": lambda: figures.modality_maps(
+        PLACES, infrared=INFRARED, captions={"teacher": "x"}
+    ),
+    "maps_camera": lambda: figures.modality_maps(
+        PLACES, infrared=INFRARED, colouring="camera", cams=np.arange(60) % 6
+    ),
+    "maps_identity": lambda: figures.modality_maps(
+        PLACES, infrared=INFRARED, colouring="identity", pids=np.arange(60)
+    ),
+    "gap_bars": lambda: figures.gap_bars(
+        pd.DataFrame({"gap": [1.0, 0.5], "MMD²": [0.2, -0.0]}, index=["untrained", "teacher"])
+    ),
+    "benchmark_bars": lambda: figures.benchmark_bars(SEEDS),
+    "method_overview": lambda: figures.method_overview(PICTURES[0], PICTURES[1]),
+    "method_overview_plain": figures.method_overview,
+}  # fmt: skip
+
+
+def texts(figure):
+    """Every text of a figure that says something."""
+    figure.draw_without_rendering()
+    found = [text for text in figure.findobj(lambda artist: hasattr(artist, "get_fontsize"))]
+    return [text for text in found if text.get_visible() and text.get_text().strip()]
+
+
+def words(figure):
+    """The same, as strings."""
+    return [text.get_text() for text in texts(figure)]
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_every_figure_is_readable_and_not_empty(name):
+    figure = DRAWINGS[name]()
+    assert isinstance(figure, Sheet)
+    assert min((text.get_fontsize() for text in texts(figure)), default=9) >= 8
+    assert figure.get_size_inches()[0] <= 9.05, "wider than a page: it would be shrunk"
+    figure.set_dpi(40)
+    figure.canvas.draw()
+    pixels = np.asarray(figure.canvas.buffer_rgba())
+    assert pixels[..., :3].std() > 5
+
+
+def test_every_public_drawing_is_tested():
+    drawn = {name for name in figures.__all__ if name not in
+             ("PALETTE", "colour", "png", "save", "loss_parts", "modality_maps")}  # fmt: skip
+    assert drawn <= set(DRAWINGS)
+
+
+def test_figures_leave_pyplot_and_its_settings_alone():
+    before = dict(matplotlib.rcParams)
+    figures.png(figures.ranked_items([1, 0]), dpi=40)
+    assert dict(matplotlib.rcParams) == before
+    assert not Gcf.figs  # what pyplot would show once more
+
+
+def test_colours_differ_in_grey():
+    def grey(name):
+        return float(np.dot(to_rgb(figures.PALETTE[name]), (0.2126, 0.7152, 0.0722)))
+
+    for group in (("visible", "infrared"), ("teacher", "student", "only_kd", "untrained")):
+        levels = [grey(name) for name in group]
+        assert min(np.diff(sorted(levels))) > 0.1
+
+
+def test_save_is_repeatable_and_whole(tmp_path):
+    first = figures.save(DRAWINGS["ranking"](), tmp_path / "deep" / "a.png", svg=True)
+    second = figures.save(DRAWINGS["ranking"](), tmp_path / "b.png", svg=True)
+    assert first.read_bytes() == second.read_bytes()
+    assert first.with_suffix(".svg").read_bytes() == second.with_suffix(".svg").read_bytes()
+    with Image.open(first) as image:
+        assert image.info["dpi"] == pytest.approx((150, 150), abs=0.1)
+    assert sorted(p.name for p in tmp_path.rglob("*.*")) == ["a.png", "a.svg", "b.png", "b.svg"]
+    with pytest.raises(ValueError, match=r"saved as \.png"):
+        figures.save(DRAWINGS["strip"](), tmp_path / "a.jpg")
+
+
+def test_a_figure_shows_itself_once_at_its_size():
+    figure = DRAWINGS["ranked_items"]()
+    data, size = figure._repr_png_()
+    assert data.startswith(b"\x89PNG")
+    assert size["width"] == int(96 * figure.get_size_inches()[0])
+
+
+def test_picture_keeps_colours():
+    image = torch.zeros(3, 2, 1)
+    image[0, 0] = 1.0  # red above black
+    assert picture(image).tolist() == [[[255, 0, 0]], [[0, 0, 0]]]
+    assert picture((image * 255).byte()).tolist() == picture(image).tolist()
+    with pytest.raises(ValueError, match="denormalise"):
+        picture(image * 2 - 1)
+    with pytest.raises(ValueError, match=r"\(3, H, W\)"):
+        picture(torch.zeros(1, 3, 2, 1))
+
+
+def test_ranking_counts_ranks_without_dropped_images():
+    figure = figures.ranking(
+        PICTURES[0], PICTURES[:4], correct=[0, 1, 1, 0], dropped=[0, 1, 0, 0], ap=0.5
+    )
+    shown = [t for t in words(figure) if t[-1] in "✓✗–"]
+    assert shown == ["1 ✗", "–", "2 ✓", "3 ✗"]
+    assert "AP 0.50" in words(figure)
+
+
+def test_ranked_items_prints_the_precisions_of_ap():
+    shown = words(figures.ranked_items([True, False, True], dropped=[False, False, False]))
+    assert {"1/1", "2/3"} <= set(shown)
+
+
+def test_mask_gallery_separates_and_sorts():
+    kept = np.array([0, 1, 0, 1, 0, 0, 0, 1], dtype=bool)
+    figure = figures.mask_gallery(PICTURES, confidence=SCORE, correct=CORRECT, kept=kept)
+    labels = [axes.get_xlabel() for axes in figure.axes if axes.get_xlabel()]
+    assert labels == ["0.80", "0.60", "0.20", "0.90", "0.75", "0.50", "0.40", "0.30"]
+
+
+def test_benchmark_bars_show_mean_and_sample_std():
+    assert "50.0 ± 14.1" in words(figures.benchmark_bars(SEEDS))  # 40 and 60
+
+
+def test_confidence_histogram_counts_both_sides():
+    shown = words(figures.confidence_histograms(SCORE, CORRECT, threshold=0.5))
+    assert {"67 % right", "40 % right"} <= set(shown)  # 2 of 3 below, 2 of 5 at 0.5 and above
+
+
+@pytest.mark.parametrize(
+    ("draw", "message"),
+    [
+        (lambda: figures.contact_sheet([[]]), "no image"),
+        (lambda: figures.strip(PICTURES, titles=["a"]), "1 column titles"),
+        (lambda: figures.pairs(PICTURES[:1], PICTURES), "do not pair"),
+        (lambda: figures.gradcam_overlay(PICTURES, np.zeros((1, 32, 16))), "heat maps"),
+        (lambda: figures.ranking(PICTURES[0], PICTURES, correct=[1]), "ranked images"),
+        (lambda: figures.ranked_items([1], dropped=[0, 1]), "of dropped"),
+        (lambda: figures.loss_curves(HISTORY, ["nothing"]), "no part 'nothing'"),
+        (lambda: figures.mask_gallery(PICTURES, confidence=[1], correct=[1], kept=[1]), "differ"),
+        (lambda: figures.modality_maps(PLACES, infrared=INFRARED, colouring="x"), "unknown"),
+        (lambda: figures.modality_maps(PLACES, infrared=INFRARED, colouring="camera"), "cams"),
+        (lambda: figures.modality_maps(PLACES, infrared=INFRARED[:5]), r"must be \(5, 2\)"),
+        (lambda: figures.benchmark_bars(SEEDS.drop(columns="mAP")), "lacks the columns mAP"),
+        (lambda: figures.benchmark_bars(SEEDS.assign(mode=["all", "all", "indoor"])), "mixes"),
+    ],
+)
+def test_bad_input(draw, message):
+    with pytest.raises(ValueError, match=message):
+        draw()
