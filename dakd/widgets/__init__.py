@@ -1,0 +1,33 @@
+"""Figures with controls. Each widget is a thin shell over a pure ``render_*(...) -> Figure``.
+
+The figure becomes the bytes of a picture widget, so an error in a render function is an error of
+the cell (or of the moved slider), never an empty box. All controls work from the keyboard.
+"""
+
+from dakd.widgets.networks import gap_explorer, loss_terms, mask_explorer, render_mask
+from dakd.widgets.panel import Panel
+from dakd.widgets.pictures import (
+    cutswap_playground,
+    image_browser,
+    render_cutswap,
+    render_people,
+    render_person,
+)
+from dakd.widgets.rankings import query_browser, ranking_playground, render_query, render_ranking
+
+__all__ = [
+    "Panel",
+    "cutswap_playground",
+    "gap_explorer",
+    "image_browser",
+    "loss_terms",
+    "mask_explorer",
+    "query_browser",
+    "ranking_playground",
+    "render_cutswap",
+    "render_mask",
+    "render_people",
+    "render_person",
+    "render_query",
+    "render_ranking",
+]

@@ -1,0 +1,125 @@
+"""People and cameras; CutSwap."""
+
+from collections.abc import Sequence
+
+import ipywidgets as w
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from dakd import figures
+from dakd.augment import CutSwap
+from dakd.data.records import ImageSet
+from dakd.runtime import make_generator
+from dakd.widgets.panel import Panel, choice, slider
+
+CHANNELS = ("random", "red", "green", "blue")
+
+
+def render_person(images: ImageSet, *, person: int, camera: str | int = "all") -> Figure:
+    """Show every image of one person, a camera a column; or one camera's images in a row.
+
+    Args:
+        images: a split.
+        person: index into ``images.classes``.
+        camera: a camera number, or ``"all"``.
+    """
+    pid = images.classes[person]
+    mine = np.flatnonzero(images.pids == pid)
+    cams = np.unique(images.cams) if camera == "all" else np.array([camera])
+    seen = images.images(mine)
+    columns = [list(seen[images.cams[mine] == cam]) for cam in cams]
+    kinds = ["infrared" if images.infrared[images.cams == cam][0] else "visible" for cam in cams]
+    title = f"Person {pid}"
+    if camera != "all":
+        title += f" in camera {camera}"
+        if not columns[0]:
+            return figures.contact_sheet([[None] * 4], title=f"{title}: never seen there")
+        names = [f"image {n + 1}" for n in range(len(columns[0]))]
+        return figures.strip(columns[0], titles=names, modalities=kinds * len(names), title=title)
+    depth = max(map(len, columns))
+    rows = [[c[i] if i < len(c) else None for c in columns] for i in range(depth)]
+    names = [f"camera {cam}\n{kind}" for cam, kind in zip(cams, kinds, strict=True)]
+    return figures.contact_sheet(rows, column_titles=names, column_modalities=kinds, title=title)
+
+
+def render_people(images: ImageSet, *, people: Sequence[int], title: str | None = None) -> Figure:
+    """Show people, one a row, in every camera, one a column; a dash where one was never seen.
+
+    Args:
+        images: a split.
+        people: indices into ``images.classes``; the first image of each camera is shown.
+        title: of the figure.
+    """
+    first = images.table.drop_duplicates(["pid", "cam"]).reset_index()
+    row_of = dict(zip(zip(first["pid"], first["cam"], strict=True), first["index"], strict=True))
+    pids, cams = images.classes[list(people)], np.unique(images.cams)
+    rows = [[row_of.get((pid, cam)) for cam in cams] for pid in pids]
+    kinds = ["infrared" if images.infrared[images.cams == cam][0] else "visible" for cam in cams]
+    return figures.contact_sheet(
+        [[None if row is None else images.images([row])[0] for row in line] for line in rows],
+        row_titles=[f"person {pid}" for pid in pids],
+        column_titles=[f"camera {cam}\n{kind}" for cam, kind in zip(cams, kinds, strict=True)],
+        column_modalities=kinds,
+        title=title,
+    )
+
+
+def image_browser(images: ImageSet) -> Panel:
+    """Step through people and cameras of a split."""
+    return Panel(
+        lambda **values: render_person(images, **values),
+        "Step through the people with the arrow keys. What stays the same in infrared?",
+        person=slider(0, images.num_classes - 1, 0, "person"),
+        camera=choice(["all", *np.unique(images.cams).tolist()], "camera"),
+    )
+
+
+def render_cutswap(
+    images: Tensor,
+    *,
+    p: float = 1.0,
+    ratio: tuple[float, float] = (0.3, 0.6),
+    channel: str = "random",
+    seed: int = 0,
+) -> Figure:
+    """Show CutSwap on images (n, 3, H, W): image, rectangle, the paper's result, the release's.
+
+    Args:
+        images: uint8 or float in 0..1.
+        p: probability that an image is changed.
+        ratio: smallest and largest side of the rectangle, as a share of the image's.
+        channel: ``"random"``, ``"red"``, ``"green"`` or ``"blue"``.
+        seed: of the draws.
+    """
+    paper = CutSwap(p, *ratio, variant="paper")
+    release = CutSwap(p, *ratio, variant="release")
+    draws = paper.sample(images, make_generator(seed))
+    if channel != "random":
+        number = CHANNELS.index(channel) - 1
+        draws = draws._replace(channel=torch.full_like(draws.channel, number))
+    rectangles = torch.stack(draws.box, 1) * draws.active[:, None]  # (n, 4)
+    changed = int(draws.active.sum())
+    return figures.cutswap_strip(
+        images,
+        rectangles,
+        paper.apply(images, draws),
+        release.apply(images, draws),
+        title=f"CutSwap: {changed} of {len(images)} images drawn, {channel} channel",
+    )
+
+
+def cutswap_playground(images: Tensor) -> Panel:
+    """Change CutSwap's settings and compare the paper with the release."""
+    share = {"continuous_update": False, "readout_format": ".2f"}
+    return Panel(
+        lambda **values: render_cutswap(images, **values),
+        "Change the settings; the seed draws again. The release changes the whole image.",
+        p=w.FloatSlider(1.0, min=0, max=1, step=0.1, description="probability", **share),
+        ratio=w.FloatRangeSlider(
+            value=(0.3, 0.6), min=0.1, max=1, step=0.05, description="sides", **share
+        ),
+        channel=choice(CHANNELS, "channel"),
+        seed=slider(0, 20, 0, "seed"),
+    )

@@ -1,0 +1,109 @@
+"""Rankings: one made by hand, and those of a trial."""
+
+from collections.abc import Sequence
+
+import ipywidgets as w
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from dakd import figures
+from dakd.data.records import ImageSet
+from dakd.metrics import rank_metrics
+from dakd.protocols import Trial
+from dakd.widgets.panel import Panel, slider
+
+
+def render_ranking(positions: Sequence[int], length: int = 10) -> Figure:
+    """Show a ranking whose right images stand at `positions`, with its metrics.
+
+    Args:
+        positions: ranks from 1; a taken one moves to the next free rank.
+        length: images in the gallery.
+
+    Raises:
+        ValueError: a position outside 1..length, or more right images than places.
+    """
+    correct = np.zeros(length, dtype=bool)
+    for position in positions:
+        if not 1 <= position <= length or correct.all():
+            raise ValueError(f"position {position} does not fit a gallery of {length} images")
+        free = [(position - 1 + step) % length for step in range(length)]
+        correct[next(place for place in free if not correct[place])] = True
+    pids = np.where(correct, 0, np.arange(1, length + 1))  # every wrong image is somebody else
+    similarity = np.linspace(1, 0, length)[None]  # (1, length)
+    scores = rank_metrics(similarity, [0], pids, ranks=(1, 5))
+    title = (
+        f"AP {scores.mAP:.3f}   INP {scores.mINP:.3f}   "
+        f"rank-1 {scores.cmc[1]:.0f}   rank-5 {scores.cmc[5]:.0f}"
+    )
+    return figures.ranked_items(correct, title=title)
+
+
+def ranking_playground(length: int = 10, right: Sequence[int] = (2, 4, 9)) -> Panel:
+    """Move the right images of a ranking, and watch AP, INP and rank-k."""
+    sliders = {
+        f"image_{i}": slider(1, length, position, f"right image {i}")
+        for i, position in enumerate(right, start=1)
+    }
+    return Panel(
+        lambda **values: render_ranking(list(values.values()), length),
+        "Move one right image at a time. Which move changes AP most? Which one INP?",
+        **sliders,
+    )
+
+
+def render_query(
+    images: ImageSet,
+    embeddings: Tensor,
+    trial: Trial,
+    *,
+    query: int,
+    camera_rule: bool = True,
+    count: int = 10,
+) -> Figure:
+    """Show one query of a trial and its ranked gallery.
+
+    Args:
+        images: the test split.
+        embeddings: its unit-length embeddings, (N, D).
+        trial: from `dakd.protocols.sysu_trials`.
+        query: index into ``trial.query``.
+        camera_rule: a query of camera 3 does not count images of camera 2, which are then shown
+            in grey; without the rule they count.
+        count: ranked images to show.
+    """
+    pids, cams, gallery = images.pids, images.cams, trial.gallery
+    row = int(trial.query[query])
+    similarity = embeddings[row] @ embeddings[gallery].T  # (G,)
+    order = torch.argsort(similarity, descending=True, stable=True)[:count].numpy()
+    top = gallery[order]
+    dropped = (cams[gallery] == 2) & (cams[row] == 3) & camera_rule  # (G,)
+    ap, note = None, "nobody right in this gallery"
+    if pids[row] in pids[gallery[~dropped]]:
+        rule = "sysu" if camera_rule else None
+        who = (pids[[row]], pids[gallery], cams[[row]], cams[gallery])
+        ap = rank_metrics(similarity[None], *who, protocol=rule).mAP
+        note = f"{(~dropped).sum()} images in the gallery"
+    return figures.ranking(
+        images.images([row])[0],
+        images.images(top),
+        correct=pids[top] == pids[row],
+        dropped=dropped[order],
+        similarity=similarity[order].numpy(),
+        captions=[f"cam {cam}" for cam in cams[top]],
+        ap=ap,
+        title=f"Query {query}: person {pids[row]}, camera {cams[row]}; {note}",
+    )
+
+
+def query_browser(images: ImageSet, embeddings: Tensor, trial: Trial) -> Panel:
+    """Step through the queries of a trial, with the camera rule on or off."""
+    rule = w.Checkbox(value=True, description="camera rule (camera 3 never meets camera 2)")
+    return Panel(
+        lambda **values: render_query(images, embeddings, trial, **values),
+        "Step through the queries. Grey images are dropped by the camera rule.",
+        query=slider(0, len(trial.query) - 1, 0, "query"),
+        camera_rule=rule,
+    )
