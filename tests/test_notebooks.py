@@ -1,0 +1,116 @@
+"""The form of the course; `pytest --nbmake` runs its content."""
+
+import ast
+import re
+import statistics
+from pathlib import Path
+
+import nbformat
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "notebooks"
+COURSE = [
+    "00_data_inspection",
+    "01_how_we_measure",
+    "02_cutswap",
+    "03_training",
+    "04_confidence_masks",
+    "05_modality_gap",
+    "06_benchmark",
+]
+CELLS = {
+    name: nbformat.read(FOLDER / f"{name}.ipynb", as_version=4).cells
+    for name in COURSE
+    if (FOLDER / f"{name}.ipynb").exists()
+}
+each_notebook = pytest.mark.parametrize("name", COURSE)
+
+
+def code_of(name):
+    return [cell for cell in CELLS[name] if cell.cell_type == "code"]
+
+
+def text_of(name):
+    return [cell.source for cell in CELLS[name] if cell.cell_type == "markdown"]
+
+
+def lines_of(cell):
+    """Lines of code that are neither empty nor a comment."""
+    lines = (line.strip() for line in cell.source.splitlines())
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def test_the_course_is_complete():
+    assert sorted(path.stem for path in FOLDER.glob("*.ipynb")) == COURSE
+
+
+@each_notebook
+def test_is_a_valid_python_notebook(name):
+    notebook = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
+    nbformat.validate(notebook)
+    assert notebook.metadata.kernelspec.name == "python3"
+
+
+@each_notebook
+def test_is_committed_without_outputs(name):
+    assert not [cell for cell in code_of(name) if cell.outputs or cell.execution_count]
+
+
+@each_notebook
+def test_begins_with_parameters_then_settings(name):
+    parameters, settings = code_of(name)[:2]
+    assert parameters.metadata.get("tags") == ["parameters"]
+    assert ast.unparse(ast.parse(parameters.source)) == "profile = None"
+    assert "load_profile(profile)" in settings.source
+
+
+@each_notebook
+def test_calls_the_library_and_defines_nothing(name):
+    for cell in code_of(name):
+        nodes = list(ast.walk(ast.parse(cell.source)))  # magics and shell lines do not parse
+        assert not [n for n in nodes if isinstance(n, ast.FunctionDef | ast.ClassDef | ast.Lambda)]
+
+
+@each_notebook
+def test_says_something_before_every_cell_of_code(name):
+    kinds = [cell.cell_type for cell in CELLS[name]]
+    assert kinds[0] == "markdown"
+    assert ("code", "code") not in list(zip(kinds, kinds[1:], strict=False))
+
+
+@each_notebook
+def test_cells_are_small(name):
+    sizes = [len(lines_of(cell)) for cell in code_of(name)]
+    assert max(sizes) <= 12
+    assert statistics.median(sizes) < 8
+
+
+@each_notebook
+def test_checks_its_own_results_at_the_end(name):
+    nodes = list(ast.walk(ast.parse(code_of(name)[-1].source)))
+    assert 1 <= len([node for node in nodes if isinstance(node, ast.Assert)]) <= 3
+
+
+@each_notebook
+def test_opens_with_question_needs_and_minutes(name):
+    opening = text_of(name)[0]
+    assert re.match(r"# .+\n", opening)
+    assert all(word in opening for word in ("**Question", "**You need", "**Time"))
+    assert "minute" in opening
+
+
+@each_notebook
+def test_closes_with_exercises_lessons_and_the_next(name):
+    rest = "\n".join(text_of(name)[1:])
+    assert rest.count("<details>") >= 1
+    assert rest.count("<details>") == rest.count("</details>")
+    assert "Exercise" in rest
+    assert "learned" in rest
+    following = COURSE[COURSE.index(name) + 1 :]
+    assert not following or f"({following[0]}.ipynb)" in text_of(name)[-1]
+
+
+@each_notebook
+def test_relative_links_lead_somewhere(name):
+    links = re.findall(r"\]\(([^)\s#]+)", "\n".join(text_of(name)))
+    assert not [link for link in links if "://" not in link and not (FOLDER / link).exists()]
