@@ -1,0 +1,165 @@
+"""The project keeps its own promises: layers, dependencies, links, commands and README snippets."""
+
+import ast
+import graphlib
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dakd.cli import parse
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "dakd"
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+README = (ROOT / "README.md").read_text()
+TEXTS = sorted(
+    path for pattern in ("*.md", "docs/*.md", "notebooks/*.md", "figures/*.md")
+    for path in ROOT.glob(pattern)
+)  # fmt: skip
+EXTRAS = [
+    "matplotlib",
+    "seaborn",
+    "ipywidgets",
+    "umap",
+    "pytorch_grad_cam",
+    "IPython",
+    "jupyterlab",
+]
+LAYERS = [
+    {"config", "runtime"},
+    {"data", "augment", "model", "memory", "losses", "distill", "metrics", "analysis", "figures"},
+    {"protocols", "checkpoint", "widgets"},
+    {"evaluate", "objectives", "train", "experiment", "showcase"},
+    {"cli"},
+]
+
+
+def module_name(path: Path) -> str:
+    """`dakd/data/sysu.py` is `dakd.data.sysu`; a package is called by its folder."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def imports_of(source: str, name: str, modules: set[str]) -> set[str]:
+    """The modules of this package that `source` imports, at any depth of the syntax tree."""
+    found = set()
+    package = name if MODULES.get(name, Path()).name == "__init__.py" else name.rpartition(".")[0]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            parents = package.split(".")[: 1 - node.level or None] if node.level else []
+            base = ".".join([*parents, *([node.module] if node.module else [])])
+            for alias in node.names:
+                inner = f"{base}.{alias.name}"
+                found.add(inner if inner in modules else base)
+    return {target for target in found if target.split(".")[0] == "dakd"} - {name}
+
+
+def layer_of(module: str) -> int:
+    """The layer of a module by the first name below `dakd`; `dakd` itself lies at the bottom."""
+    first = (module.split(".") + [""])[1]
+    return next((level for level, names in enumerate(LAYERS) if first in names), 0)
+
+
+IMPORTS = {name: imports_of(path.read_text(), name, set(MODULES)) for name, path in MODULES.items()}
+
+
+def test_import_reader_sees_every_form():
+    source = (
+        "def f():\n from .data import sysu\nimport dakd.model, os\nfrom dakd import runtime as r"
+    )
+    modules = {"dakd.data.sysu", "dakd.runtime"}
+    assert imports_of(source, "dakd.cli", modules) == {
+        "dakd.data.sysu", "dakd.model", "dakd.runtime"
+    }  # fmt: skip
+
+
+def test_every_module_has_a_layer():
+    known = set().union(*LAYERS) | {"dakd"}
+    assert {(name.split(".") + [""])[1] or "dakd" for name in MODULES} <= known
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_point_downwards(name):
+    above = {target for target in IMPORTS[name] if layer_of(target) > layer_of(name)}
+    assert not above, f"{name} imports {above} from a higher layer"
+
+
+def test_imports_have_no_cycle():
+    order = list(graphlib.TopologicalSorter(IMPORTS).static_order())  # raises CycleError on a cycle
+    assert set(MODULES) <= set(order)
+
+
+def test_core_imports_without_the_notebook_extras():
+    drawn = {"figures", "widgets", "showcase"}
+    core = [name for name in MODULES if not drawn & set(name.split("."))]
+    code = (
+        f"import sys, importlib\nsys.modules.update(dict.fromkeys({EXTRAS!r}))\n"  # None: not there
+        f"for name in {core!r}: importlib.import_module(name)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_no_module_is_a_catch_all():
+    assert not {"utils", "helpers", "misc", "common"} & {path.stem for path in MODULES.values()}
+
+
+def test_environment_equals_pyproject():
+    packages = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    pip = next(entry["pip"] for entry in packages if isinstance(entry, dict))
+    expected = [*PYPROJECT["dependencies"]]
+    for extra in PYPROJECT["optional-dependencies"].values():
+        expected += extra
+    assert sorted(pip) == sorted([*expected, "--editable ."])
+    assert [entry for entry in packages if isinstance(entry, str)] == [
+        f"python{PYPROJECT['requires-python']}",
+        "pip",
+    ]
+
+
+def test_citation_names_the_paper_and_this_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert (citation["title"], citation["version"]) == (PYPROJECT["name"], PYPROJECT["version"])
+    assert citation["license"] == PYPROJECT["license"]
+    assert citation["preferred-citation"]["doi"] == "10.1016/j.knosys.2025.114525"
+
+
+def test_commands_of_the_texts_are_make_targets():
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    used = set()
+    for path in TEXTS:
+        used |= set(re.findall(r"(?:^|`)make ([a-z]+)", path.read_text(), flags=re.MULTILINE))
+    assert {"notebooks", "test"} <= used <= targets
+
+
+def test_readme_command_lines_parse():
+    lines = re.findall(r"^(?:\.venv/bin/)?dakd (.+)$", README, flags=re.MULTILINE)
+    parsed = [type(parse(shlex.split(line, comments=True))).__name__ for line in lines]
+    assert {"Train", "Evaluate"} <= set(parsed)
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_relative_links_lead_somewhere(path):
+    links = re.findall(r"(?:\]\(|src=\")([^)\s\"#]+)", path.read_text())
+    relative = [link for link in links if "://" not in link and not link.startswith("mailto:")]
+    assert not [link for link in relative if not (path.parent / link).exists()]
+
+
+def test_readme_snippets_run(tmp_path):
+    snippets = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    assert snippets
+    small = {**os.environ, "DAKD_PROFILE": "smoke", "DAKD_RUNS": str(tmp_path)}
+    code = "\n".join(snippets)
+    ran = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=small, check=False)
+    assert ran.returncode == 0
