@@ -4,7 +4,7 @@ import os
 import tempfile
 
 _RUNS = tempfile.TemporaryDirectory(prefix="dakd-runs-")  # removed when the session's process ends
-os.environ.setdefault("DAKD_PROFILE", "smoke")
+os.environ["DAKD_PROFILE"] = "smoke"
 os.environ["DAKD_RUNS"] = _RUNS.name
 
 # Only in this process: notebook kernels inherit the environment and need their inline backend.

@@ -12,13 +12,18 @@ from typing import Annotated, Literal
 
 import tyro
 
-from dakd.checkpoint import load_checkpoint
+from dakd.checkpoint import CheckpointError, load_checkpoint
 from dakd.config import Config, SyntheticConfig, load_profile
 from dakd.data.synthetic import export_sysu
 from dakd.experiment import SETTINGS, Experiment, reproduce
+from dakd.model import WeightsError
 from dakd.runtime import atomic_path
+from dakd.train import TrainingError
 
-FAULTS = (ValueError, FileNotFoundError, FileExistsError, NotADirectoryError, RuntimeError)
+FAULTS = (
+    *(ValueError, OSError, FloatingPointError),
+    *(CheckpointError, TrainingError, WeightsError),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +53,15 @@ class Evaluate:
 
     def run(self) -> None:
         """Print one table a setting."""
-        model, _, _ = load_checkpoint(self.checkpoint)
+        model, _, description = load_checkpoint(self.checkpoint)
+        data = description["config"].get("experiment", {}).get("data")
+        for size in ("height", "width") if data else ():
+            if data[size] != getattr(self.config.data, size):
+                raise ValueError(
+                    f"the network was trained on images of {size} {data[size]}, and this would "
+                    f"measure it at {getattr(self.config.data, size)}; give the --profile or "
+                    f"--data.{size} of its training"
+                )
         lab = Experiment(self.config)
         for mode, shots in SETTINGS:
             result = lab.evaluate(model, mode, shots)

@@ -12,14 +12,10 @@ import os
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypedDict, get_args, get_origin, get_type_hints
 
+from dakd.runtime import require
+
 Profile = Literal["smoke", "demo", "full"]
 PROFILES: tuple[Profile, ...] = ("smoke", "demo", "full")
-
-
-def require(condition: bool, message: str) -> None:
-    """Raise ``ValueError(message)`` unless `condition` holds."""
-    if not condition:
-        raise ValueError(message)
 
 
 def _positive(config: Any, *names: str) -> None:
@@ -80,7 +76,12 @@ class SyntheticConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _positive(self, "train_ids", "images_per_camera")
+        _positive(self, "images_per_camera")
+        require(
+            self.train_ids >= 4,
+            f"SyntheticConfig.train_ids must be at least 4 (some are for validation), "
+            f"not {self.train_ids}",
+        )
         require(
             self.test_ids >= 20,
             f"SyntheticConfig.test_ids must be at least 20 (rank-20 is reported), "
@@ -98,6 +99,7 @@ class DataConfig:
         root: folder of the dataset; for ``"sysu"`` without a root, the embedded benchmark is
             exported to SYSU-MM01's layout and read back from there.
         height, width: pixels.
+        keep: remember decoded pictures; SYSU-MM01 at 384 x 128 then takes about 6 GB of memory.
         synthetic: settings of the embedded benchmark.
     """
 
@@ -105,6 +107,7 @@ class DataConfig:
     root: str | None = None
     height: int = 384
     width: int = 128
+    keep: bool = True
     synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
 
     def __post_init__(self) -> None:
@@ -158,15 +161,26 @@ class ScheduleConfig:
     schedule: Literal["constant", "onecycle", "multistep"] = "constant"
     warmup: int = 0
     milestones: tuple[int, ...] = ()
-    cutswap: Literal["paper", "release", "none"] = "paper"
+    cutswap: Literal["paper", "release", "none", "preset"] = "paper"
     pad: int = 10
 
     def __post_init__(self) -> None:
         _positive(self, "epochs", "identities", "images", "lr")
         where = type(self).__name__
         require(self.steps is None or self.steps > 0, f"{where}.steps must be positive or None")
-        require(self.pad >= 0, f"{where}.pad must not be negative, not {self.pad}")
+        for name in ("pad", "weight_decay", "warmup"):
+            value = getattr(self, name)
+            require(value >= 0, f"{where}.{name} must not be negative, not {value}")
+        require(
+            min(self.milestones, default=1) > 0,
+            f"{where}.milestones must be positive epochs, not {self.milestones}",
+        )
         _choices(self)
+
+    @property
+    def cutswap_variant(self) -> Literal["paper", "release", "none"]:
+        """The variant of CutSwap that is used."""
+        return "paper" if self.cutswap == "preset" else self.cutswap
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,11 +217,18 @@ class StudentConfig(ScheduleConfig):
             ``"mlkd_no_class"``.
         init: the student starts from ``"fresh"`` weights, as `ModelConfig.weights` says (the
             paper's way, with ImageNet weights), or from the ``"teacher"``'s.
+        cutswap: ``"preset"`` is the preset's own variant; the others force one.
     """
 
     preset: Literal["paper", "release"] = "paper"
     ablation: Literal["full_mlkd", "only_kd", "mlkd_no_instance", "mlkd_no_class"] = "full_mlkd"
     init: Literal["fresh", "teacher"] = "fresh"
+    cutswap: Literal["paper", "release", "none", "preset"] = "preset"
+
+    @property
+    def cutswap_variant(self) -> Literal["paper", "release", "none"]:
+        """The variant of CutSwap that is used."""
+        return self.preset if self.cutswap == "preset" else self.cutswap
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,6 +265,7 @@ class Config:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
     def __post_init__(self) -> None:
+        require(self.seed >= 0, f"Config.seed must not be negative, not {self.seed}")
         _choices(self)
 
 
@@ -292,7 +314,7 @@ def _full() -> Config:
     return Config(
         profile="full",
         data=DataConfig(
-            synthetic=SyntheticConfig(train_ids=395, test_ids=96, images_per_camera=10)
+            synthetic=SyntheticConfig(train_ids=395, test_ids=96, images_per_camera=12)
         ),
     )
 

@@ -13,8 +13,8 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dakd.config import require
 from dakd.losses import LossTerms, in_float32, weighted
+from dakd.runtime import require
 
 MODALITIES = ("visible", "infrared")
 LEVELS = ("instance", "class")

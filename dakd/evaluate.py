@@ -106,9 +106,19 @@ class Result:
             f"{h['dataset']} · {h['protocol']} {h['mode']}-search, {h['shots']}-shot, "
             f"{h['query']} → {h['gallery']}, sampling {h['sampling']}, {len(self.trials)} trials, "
             f"{h['valid_queries']} of {h['queries']} queries with a match, "
-            f"{h['gallery_images']} gallery images · flip {h['flip']}, "
+            f"{h['gallery_images']} gallery images{self._short}, {h['camera_rule']}, ranks count "
+            f"{h['ranks_count']} · flip {h['flip']}, "
             f"re-ranking {h['reranking']}, feature {h['feature']}"
         )
+
+    @property
+    def _short(self) -> str:
+        """Say so where an identity has fewer images than shots."""
+        least, most = self.header["images_per_identity_and_camera"]
+        if least >= self.header["shots"]:
+            return ""
+        count = f"{least}" if least == most else f"{least} to {most}"
+        return f" (only {count} an identity and camera, there are no more)"
 
     def __str__(self) -> str:
         return f"{self.title}\n{self.table.round(2).to_string()}"
@@ -184,7 +194,7 @@ def evaluate(
         embeddings = model.float()
     else:
         embeddings = extract(model, test, batch=batch, device=device, precision=precision)
-    rows, last = {}, None
+    rows, last, taken = {}, None, []
     for trial in drawn:
         query, gallery = torch.as_tensor(trial.query), torch.as_tensor(trial.gallery)
         last = rank_metrics(
@@ -196,6 +206,8 @@ def evaluate(
             protocol=protocol,
             ranks=RANKS,
         )
+        cell = test.pids[trial.gallery] * 1000 + test.cams[trial.gallery]  # identity and camera
+        taken.append(np.unique(cell, return_counts=True)[1])
         cmc = {f"rank{k}": last.cmc[k] for k in RANKS}
         rows[f"trial {trial.number}"] = {**cmc, "mAP": last.mAP, "mINP": last.mINP}
     assert last is not None  # sysu_trials gives at least one
@@ -211,6 +223,9 @@ def evaluate(
         "queries": last.num_queries,
         "valid_queries": last.num_valid,
         "gallery_images": len(drawn[0].gallery),
+        "images_per_identity_and_camera": [int(f(np.concatenate(taken))) for f in (np.min, np.max)],
+        "camera_rule": "queries of camera 3 ignore camera 2",
+        "ranks_count": "identities",
         "feature": "after the neck, unit length",
         "flip": "off",
         "reranking": "off",

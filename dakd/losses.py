@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dakd.config import require
 from dakd.memory import PrototypeMemory, class_means
+from dakd.runtime import require
 
 TEMPERATURE = 0.05
 WEIGHTS: Mapping[str, float] = {
@@ -198,9 +198,9 @@ def global_centre_triplet(
 def _check(z: Tensor, prototypes: Tensor, labels: Tensor) -> None:
     fits = z.ndim == prototypes.ndim == 2 and z.shape[1] == prototypes.shape[1]
     require(
-        fits and labels.shape == z.shape[:1],
-        f"embeddings (B, D), prototypes (K, D) and labels (B,) do not fit: {tuple(z.shape)}, "
-        f"{tuple(prototypes.shape)}, {tuple(labels.shape)}",
+        fits and labels.shape == z.shape[:1] and len(z) > 0,
+        f"embeddings (B, D), B > 0, prototypes (K, D) and labels (B,) do not fit: "
+        f"{tuple(z.shape)}, {tuple(prototypes.shape)}, {tuple(labels.shape)}",
     )
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dakd.config import require
+from dakd.runtime import require
 
 
 def class_means(embeddings: Tensor, labels: Tensor, num_classes: int) -> Tensor:

@@ -100,6 +100,7 @@ def _load_weights(network: nn.Module, name: str, weights: str) -> None:
         try:
             safe = path.suffix == ".safetensors"
             state = load_file(path) if safe else torch.load(path, "cpu", weights_only=True)
+            state = dict(state)
         except Exception as error:
             raise WeightsError(f"{path} is not a file of weights: {error}") from error
     state = {key: value for key, value in state.items() if not key.startswith("fc.")}

@@ -46,6 +46,23 @@ class Batch:
     pids: np.ndarray
 
 
+def class_centres(embeddings: Tensor, images: ImageSet) -> Pair:
+    """Return the normalised class means (K, D) of either modality.
+
+    Args:
+        embeddings: (N, D), of all `images`.
+        images: the training images.
+
+    Raises:
+        ValueError: an identity has no image in one modality.
+    """
+    labels = torch.from_numpy(images.labels).to(embeddings.device)
+    infrared = torch.from_numpy(images.infrared).to(embeddings.device)
+    return Pair(
+        *(class_means(embeddings[m], labels[m], images.num_classes) for m in (~infrared, infrared))
+    )
+
+
 class Objective:
     """What teacher and student have in common: where and how precisely things are computed."""
 
@@ -59,7 +76,7 @@ class Objective:
         self.labels = torch.from_numpy(images.labels).to(self.device)
         self.visible_rows = np.flatnonzero(~images.infrared)
         self.infrared_rows = np.flatnonzero(images.infrared)
-        self.augment_visible = visible_train(pad=config.pad, cutswap=config.cutswap)
+        self.augment_visible = visible_train(pad=config.pad, cutswap=config.cutswap_variant)
         self.augment_infrared = infrared_train(pad=config.pad)
 
     def forward(self, model: ReIDModel, *streams: Tensor) -> tuple[Tensor, ...]:
@@ -167,12 +184,8 @@ class StudentObjective(Objective):
         super().__init__(images, config, **where)
         self.teacher = teacher.to(self.device).eval()
         self.objective = DAKDLoss(preset=config.preset, ablation=config.ablation)
-        self.centres = Pair(
-            *(
-                class_means(self.embed(teacher, rows), self.labels[rows], images.num_classes)
-                for rows in (self.visible_rows, self.infrared_rows)
-            )
-        )
+        embeddings = extract(teacher, images, device=str(self.device))
+        self.centres = class_centres(embeddings.to(self.device), images)
 
     def loss(self, model: ReIDModel, batch: Batch) -> LossTerms:
         """Show teacher and student the same augmented pictures; compare what they say."""

@@ -1,16 +1,21 @@
 """What every long job needs: a device, a seed, a progress bar, files never half written."""
 
 import contextlib
+import hashlib
 import os
-import random
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from tqdm.auto import tqdm
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise ``ValueError(message)`` unless `condition` holds."""
+    if not condition:
+        raise ValueError(message)
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -25,13 +30,6 @@ def pick_device(name: str = "auto") -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device {name!r} was asked for, but torch sees no GPU; use device='auto'")
     return device
-
-
-def seed_everything(seed: int) -> None:
-    """Seed Python, NumPy and torch (all devices)."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002 - third-party code draws from the global state
-    torch.manual_seed(seed)
 
 
 def make_generator(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
@@ -84,3 +82,19 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def source_fingerprint(*names: str) -> str:
+    """Return ten digits that change when the source code of files or folders of `dakd` does.
+
+    What a program made is kept under such a name, so that changed code never meets old results.
+
+    Raises:
+        FileNotFoundError: a name is neither a file nor a folder beside this one.
+    """
+    digest = hashlib.sha256()
+    for name in names:
+        path = Path(__file__).parent / name
+        for file in sorted(path.glob("*.py")) if path.is_dir() else [path]:
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:10]

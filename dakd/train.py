@@ -99,7 +99,7 @@ class Log:
         self.since = time.perf_counter()
 
 
-def _rate(config: ScheduleConfig, steps: int) -> Callable[[int], float]:
+def learning_rate(config: ScheduleConfig, steps: int) -> Callable[[int], float]:
     """Return the factor on the learning rate at every step (of `steps` an epoch)."""
 
     def factor(step: int) -> float:
@@ -121,19 +121,22 @@ def _rate(config: ScheduleConfig, steps: int) -> Callable[[int], float]:
 def fit(
     model: ReIDModel,
     objective: Objective,
-    images: ImageSet,
     config: ScheduleConfig,
     *,
     seed: int,
     title: str,
     show: bool,
+    first_epoch: int = 0,
 ) -> pd.DataFrame:
     """Train `model` in place and return the history; the one loop of the package.
+
+    Epochs count from `first_epoch`, so that a second stage draws other batches than the first.
 
     Raises:
         TrainingError: a loss is not finite.
         ValueError: fewer identities than a batch needs (see `CrossModalSampler`).
     """
+    images, device = objective.images, objective.device
     sampler = CrossModalSampler(
         images.pids,
         images.infrared,
@@ -144,40 +147,39 @@ def fit(
     )
     if sampler.uneven:
         warnings.warn(f"uneven training data: {sampler.report}", stacklevel=3)
-    device = objective.device
     model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     learned = [p for p in model.parameters() if p.requires_grad] + objective.parameters()
     optimiser = torch.optim.Adam(learned, lr=config.lr, weight_decay=config.weight_decay)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, _rate(config, len(sampler)))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, learning_rate(config, len(sampler)))
 
-    bar = progress(None, total=config.epochs * len(sampler), title=title, show=show)
-    log = Log(bar, images_per_step=2 * config.identities * config.images)
-    for epoch in range(config.epochs):
-        objective.start_epoch(model)
-        sampler.set_epoch(epoch)
-        model.train()
-        log.start()
-        for step, (visible, infrared) in enumerate(sampler):
-            batch = Batch(
-                images.images(visible).to(device, non_blocking=True),
-                images.images(infrared).to(device, non_blocking=True),
-                objective.labels[torch.from_numpy(visible).to(device)],
-                images.pids[visible],
-            )
-            terms = objective.loss(model, batch)
-            optimiser.zero_grad(set_to_none=True)
-            terms.total.backward()
-            optimiser.step()
-            objective.after_step()
-            rate = float(schedule.get_last_lr()[0])
-            place: dict[str, float] = {"epoch": epoch, "step": step, "lr": rate}
-            log.add(place, terms, batch.pids)
-            schedule.step()
-            bar.update()
-            if len(log.waiting) == LOG_EVERY:
-                log.look()
-        log.look()
-    bar.close()
+    total = config.epochs * len(sampler)
+    with progress(None, total=total, title=title, show=show) as bar:
+        log = Log(bar, images_per_step=2 * config.identities * config.images)
+        for epoch in range(first_epoch, first_epoch + config.epochs):
+            objective.start_epoch(model)
+            sampler.set_epoch(epoch)
+            model.train()
+            log.start()
+            for step, (visible, infrared) in enumerate(sampler):
+                batch = Batch(
+                    images.images(visible).to(device, non_blocking=True),
+                    images.images(infrared).to(device, non_blocking=True),
+                    objective.labels[torch.from_numpy(visible).to(device)],
+                    images.pids[visible],
+                )
+                terms = objective.loss(model, batch)
+                optimiser.zero_grad(set_to_none=True)
+                terms.total.backward()
+                optimiser.step()
+                objective.after_step()
+                rate = float(schedule.get_last_lr()[0])
+                place: dict[str, float] = {"epoch": epoch, "step": step, "lr": rate}
+                log.add(place, terms, batch.pids)
+                schedule.step()
+                bar.update()
+                if len(log.waiting) == LOG_EVERY:
+                    log.look()
+            log.look()
     model.eval()
     return pd.DataFrame(log.rows)
 
@@ -191,6 +193,7 @@ def train_teacher(
     device: str = "auto",
     precision: str = "bfloat16",
     folder: str | Path | None = None,
+    notes: dict[str, Any] | None = None,
     show: bool = True,
 ) -> Trained:
     """Train a teacher in place with the prototype-memory objective.
@@ -206,6 +209,7 @@ def train_teacher(
         device: ``"auto"``, ``"cpu"``, ``"cuda"``...
         precision: ``"bfloat16"`` (autocast) or ``"float32"``.
         folder: where the checkpoint is written, if anywhere.
+        notes: what else the checkpoint's description should say.
         show: show a progress bar.
 
     Raises:
@@ -216,16 +220,16 @@ def train_teacher(
     where = {"seed": seed, "device": device, "precision": precision}
     dim = model.embedding_dim
     histories = []
-    if config.identity_epochs:
-        first = replace(config, epochs=config.identity_epochs)
-        identity = IdentityObjective(images, first, dim=dim, **where)
-        run = fit(model, identity, images, first, seed=seed, title="identities", show=show)
-        histories.append(run)
+    images = with_both_modalities(images)
     prototypes = TeacherObjective(images, config, dim=dim, **where)
-    run = fit(model, prototypes, images, config, seed=seed, title="teacher", show=show)
-    histories.append(run.assign(epoch=run["epoch"] + config.identity_epochs))
-    history = pd.concat(histories, ignore_index=True)
-    return _finish(model, history, folder, {"teacher": to_dict(config), **where})
+    if before := config.identity_epochs:
+        first = replace(config, epochs=before)
+        identity = IdentityObjective(images, first, dim=dim, **where)
+        identity.generator = prototypes.generator  # one stream of draws, none of them twice
+        histories.append(fit(model, identity, first, seed=seed, title="identities", show=show))
+    run = fit(model, prototypes, config, seed=seed, title="teacher", show=show, first_epoch=before)
+    history = pd.concat([*histories, run], ignore_index=True)
+    return _finish(model, history, folder, {"teacher": to_dict(config), **where, **(notes or {})})
 
 
 def train_student(
@@ -238,6 +242,7 @@ def train_student(
     device: str = "auto",
     precision: str = "bfloat16",
     folder: str | Path | None = None,
+    notes: dict[str, Any] | None = None,
     show: bool = True,
 ) -> Trained:
     """Distil `teacher`, which stays as it is, into `student`, which is trained in place.
@@ -245,7 +250,7 @@ def train_student(
     Args:
         student: the network that learns; of the teacher's architecture.
         teacher: a trained network.
-        images, config, seed, device, precision, folder, show: see `train_teacher`.
+        images, config, seed, device, precision, folder, notes, show: see `train_teacher`.
 
     Raises:
         TrainingError: a loss is not finite.
@@ -260,15 +265,41 @@ def train_student(
         )
     config = config or StudentConfig()
     where = {"seed": seed, "device": device, "precision": precision}
-    objective = StudentObjective(images, config, teacher=teacher, **where)
+    objective = StudentObjective(with_both_modalities(images), config, teacher=teacher, **where)
     title = f"student ({config.preset}, {config.ablation})"
-    history = fit(student, objective, images, config, seed=seed, title=title, show=show)
-    return _finish(student, history, folder, {"student": to_dict(config), **where})
+    history = fit(student, objective, config, seed=seed, title=title, show=show)
+    return _finish(student, history, folder, {"student": to_dict(config), **where, **(notes or {})})
+
+
+def with_both_modalities(images: ImageSet) -> ImageSet:
+    """Return the images of identities that both modalities show; warn about the others.
+
+    Raises:
+        ValueError: no identity is left.
+    """
+    both = np.intersect1d(images.pids[images.infrared], images.pids[~images.infrared])
+    lonely = np.setdiff1d(images.classes, both)
+    if not len(both):
+        raise ValueError("no identity has visible and infrared images; is the dataset complete?")
+    if not len(lonely):
+        return images
+    warnings.warn(
+        f"{len(lonely)} identities are left out, one modality has no image of them: "
+        f"{lonely[:10].tolist()}{' ...' if len(lonely) > 10 else ''}",
+        stacklevel=3,
+    )
+    return images.select(np.isin(images.pids, both))
 
 
 def _finish(
     model: ReIDModel, history: pd.DataFrame, folder: str | Path | None, config: dict
 ) -> Trained:
+    broken = [name for name, value in model.state_dict().items() if not value.isfinite().all()]
+    if broken:
+        raise TrainingError(
+            f"training ended with non-finite weights, {broken[0]} first; nothing was saved: lower "
+            "the learning rate or use precision='float32'"
+        )
     if folder is None:
         return Trained(model, history)
     metrics = {"loss": float(history["loss"].tail(20).mean())}

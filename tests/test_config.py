@@ -2,6 +2,7 @@ import pytest
 
 from dakd.config import (
     PROFILES,
+    Config,
     StudentConfig,
     SyntheticConfig,
     TeacherConfig,
@@ -41,6 +42,11 @@ def test_an_unknown_profile_is_named():
         (lambda: StudentConfig(ablation="no_kd"), "ablation must be .* not 'no_kd'"),
         (lambda: StudentConfig(init="zero"), "init must be .* not 'zero'"),
         (lambda: StudentConfig(schedule="step"), "schedule must be .* not 'step'"),
+        (lambda: StudentConfig(weight_decay=-1.0), "weight_decay must not be negative, not -1.0"),
+        (lambda: TeacherConfig(milestones=(-3,)), "milestones must be positive epochs"),
+        (lambda: TeacherConfig(identity_epochs=-1), "identity_epochs must not be negative"),
+        (lambda: Config(seed=-1), "seed must not be negative, not -1"),
+        (lambda: SyntheticConfig(train_ids=3), "train_ids must be at least 4"),
         (lambda: SyntheticConfig(test_ids=5), "test_ids must be at least 20"),
         (lambda: SyntheticConfig(material=1.5), "material must lie in 0..1, not 1.5"),
     ],
@@ -65,3 +71,10 @@ def test_the_schedule_of_the_full_profile_is_that_of_the_released_code():
     student = to_dict(load_profile("full").student)
     expected = {"lr": 3.5e-4, "weight_decay": 0.0, "schedule": "constant", "epochs": 160}
     assert {key: student[key] for key in expected} == expected
+
+
+def test_a_students_cutswap_follows_its_preset_unless_forced():
+    assert StudentConfig(preset="release").cutswap_variant == "release"
+    assert StudentConfig().cutswap_variant == "paper"
+    assert StudentConfig(preset="release", cutswap="none").cutswap_variant == "none"
+    assert TeacherConfig(cutswap="release").cutswap_variant == "release"

@@ -233,3 +233,21 @@ def test_identity_loss_is_the_cross_entropy_over_cosines_and_teaches_its_directi
     assert value.item() == pytest.approx(math.log(1 + math.exp(-2)), rel=1e-5)
     assert z.grad is not None
     assert loss.directions.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("loss", [info_nce, global_centre_triplet, IdentityLoss(4, 3)])
+def test_an_empty_batch_is_refused(loss):
+    z, labels = torch.zeros(0, 3), torch.zeros(0, dtype=torch.long)
+    rest = (labels,) if isinstance(loss, IdentityLoss) else (torch.eye(4, 3), labels)
+    with pytest.raises(ValueError, match="B > 0"):
+        loss(z, *rest)
+
+
+def test_identity_loss_equals_a_slow_loop_in_float64():
+    loss, z = IdentityLoss(K, D), unit(B, D)
+    directions = loss.directions.detach().double()
+    total = 0.0
+    for row, label in zip(z.double(), LABELS.tolist(), strict=True):
+        logits = [float(row @ (w / w.norm())) / 0.1 for w in directions]
+        total += math.log(sum(math.exp(v) for v in logits)) - logits[label]
+    assert loss(z, LABELS).item() == pytest.approx(total / B, rel=1e-5)

@@ -1,7 +1,15 @@
 import pytest
 import torch
 
-from dakd.runtime import atomic_path, autocast, evaluating, make_generator, pick_device, progress
+from dakd.runtime import (
+    atomic_path,
+    autocast,
+    evaluating,
+    make_generator,
+    pick_device,
+    progress,
+    source_fingerprint,
+)
 
 
 def test_a_failed_write_keeps_the_old_file(tmp_path):
@@ -53,3 +61,15 @@ def test_generators_are_private():
 def test_progress_can_be_silent(capsys):
     assert list(progress(range(3), show=False)) == [0, 1, 2]
     assert capsys.readouterr().err == ""
+
+
+def test_the_source_fingerprint_follows_the_code(tmp_path, monkeypatch):
+    monkeypatch.setattr("dakd.runtime.__file__", str(tmp_path / "runtime.py"))
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "draw.py").write_text("one")
+    before = source_fingerprint("data")
+    assert source_fingerprint("data") == before
+    (tmp_path / "data" / "draw.py").write_text("two")
+    assert source_fingerprint("data") != before
+    with pytest.raises(FileNotFoundError, match="gone"):
+        source_fingerprint("gone.py")

@@ -1,16 +1,25 @@
 import copy
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from examples import TensorSource, image_set
 
 from dakd.config import StudentConfig, TeacherConfig
-from dakd.data import ImageSet, Record
+from dakd.data import ImageSet
+from dakd.data.sampler import CrossModalSampler
 from dakd.evaluate import extract
 from dakd.model import build_model
-from dakd.objectives import Objective, TeacherObjective
-from dakd.train import TrainingError, _rate, fit, train_student, train_teacher
+from dakd.objectives import Objective, StudentObjective, TeacherObjective
+from dakd.train import (
+    TrainingError,
+    fit,
+    learning_rate,
+    train_student,
+    train_teacher,
+    with_both_modalities,
+)
 
 SMALL = {"epochs": 2, "steps": 4, "identities": 4, "images": 2, "pad": 1, "lr": 1e-3}
 ON_CPU = {"device": "cpu", "precision": "float32", "show": False}
@@ -84,26 +93,33 @@ def test_distillation_brings_the_student_nearer_to_its_teacher(images, teacher):
     assert history["loss"].tail(5).mean() < 0.8 * history["loss"].head(5).mean()
 
 
-def test_teacher_and_student_see_one_batch_paired_by_identity(images):
-    seen = []
+def labelled_images(pids=range(1, 9)):
+    """Images whose every pixel is their identity's number, and one more if infrared."""
+    images = image_set(pids)
+    value = torch.from_numpy(2 * images.pids + images.infrared).to(torch.uint8)
+    return ImageSet(images.records, TensorSource(value[:, None, None, None].expand(-1, 3, 32, 16)))
 
-    class Spy(TeacherObjective):
-        def loss(self, model, batch):
-            seen.append(batch)
-            return super().loss(model, batch)
 
-    config = TeacherConfig(**{**SMALL, "epochs": 1})
-    model = build_model("small")
+@pytest.mark.parametrize("learner", ["teacher", "student"])
+def test_every_row_of_a_batch_pairs_one_person_in_both_modalities(learner, teacher):
+    images, seen = labelled_images(), []
     how = {"seed": 0, "device": "cpu", "precision": "float32"}
-    objective = Spy(images, config, dim=256, **how)
-    fit(model, objective, images, config, seed=0, title="", show=False)
+    if learner == "teacher":
+        config = TeacherConfig(**{**SMALL, "epochs": 1})
+        objective = TeacherObjective(images, config, dim=256, **how)
+    else:
+        config = StudentConfig(**{**SMALL, "epochs": 1})
+        objective = StudentObjective(images, config, teacher=teacher.model, **how)
+    loss = objective.loss
+    objective.loss = lambda model, batch: seen.append(batch) or loss(model, batch)
+    fit(build_model("small"), objective, config, seed=0, title="", show=False)
     assert len(seen) == SMALL["steps"]
     for batch in seen:
-        assert batch.visible.dtype == torch.uint8
         assert batch.visible.shape == batch.infrared.shape == (8, 3, 32, 16)
-        assert (images.classes[batch.labels.numpy()] == batch.pids).all()
-        channels = batch.infrared.float().std(dim=1)  # example infrared images are grey
-        assert channels.mean() < batch.visible.float().std(dim=1).mean()
+        people = torch.from_numpy(batch.pids)
+        assert torch.equal(batch.visible[:, 0, 0, 0].long(), 2 * people)
+        assert torch.equal(batch.infrared[:, 0, 0, 0].long(), 2 * people + 1)
+        assert torch.equal(torch.from_numpy(images.classes)[batch.labels], people)
 
 
 def test_identity_epochs_come_first_and_are_part_of_the_history(images):
@@ -142,7 +158,7 @@ def test_nan_in_a_batch_stops_training_and_names_step_part_and_identities(images
     with pytest.raises(
         TrainingError, match=r"triplet not finite at epoch 0, step 0, identities \[\d"
     ):
-        fit(build_model("small"), broken, images, config, seed=0, title="", show=False)
+        fit(build_model("small"), broken, config, seed=0, title="", show=False)
 
 
 def test_nan_weights_are_refused_before_the_first_step(images):
@@ -153,14 +169,48 @@ def test_nan_weights_are_refused_before_the_first_step(images):
         train_teacher(model, images, TeacherConfig(**SMALL), **ON_CPU)
 
 
-def test_an_identity_without_infrared_images_cannot_be_trained_on_silently():
-    records = [Record(p, c, m, 1) for p in (1, 2, 3) for c, m in ((1, "visible"), (3, "infrared"))]
-    records = [r for r in records if not (r.pid == 3 and r.modality == "infrared")]
-    pictures = torch.zeros(len(records), 3, 32, 16, dtype=torch.uint8)
-    lopsided = ImageSet(records, TensorSource(pictures))
-    config = TeacherConfig(**{**SMALL, "identities": 2, "images": 1})
-    with pytest.raises(ValueError, match="identit|class"):
-        train_teacher(build_model("small"), lopsided, config, **ON_CPU)
+def test_an_identity_without_infrared_images_is_left_out_and_named():
+    images = labelled_images(range(11, 16))
+    lopsided = images.select(~((images.pids == 13) & images.infrared))
+    config = TeacherConfig(**{**SMALL, "epochs": 1}, identity_epochs=1)
+    with pytest.warns(UserWarning, match=r"1 identities are left out, .* \[13\]"):
+        teacher = train_teacher(build_model("small"), lopsided, config, **ON_CPU)
+    config = StudentConfig(**{**SMALL, "epochs": 1})
+    with pytest.warns(UserWarning, match=r"\[13\]"):
+        train_student(build_model("small", seed=1), teacher.model, lopsided, config, **ON_CPU)
+    kept = with_both_modalities(images)
+    assert kept is images
+
+
+def test_data_of_one_modality_only_cannot_be_trained_on():
+    images = labelled_images()
+    with pytest.raises(ValueError, match="no identity has visible and infrared images"):
+        train_teacher(build_model("small"), images.select(images.infrared), **ON_CPU)
+
+
+def test_weights_that_end_non_finite_are_never_saved(images, tmp_path, monkeypatch):
+    def diverge(model, *args, **kwargs):
+        with torch.no_grad():
+            model.neck.weight.fill_(float("inf"))
+        return pd.DataFrame({"epoch": [0], "loss": [1.0]})
+
+    monkeypatch.setattr("dakd.train.fit", diverge)
+    with pytest.raises(TrainingError, match=r"non-finite weights, neck\.weight first"):
+        train_teacher(
+            build_model("small"), images, TeacherConfig(**SMALL), folder=tmp_path / "t", **ON_CPU
+        )
+    assert not (tmp_path / "t").exists()
+
+
+def test_the_second_stage_draws_other_batches_than_the_first(images, monkeypatch):
+    epochs = []
+    original = CrossModalSampler.set_epoch
+    monkeypatch.setattr(
+        CrossModalSampler, "set_epoch", lambda s, e: (epochs.append(e), original(s, e))[1]
+    )
+    config = TeacherConfig(**SMALL, identity_epochs=2)
+    train_teacher(build_model("small"), images, config, **ON_CPU)
+    assert epochs == [0, 1, 2, 3]
 
 
 def test_teacher_and_student_must_be_two_networks_of_one_architecture(images, teacher):
@@ -171,14 +221,16 @@ def test_teacher_and_student_must_be_two_networks_of_one_architecture(images, te
 
 
 def test_the_multistep_schedule_is_the_published_one():
-    rate = _rate(TeacherConfig(), steps=10)  # warm-up 10 epochs, then x0.1 from 20, x0.01 from 40
+    rate = learning_rate(
+        TeacherConfig(), steps=10
+    )  # warm-up 10 epochs, then x0.1 from 20, x0.01 from 40
     at = {epoch: rate(10 * epoch) for epoch in (0, 4, 9, 19, 20, 39, 40, 159)}
     expected = {0: 0.1, 4: 0.5, 9: 1.0, 19: 1.0, 20: 0.1, 39: 0.1, 40: 0.01, 159: 0.01}
     assert at == pytest.approx(expected)
 
 
 def test_one_cycle_rises_for_a_quarter_and_ends_near_zero():
-    rate = _rate(StudentConfig(epochs=10, schedule="onecycle"), steps=10)
+    rate = learning_rate(StudentConfig(epochs=10, schedule="onecycle"), steps=10)
     values = [rate(step) for step in range(100)]
     assert int(np.argmax(values)) == pytest.approx(25, abs=1)
     assert max(values) == pytest.approx(1.0, abs=1e-3)
@@ -186,5 +238,5 @@ def test_one_cycle_rises_for_a_quarter_and_ends_near_zero():
 
 
 def test_the_constant_schedule_is_constant():
-    rate = _rate(StudentConfig(), steps=10)
+    rate = learning_rate(StudentConfig(), steps=10)
     assert {rate(step) for step in range(0, 1600, 37)} == {1.0}

@@ -198,9 +198,24 @@ class ImageSet:
             raise IndexError(f"rows {given.min()}..{given.max()} asked of {len(self)} images")
         return given.astype(np.int64)
 
+    def select(self, rows: np.ndarray) -> "ImageSet":
+        """Return the images of some rows; pictures that are kept here are not read again."""
+        rows = self._row_numbers(rows)
+        return ImageSet([self.records[row] for row in rows], _Part(self, rows), keep=False)
+
     def __getitem__(self, row: int) -> tuple[Tensor, Record]:
         """Return one picture, uint8 (3, H, W), and its record."""
         return self.images([row])[0], self.records[row]
+
+
+class _Part:
+    """Some rows of an `ImageSet`, as a source of pictures."""
+
+    def __init__(self, images: ImageSet, rows: np.ndarray) -> None:
+        self.whole, self.rows = images, rows
+
+    def read(self, rows: np.ndarray) -> Tensor:
+        return self.whole.images(self.rows[rows])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -211,12 +226,14 @@ class Dataset:
         name: what was asked of `dakd.data.load_dataset`.
         train, test: the splits.
         root: folder on disk, if there is one.
+        pictures: names the pictures where no file's size can.
     """
 
     name: str
     train: ImageSet
     test: ImageSet
     root: Path | None = None
+    pictures: str = ""
 
     @property
     def summary(self) -> pd.DataFrame:
@@ -226,11 +243,12 @@ class Dataset:
         counts = groups.agg(identities=("pid", "nunique"), images=("pid", "size"))
         return counts.sort_index(ascending=[False, False, True])
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
-        """Ten digits that change when a record of either split does; no file is opened for it."""
-        digest = hashlib.sha256()
+        """Ten digits that change when a record, or the size of its file, does."""
+        digest = hashlib.sha256(self.pictures.encode())
         for name, split in (("train", self.train), ("test", self.test)):
             for r in split.records:
-                digest.update(f"{name} {r.pid} {r.cam} {r.modality} {r.number};".encode())
+                size = r.path.stat().st_size if r.path else 0
+                digest.update(f"{name} {r.pid} {r.cam} {r.modality} {r.number} {size};".encode())
         return digest.hexdigest()[:10]

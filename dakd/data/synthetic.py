@@ -25,10 +25,9 @@ from dakd.data.drawing.people import identities, pictures, select
 from dakd.data.drawing.scenery import CAMERAS, background, expose, obstruct
 from dakd.data.drawing.wardrobe import Spectrum
 from dakd.data.records import Dataset, ImageSet, Record
-from dakd.runtime import progress
+from dakd.runtime import progress, source_fingerprint
 
 CHUNK = (1 << 18, 1 << 22)  # pixels drawn at a time on a CPU (its cache is small) and on a GPU
-DRAWING = 1  # raise it when the same configuration gives other pictures: old exports are stale
 MARKER = "dakd_export.json"
 NOTICE = """These pictures are drawn by a program. They are synthetic and NOT part of SYSU-MM01.
 
@@ -157,9 +156,9 @@ def load_synthetic(
     Raises:
         ValueError: the size is too small.
 
-    >>> data = load_synthetic(SyntheticConfig(train_ids=2, test_ids=20), height=32, width=16)
+    >>> data = load_synthetic(SyntheticConfig(train_ids=4, test_ids=20), height=32, width=16)
     >>> data.train.num_classes, data.test.classes[0], data.test.images([0]).shape
-    (2, np.int64(3), torch.Size([1, 3, 32, 16]))
+    (4, np.int64(5), torch.Size([1, 3, 32, 16]))
     """
     last = config.train_ids + config.test_ids
     splits = []
@@ -167,7 +166,14 @@ def load_synthetic(
         records = _records(config, pids)
         source = SyntheticSource(config, records, height=height, width=width, device=device)
         splits.append(ImageSet(records, source))
-    return Dataset(name="synthetic", train=splits[0], test=splits[1])
+    name = picture_fingerprint(config, height, width)
+    return Dataset(name="synthetic", train=splits[0], test=splits[1], pictures=name)
+
+
+def picture_fingerprint(config: SyntheticConfig, height: int, width: int) -> str:
+    """Return ten digits that change when a picture may: with settings, size or drawing code."""
+    code = source_fingerprint("data/drawing", "data/synthetic.py")
+    return fingerprint(config, height, width, code)
 
 
 def export_sysu(
@@ -193,7 +199,7 @@ def export_sysu(
         NotADirectoryError: `root` is a file.
     """
     root = Path(root)
-    name = fingerprint(config, height, width, DRAWING)
+    name = picture_fingerprint(config, height, width)
     if _finished(root, name):
         return root
     temporary = root.with_name(f".{root.name}.{os.getpid()}.tmp")

@@ -94,3 +94,13 @@ def test_summary_and_fingerprint():
     assert data.summary["identities"].tolist() == [3, 3, 2, 2]
     assert data.fingerprint == Dataset(name="y", train=make_set(6), test=make_set(4)).fingerprint
     assert data.fingerprint != Dataset(name="x", train=make_set(4), test=make_set(6)).fingerprint
+
+
+def test_selected_rows_are_the_same_pictures_and_are_not_read_twice():
+    source = Counting()
+    whole = ImageSet([Record(p, 1, "visible", p) for p in range(1, 6)], source)
+    part = whole.select(np.array([False, True, False, True, True]))
+    assert part.pids.tolist() == [2, 4, 5]
+    assert part.images([2, 0])[:, 0, 0, 0].tolist() == [4, 1]
+    whole.images([4, 1])
+    assert sorted(source.reads) == [1, 4]

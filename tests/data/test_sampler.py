@@ -84,8 +84,8 @@ def test_identities_with_too_few_images():
     labels, infrared = columns({3: (4, 4), 5: (4, 0), 8: (2, 9), 9: (0, 1), 11: (5, 5)})
     sampler = CrossModalSampler(labels, infrared, identities=3, images=4, steps=5)
     assert "3 identities in use" in sampler.report
-    assert "one modality: 2 (labels 5, 9)" in sampler.report
-    assert "repeated in a batch: 1 (labels 8)" in sampler.report
+    assert "one modality: 2 (identities 5, 9)" in sampler.report
+    assert "repeated in a batch: 1 (identities 8)" in sampler.report
     for visible, _ in sampler:
         assert set(labels[visible]) == {3, 8, 11}
         assert sorted(Counter(visible[labels[visible] == 8].tolist()).values()) == [2, 2]

@@ -133,7 +133,7 @@ def test_names():
 
 @pytest.mark.parametrize("keep", [True, False])
 def test_synthetic_by_name(keep):
-    config = SyntheticConfig(train_ids=3, test_ids=20, images_per_camera=1)
+    config = SyntheticConfig(train_ids=4, test_ids=20, images_per_camera=1)
     data = load_dataset("synthetic", height=16, width=8, synthetic=config, keep=keep)
     assert data.test.num_classes == 20
     assert data.train.images([0]).shape == (1, 3, 16, 8)
