@@ -4,6 +4,7 @@
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -86,18 +87,19 @@ class Export:
 
 @dataclass(frozen=True, kw_only=True)
 class Reproduce:
-    """Train and measure every method for several seeds; write the table as CSV."""
+    """Train and measure every method for several seeds; write the table and how it was made."""
 
     config: Annotated[Config, tyro.conf.arg(name="")]
     seeds: tuple[int, ...] = (0, 1, 2)
     out: Path = Path("figures")
 
     def run(self) -> None:
-        """Write ``benchmark_<profile>.csv`` into `out`."""
-        table = reproduce(self.config, self.seeds)
+        """Write ``benchmark_<profile>.csv`` and ``.json`` into `out`."""
+        table, record = reproduce(self.config, self.seeds)
         path = self.out / f"benchmark_{self.config.profile}.csv"
-        with atomic_path(path) as temporary:
-            table.round(6).to_csv(temporary, index=False)
+        with atomic_path(path) as csv, atomic_path(path.with_suffix(".json")) as made:
+            table.round(6).to_csv(csv, index=False)
+            made.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         print(table.to_string(index=False), f"\nwritten: {path}")
 
 

@@ -61,7 +61,7 @@ class SyntheticConfig:
             (front, back or side) instead of frontal, turn of the body, phase of the gait, scale,
             shift, brightness, colour and direction of the light.
         noise: 0..1, sensor noise and blur.
-        seed: everything drawn follows from it.
+        seed: people and their images follow from it.
     """
 
     train_ids: int = 256

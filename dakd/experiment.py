@@ -5,6 +5,7 @@ has already trained is found in the run folder, and trained when missing.
 """
 
 import os
+import platform
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -173,19 +174,31 @@ class Experiment:
 
 def reproduce(
     config: Config, seeds: tuple[int, ...] = (0, 1, 2), *, show: bool = True
-) -> pd.DataFrame:
+) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Train and measure every method for every seed.
 
     Returns:
-        A table: seed, method, mode, shots, then the mean over trials of rank1, rank5, rank10,
-        rank20, mAP and mINP, as fractions.
+        A table and how it was made. The table: seed, method, mode, shots; the mean over trials of
+        rank1, rank5, rank10, rank20, mAP and mINP, as fractions; and their standard deviation over
+        trials, in columns that end in ``_std``.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
+    headers: dict[str, Any] = {}
     for seed in seeds:
         lab = Experiment(replace(config, seed=seed), show=show)
         for name in METHODS:
             model = lab.method(name)
             for mode, shots in SETTINGS:
-                mean = lab.evaluate(model, mode, shots).mean
-                rows.append({"seed": seed, "method": name, "mode": mode, "shots": shots, **mean})
-    return pd.DataFrame(rows)
+                result = lab.evaluate(model, mode, shots)
+                spread = result.std.add_suffix("_std")
+                place = {"seed": seed, "method": name, "mode": mode, "shots": shots}
+                rows.append({**place, **result.mean, **spread})
+                headers[f"{mode}-{shots}"] = {**result.header, "trials": len(result.trials)}
+    record = {
+        "seeds": list(seeds),
+        "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
+        "training_code": source_fingerprint(*TRAINED_BY),
+        "settings": headers,
+        "config": to_dict(config),
+    }
+    return pd.DataFrame(rows), record

@@ -47,6 +47,30 @@ def cutswap(images: ImageSet, count: int = 8) -> Figure:
     return figures.cutswap_strip(pictures, rectangles, swap.apply(pictures, draws), release)
 
 
+def benchmark_table(rows: pd.DataFrame) -> str:
+    """Return the README's table, Markdown: mean ± standard deviation over seeds, in per cent.
+
+    Args:
+        rows: what `dakd.experiment.reproduce` returned.
+    """
+    columns = {
+        "rank-1, all-search": ("all", 1, "rank1"),
+        "mAP": ("all", 1, "mAP"),
+        "mINP": ("all", 1, "mINP"),
+        "rank-1, indoor-search": ("indoor", 1, "rank1"),
+        "rank-1, all-search, multi-shot": ("all", 10, "rank1"),
+    }
+    lines = [f"| method | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+    for method in rows["method"].unique():
+        own = rows[rows["method"] == method]
+        cells = []
+        for mode, shots, measure in columns.values():
+            values = own.loc[(own["mode"] == mode) & (own["shots"] == shots), measure] * 100
+            cells.append(f"{values.mean():.1f} ± {values.std():.1f}")
+        lines.append(f"| `{method}` | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def draw(folder: str | Path) -> Iterator[Path]:
     """Write every picture of the README into `folder`, one by one.
 

@@ -5,6 +5,7 @@ import pytest
 
 from dakd.cli import Export, main, parse
 from dakd.config import load_profile
+from dakd.data import load_dataset
 
 TINY = ["--profile", "smoke", "--device", "cpu"]
 ONE_STEP = ["--teacher.epochs", "1", "--teacher.steps", "1"]
@@ -33,6 +34,8 @@ def test_train_then_evaluate_a_checkpoint(capsys, tmp_path):
     assert "indoor-search, 10-shot, infrared → visible" in capsys.readouterr().out
     record = json.loads((out / "sysu-all-1.json").read_text())
     assert 0 <= record["mean"]["rank1"] <= 1
+    assert main(["evaluate", "--profile", "demo", "--checkpoint", student]) == 2
+    assert "trained on images of height 32" in capsys.readouterr().err
 
 
 def test_export_writes_a_readable_copy(tmp_path):
@@ -41,13 +44,15 @@ def test_export_writes_a_readable_copy(tmp_path):
     assert isinstance(command, Export)
     assert command.synthetic.train_ids == 4
     command.run()
-    assert (tmp_path / "copy" / "cam3").is_dir()
+    copy = load_dataset("sysu", tmp_path / "copy", height=32, width=16)
+    assert (copy.train.num_classes, copy.test.num_classes) == (4, 20)
 
 
 def test_reproduce_writes_a_table(tmp_path):
     assert main(["reproduce", *TINY, *ONE_STEP, "--seeds", "1", "--out", str(tmp_path)]) == 0
     table = pd.read_csv(tmp_path / "benchmark_smoke.csv")
     assert set(table["seed"]) == {1}
+    assert json.loads((tmp_path / "benchmark_smoke.json").read_text())["seeds"] == [1]
     assert {"untrained", "teacher", "only_kd", "full_mlkd"} == set(table["method"])
 
 

@@ -88,7 +88,9 @@ def test_centres_are_the_normalised_class_means_of_either_modality(lab):
 def test_reproduce_has_a_row_for_every_seed_method_and_setting(config, tmp_path, monkeypatch):
     monkeypatch.setenv("DAKD_RUNS", str(tmp_path))
     assert runs_folder() == tmp_path
-    table = reproduce(config, seeds=(0,), show=False)
+    table, record = reproduce(config, seeds=(0,), show=False)
+    assert record["settings"]["indoor-10"]["trials"] == config.evaluation.trials
+    assert record["config"]["teacher"]["steps"] == config.teacher.steps
     assert list(table.columns[:4]) == ["seed", "method", "mode", "shots"]
     keys = set(zip(table["method"], table["mode"], table["shots"], strict=True))
     assert keys == {(m, *s) for m in METHODS for s in SETTINGS}

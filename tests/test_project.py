@@ -10,10 +10,12 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 
 from dakd.cli import parse
+from dakd.showcase import benchmark_table
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "dakd"
@@ -23,6 +25,7 @@ TEXTS = sorted(
     path for pattern in ("*.md", "docs/*.md", "notebooks/*.md", "figures/*.md")
     for path in ROOT.glob(pattern)
 )  # fmt: skip
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 EXTRAS = [
     "matplotlib",
     "seaborn",
@@ -154,6 +157,17 @@ def test_relative_links_lead_somewhere(path):
     links = re.findall(r"(?:\]\(|src=\")([^)\s\"#]+)", path.read_text())
     relative = [link for link in links if "://" not in link and not link.startswith("mailto:")]
     assert not [link for link in relative if not (path.parent / link).exists()]
+
+
+def test_numbers_of_the_readme_are_those_of_the_committed_table():
+    table = pd.read_csv(ROOT / "figures" / "benchmark_demo.csv")
+    assert benchmark_table(table) in README
+    assert table["seed"].nunique() == 3
+
+
+@pytest.mark.parametrize("path", TEXTS + NOTEBOOKS, ids=lambda path: path.name)
+def test_nothing_is_left_to_fill_in(path):
+    assert not re.search("FILL|TODO|FIXME|XXX", path.read_text())
 
 
 def test_readme_snippets_run(tmp_path):
