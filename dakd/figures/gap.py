@@ -116,13 +116,15 @@ def gap_bars(
         inks = [colour(str(name)) for name in table.index]
         axes.barh(range(len(table)), values, color=inks, height=0.72)
         for row, (value, ink) in enumerate(zip(values, inks, strict=True)):
-            inside = abs(value) > 0.55 * max(np.abs(values).max(), 1e-9)
-            axes.annotate(f"{round(value, 3) + 0.0:.3f}", (value, row), va="center", fontsize=SMALL,
+            inside = value > 0.55 * max(np.abs(values).max(), 1e-9)
+            axes.annotate(f"{round(value, 3) + 0.0:.3f}", (max(value, 0), row), va="center",
                           ha="right" if inside else "left", xytext=(-4 if inside else 4, 0),
-                          textcoords="offset points",
+                          textcoords="offset points", fontsize=SMALL,
                           color=ink_on(ink) if inside else PALETTE["ink"])  # fmt: skip
         axes.set_title(measure, fontsize=BODY)
-        axes.set_xlim(min(0, values.min() * 1.1), max(values.max() * 1.05, 1e-3))
+        least, most = min(0, values.min()), max(values.max(), 1e-3)
+        axes.set_xlim(1.6 * least, 1.05 * most)
+        axes.spines["left"].set_position("zero")
         axes.set_xticks([])
         axes.grid(False)
         axes.spines[["bottom"]].set_visible(False)

@@ -131,8 +131,8 @@ def reliability_diagram(results: Mapping[str, Reliability], *, title: str | None
     axes.set(xlim=(-0.02, 1.04), ylim=(-0.02, 1.04), aspect="equal")
     axes.set(xlabel="confidence", ylabel="share of right predictions")
     axes.text(0.97, 0.05, "over-confident", ha="right", fontsize=SMALL, color=PALETTE["muted"])
-    axes.text(0.03, 0.68, "under-confident", fontsize=SMALL, color=PALETTE["muted"])
-    axes.legend(loc="upper left")
+    axes.text(0.03, 0.93, "under-confident", fontsize=SMALL, color=PALETTE["muted"])
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 0.1))
     return figure
 
 

@@ -24,7 +24,8 @@ class Panel(w.VBox):
 
     def __init__(self, render: Callable[..., Figure], text: str, **controls: Any) -> None:
         self.render, self.controls = render, controls
-        self.picture = w.Image(format="png", tooltip=text, layout=w.Layout(max_width="100%"))
+        # No tooltip: JupyterLab's view of an Image reads the description that an Image lacks.
+        self.picture = w.Image(format="png", layout=w.Layout(max_width="100%"))
         for control in controls.values():
             control.style.description_width = "initial"
             control.observe(self.redraw, names="value")

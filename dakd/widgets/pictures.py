@@ -71,7 +71,11 @@ def image_browser(images: ImageSet) -> Panel:
     return Panel(
         lambda **values: render_person(images, **values),
         "Step through the people with the arrow keys. What stays the same in infrared?",
-        person=slider(0, images.num_classes - 1, 0, "person"),
+        person=w.SelectionSlider(
+            options=[(str(pid), row) for row, pid in enumerate(images.classes)],
+            description="person",
+            continuous_update=False,
+        ),
         camera=choice(["all", *np.unique(images.cams).tolist()], "camera"),
     )
 
@@ -121,5 +125,5 @@ def cutswap_playground(images: Tensor) -> Panel:
             value=(0.3, 0.6), min=0.1, max=1, step=0.05, description="sides", **share
         ),
         channel=choice(CHANNELS, "channel"),
-        seed=slider(0, 20, 0, "seed"),
+        seed=slider(0, 20, 1, "seed"),
     )

@@ -100,10 +100,11 @@ def render_query(
 
 def query_browser(images: ImageSet, embeddings: Tensor, trial: Trial) -> Panel:
     """Step through the queries of a trial, with the camera rule on or off."""
-    rule = w.Checkbox(value=True, description="camera rule (camera 3 never meets camera 2)")
+    rule = w.Checkbox(value=True, description="camera rule", indent=False)
     return Panel(
         lambda **values: render_query(images, embeddings, trial, **values),
-        "Step through the queries. Grey images are dropped by the camera rule.",
+        "Step through the queries. Grey images are dropped by the camera rule, which concerns "
+        "queries of camera 3 only.",
         query=slider(0, len(trial.query) - 1, 0, "query"),
         camera_rule=rule,
     )
