@@ -128,7 +128,7 @@ class ReIDModel(nn.Module):
         WeightsError: weights that cannot be had or do not fit.
 
     Example:
-        >>> z = ReIDModel("small").eval()(torch.zeros(2, 3, 32, 16))
+        >>> z = ReIDModel("small").eval()(torch.rand(2, 3, 32, 16))
         >>> z.shape, z.norm(dim=1).allclose(torch.ones(2))
         (torch.Size([2, 256]), True)
     """
