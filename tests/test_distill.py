@@ -47,7 +47,7 @@ def in_double(z):
     return {"v": z.visible.double(), "r": z.infrared.double()}
 
 
-def close(ours, expected, atol=1e-5):
+def assert_near(ours, expected, atol=1e-5):
     torch.testing.assert_close(ours.double(), expected.double(), rtol=1e-5, atol=atol)
 
 
@@ -56,8 +56,8 @@ def close(ours, expected, atol=1e-5):
 
 def test_standardise_uses_the_unbiased_deviation():
     """(0, 3, 6): mean 3, squares 9 + 0 + 9 over 2, std 3."""
-    close(standardise(torch.tensor([[0.0, 3.0, 6.0]])), torch.tensor([[-1.0, 0.0, 1.0]]))
-    close(standardise(7 * unit(3, 9)), standardise(unit(3, 9)))
+    assert_near(standardise(torch.tensor([[0.0, 3.0, 6.0]])), torch.tensor([[-1.0, 0.0, 1.0]]))
+    assert_near(standardise(7 * unit(3, 9)), standardise(unit(3, 9)))
 
 
 def test_standardise_of_a_constant_row_is_finite():
@@ -85,16 +85,16 @@ def test_kd_by_hand():
 def test_kd_matches_the_loop_and_ignores_scale():
     s, z = unit(B, D), unit(B, D, seed=1)
     expected = [reference.kd(a.double(), b.double(), 3) for a, b in zip(s, z, strict=True)]
-    close(kd(s, z, 3), torch.stack(expected))
-    close(kd(s, z, 3), kd(5 * s, 0.1 * z, 3))
-    close(kd(s, s, 3), torch.zeros(B))
+    assert_near(kd(s, z, 3), torch.stack(expected))
+    assert_near(kd(s, z, 3), kd(5 * s, 0.1 * z, 3))
+    assert_near(kd(s, s, 3), torch.zeros(B))
 
 
 def test_confidence_by_hand():
     logits = torch.tensor([[math.log(3.0), 0.0], [0.0, 0.0]])
-    close(confidence(logits), torch.tensor([0.75, 0.5]))
+    assert_near(confidence(logits), torch.tensor([0.75, 0.5]))
     z, centres = torch.tensor([[0.6, 0.8]]), torch.eye(2)
-    close(centre_logits(z, centres), torch.tensor([[12.0, 16.0]]))
+    assert_near(centre_logits(z, centres), torch.tensor([[12.0, 16.0]]))
 
 
 @pytest.mark.parametrize(
@@ -146,9 +146,9 @@ def test_total_matches_the_loop(preset):
     expected = reference.dakd_loss(
         *(in_double(z) for z in (student, teacher, centres)), release=preset == "release"
     )
-    close(total, expected)
+    assert_near(total, expected)
     assert list(parts) == TERMS
-    close(total, 0.9 * 0.5 * sum(parts.values()))
+    assert_near(total, 0.9 * 0.5 * sum(parts.values()))
 
 
 @pytest.mark.parametrize("preset", ["paper", "release"])
@@ -179,7 +179,7 @@ def test_a_step_matches_an_independent_implementation(preset):
         ).backward()
         theirs.step()
     for ours_p, slow_p in zip(net.parameters(), slow.parameters(), strict=True):
-        close(ours_p, slow_p)
+        assert_near(ours_p, slow_p)
     assert (net.weight - start).abs().max() > 0.01
 
 
@@ -249,7 +249,7 @@ def test_swapped_temperatures_read_the_infrared_embeddings():
     swapped = DAKDLoss("release").forward(student, teacher, centres).parts["instance_visible"]
     visible = sum(kd(student.visible, teacher.visible, t) for t in (3, 4, 5))
     infrared = sum(kd(student.infrared, teacher.infrared, t) for t in (2, 6))
-    close(swapped, (visible + infrared).mean())
+    assert_near(swapped, (visible + infrared).mean())
 
 
 @pytest.mark.parametrize(
@@ -266,7 +266,7 @@ def test_ablations_leave_parts_out(ablation, names):
     for preset in PRESETS:
         total, parts = DAKDLoss(preset, ablation)(*arguments)
         assert list(parts) == names
-        close(total, 0.45 * sum(parts.values()))
+        assert_near(total, 0.45 * sum(parts.values()))
         if ablation != "only_kd":
             full = DAKDLoss(preset)(*arguments).parts
             assert all(torch.equal(parts[name], full[name]) for name in names)
@@ -277,8 +277,8 @@ def test_only_kd_is_temperature_four_without_a_mask():
     student, teacher, centres = batch()
     for preset in PRESETS:
         parts = DAKDLoss(preset, "only_kd")(student, teacher, centres).parts
-        close(parts["instance_visible"], kd(student.visible, teacher.visible, 4).mean())
-        close(parts["instance_infrared"], kd(student.infrared, teacher.infrared, 4).mean())
+        assert_near(parts["instance_visible"], kd(student.visible, teacher.visible, 4).mean())
+        assert_near(parts["instance_infrared"], kd(student.infrared, teacher.infrared, 4).mean())
 
 
 def test_autocast_changes_nothing():

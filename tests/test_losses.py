@@ -47,7 +47,7 @@ def memories(loss):
     return {name: (m.values.double(), m.centres.double()) for name, m in named.items()}
 
 
-def close(ours, expected, atol=1e-5):
+def assert_near(ours, expected, atol=1e-5):
     torch.testing.assert_close(ours.double(), expected.double(), rtol=1e-5, atol=atol)
 
 
@@ -91,9 +91,11 @@ def test_triplet_with_one_class_is_zero_and_differentiable():
 def test_terms_match_the_loops():
     (v, r, a), on = streams(), centres()
     double = [z.double() for z in (v, r, a, *on)]
-    close(info_nce(v, on[0], LABELS), reference.info_nce(double[0], double[3], LABELS))
-    close(cross_modal_mutual(Streams(v, r, a), on), reference.mutual(*double))
-    close(global_centre_triplet(v, on[0], LABELS), reference.triplet(double[0], double[3], LABELS))
+    assert_near(info_nce(v, on[0], LABELS), reference.info_nce(double[0], double[3], LABELS))
+    assert_near(cross_modal_mutual(Streams(v, r, a), on), reference.mutual(*double))
+    assert_near(
+        global_centre_triplet(v, on[0], LABELS), reference.triplet(double[0], double[3], LABELS)
+    )
 
 
 def test_only_embeddings_receive_gradients():
@@ -121,8 +123,8 @@ def test_teacher_total_parts_and_names():
     loss, three = teacher(), streams()
     total, parts = loss(*three, LABELS)
     assert list(parts) == ["global", "modality", "auxiliary", "mutual", "triplet"]
-    close(total, sum(WEIGHTS[name] * part for name, part in parts.items()))
-    close(total, reference.teacher_loss(*(z.double() for z in three), LABELS, memories(loss)))
+    assert_near(total, sum(WEIGHTS[name] * part for name, part in parts.items()))
+    assert_near(total, reference.teacher_loss(*(z.double() for z in three), LABELS, memories(loss)))
 
 
 def test_terms_can_be_switched_off():
@@ -130,20 +132,20 @@ def test_terms_can_be_switched_off():
     loss = teacher(weights={"mutual": 0.0, "triplet": 0.0, "auxiliary": 1.0})
     total, parts = loss(*streams(), LABELS)
     assert list(parts) == ["global", "modality", "auxiliary"]
-    close(total, full.parts["global"] + full.parts["modality"] + full.parts["auxiliary"])
+    assert_near(total, full.parts["global"] + full.parts["modality"] + full.parts["auxiliary"])
 
 
 def test_global_memory_is_the_mean_and_takes_the_hardest_of_all_streams():
     loss, three = teacher(), [z.detach() for z in streams()]
     before = memories(loss)
     own = [before[name][0] for name in "vra"]
-    close(loss.memory.values, F.normalize(sum(own), dim=1))
+    assert_near(loss.memory.values, F.normalize(sum(own), dim=1))
     loss.update(*three, LABELS)
     rows, names = torch.cat(three).double(), LABELS.repeat(3)
-    close(loss.memory.values, reference.updated_hardest(before["all"][0], rows, names, 0.1))
+    assert_near(loss.memory.values, reference.updated_hardest(before["all"][0], rows, names, 0.1))
     for name, z in zip("vra", three, strict=True):
         expected = reference.updated_each(before[name][0], z.double(), LABELS, 0.25)
-        close(memories(loss)[name][0], expected)
+        assert_near(memories(loss)[name][0], expected)
         assert torch.equal(memories(loss)[name][1], before[name][1])
 
 
@@ -176,7 +178,7 @@ def test_two_steps_match_an_independent_implementation():
             moved = reference.updated_each(state[name][0], rows, LABELS, 0.25)
             state[name] = (moved, state[name][1])
     for ours_p, slow_p in zip(net.parameters(), slow.parameters(), strict=True):
-        close(ours_p, slow_p)
+        assert_near(ours_p, slow_p)
     assert (net.weight - start).abs().max() > 0.01
 
 
