@@ -27,7 +27,7 @@ def whole_frame(canvas: Canvas, points, reach, seen=None) -> Window | None:
 
 def rate(height: int, width: int, pictures: int, plain: bool) -> float:
     """Return pictures a second in the best of a few rounds (others may share the machine)."""
-    config = SyntheticConfig(train_ids=-(-pictures // 16))
+    config = SyntheticConfig(train_ids=max(4, -(-pictures // 16)))
     source = load_synthetic(config, height=height, width=width).train.source
     rows, best = np.arange(pictures), 0.0
     chunk = (1, 1) if plain else synthetic.CHUNK
