@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from dakd.figures.style import PALETTE, SMALL, new_figure, styled
 
 BOOKKEEPING = ("epoch", "step", "loss", "lr", "images_per_second")
-INKS = ("#1F6FB4", "#EF9433", "#00876C", "#CC79A7", "#2B3443", "#8C6D31", "#56B4E9", "#7F3C8D")
+INKS = ("#1F6FB4", "#EF9433", "#00876C", "#CC79A7", "#B2182B", "#8C6D31", "#56B4E9", "#7F3C8D")
 STROKES = ("-", "--", "-.", ":")
 
 
