@@ -205,6 +205,11 @@ class TeacherConfig(ScheduleConfig):
             self.identity_epochs >= 0,
             f"TeacherConfig.identity_epochs must not be negative, not {self.identity_epochs}",
         )
+        require(
+            self.cutswap != "preset",
+            "TeacherConfig.cutswap must be 'paper', 'release' or 'none'; "
+            "only a student has a preset",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,6 +44,7 @@ def test_an_unknown_profile_is_named():
         (lambda: StudentConfig(schedule="step"), "schedule must be .* not 'step'"),
         (lambda: StudentConfig(weight_decay=-1.0), "weight_decay must not be negative, not -1.0"),
         (lambda: TeacherConfig(milestones=(-3,)), "milestones must be positive epochs"),
+        (lambda: TeacherConfig(cutswap="preset"), "only a student has a preset"),
         (lambda: TeacherConfig(identity_epochs=-1), "identity_epochs must not be negative"),
         (lambda: Config(seed=-1), "seed must not be negative, not -1"),
         (lambda: SyntheticConfig(train_ids=3), "train_ids must be at least 4"),
