@@ -79,10 +79,15 @@ class FileSource:
         if len(rows) == 0:
             return torch.empty((0, 3, *self.size[::-1]), dtype=torch.uint8)
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-            pictures = list(pool.map(self._decode, [self.paths[row] for row in rows]))
-        return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()  # (n, 3, H, W)
+            return torch.from_numpy(np.stack(list(pool.map(self.decode, rows))))  # (n, 3, H, W)
 
-    def _decode(self, path: Path) -> np.ndarray:
+    def decode(self, row: int) -> np.ndarray:
+        """Return one picture, uint8 (3, H, W).
+
+        Raises:
+            ImageError: the file is missing, truncated or no image.
+        """
+        path = self.paths[row]
         try:
             with Image.open(path) as image:
                 picture = image.convert("RGB")
@@ -93,7 +98,7 @@ class FileSource:
             ) from error
         if picture.size != self.size:
             picture = picture.resize(self.size, self.filter)
-        return np.asarray(picture)
+        return np.ascontiguousarray(np.asarray(picture).transpose(2, 0, 1))  # (3, H, W)
 
 
 @dataclass(frozen=True, eq=False)
@@ -227,6 +232,7 @@ class Dataset:
         train, test: the splits.
         root: folder on disk, if there is one.
         pictures: names the pictures where no file's size can.
+        trial: which of a dataset's several splits this is (RegDB has ten), from 1.
     """
 
     name: str
@@ -234,6 +240,7 @@ class Dataset:
     test: ImageSet
     root: Path | None = None
     pictures: str = ""
+    trial: int | None = None
 
     @property
     def summary(self) -> pd.DataFrame:

@@ -6,13 +6,13 @@ ICCV 2017.
 """
 
 import os
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import scipy.io
 
+from dakd.data.lists import read_ids, some
 from dakd.data.records import Dataset, FileSource, ImageSet, Modality, Record
 
 CAMERAS: dict[int, Modality] = {
@@ -52,7 +52,7 @@ def load_sysu(
     test_ids = _read_ids(root, "test")
     if shared := sorted(train_ids & test_ids):
         raise ValueError(
-            f"identities {_some(shared)} are in both the training and the test lists of "
+            f"identities {some(shared)} are in both the training and the test lists of "
             f"{root / 'exp'}; restore the lists of the download"
         )
 
@@ -114,20 +114,15 @@ def _read_ids(root: Path, part: str) -> set[int]:
     """Identities of ``<part>_id.txt`` or, where there is none, ``<part>_id.mat``."""
     text, mat = (root / "exp" / f"{part}_id{suffix}" for suffix in (".txt", ".mat"))
     if text.is_file():
-        words = re.split(r"[\s,]+", text.read_text("utf-8-sig", errors="replace"))
-        words = [w for w in words if w]
-    elif mat.is_file():
-        words = [f"{i:g}" for i in _read_mat(mat, "id").ravel()]  # MATLAB may store 6 as 6.0
-    else:
+        return read_ids(text)
+    if not mat.is_file():
         raise FileNotFoundError(
             f"neither {text} nor {mat.name} exists; the SYSU-MM01 download has both in exp"
         )
-    source = text if text.is_file() else mat
-    if wrong := [w for w in words if not w.isdecimal()]:
-        raise ValueError(f"{source}: {wrong[0]!r} is no identity number; restore the original file")
-    if not words:
-        raise ValueError(f"{source} lists no identity; restore the original file")
-    return {int(w) for w in words}
+    ids = {int(number) for number in _read_mat(mat, "id").ravel()}  # MATLAB may store 6 as 6.0
+    if not ids or min(ids) < 1:
+        raise ValueError(f"{mat} holds no identity numbers; restore the original file")
+    return ids
 
 
 def _read_mat(path: Path, key: str) -> np.ndarray:
@@ -153,7 +148,7 @@ def _find_records(root: Path, ids: Iterable[int]) -> list[Record]:
             unseen.append(pid)
     if unseen:
         raise ValueError(
-            f"identities {_some(unseen)} are listed in {root / 'exp'} but no camera has a folder "
+            f"identities {some(unseen)} are listed in {root / 'exp'} but no camera has a folder "
             f"such as {root / 'cam1' / f'{unseen[0]:04d}'}; the copy is incomplete, unpack it again"
         )
     return records
@@ -177,8 +172,3 @@ def _list_images(folder: Path) -> dict[int, Path]:
     if not images:
         raise ValueError(f"{folder} holds no image; unpack it again, or remove the empty folder")
     return images
-
-
-def _some(numbers: list[int], limit: int = 8) -> str:
-    rest = f" and {len(numbers) - limit} more" if len(numbers) > limit else ""
-    return ", ".join(str(n) for n in numbers[:limit]) + rest

@@ -127,8 +127,10 @@ def test_a_truncated_picture_is_named_when_read(root):
 def test_names():
     with pytest.raises(ValueError, match="dataset 'market' is unknown; use one of synthetic, sysu"):
         load_dataset("market")
-    with pytest.raises(ValueError, match=r"licence.*dakd export"):
+    with pytest.raises(ValueError, match=r"cam1 \.\.\. cam6.*licensed.*dakd export --layout sysu"):
         load_dataset("sysu")
+    with pytest.raises(ValueError, match="only 'regdb' is split more than once"):
+        load_dataset("sysu", "somewhere", trial=2)
 
 
 @pytest.mark.parametrize("keep", [True, False])

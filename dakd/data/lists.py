@@ -1,0 +1,105 @@
+"""The text files that come with datasets: identity lists, and lines of an image and its label."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path, PurePath, PureWindowsPath
+
+IMAGES = (".jpg", ".jpeg", ".png", ".bmp")
+_INDEX_LINE = re.compile(r"(\S|\S.*\S)\s+(\d+)")  # a path, which may hold spaces, and a label
+
+
+def read_ids(path: Path) -> set[int]:
+    """Return the identities of a text file, separated by commas or white space.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: something in it is no identity number, or it lists none.
+    """
+    words = [word for word in re.split(r"[\s,]+", _text(path)) if word]
+    if wrong := [word for word in words if not word.isdecimal()]:
+        raise ValueError(f"{path}: {wrong[0]!r} is no identity number; restore the original file")
+    if not words:
+        raise ValueError(f"{path} lists no identity; restore the original file")
+    return {int(word) for word in words}
+
+
+def read_index(path: Path, root: Path) -> list[tuple[Path, int]]:
+    """Return the files and labels of lines ``<path below root> <label>``, in the file's order.
+
+    The path may hold spaces and either kind of slash; the label is the last word of the line.
+
+    Args:
+        path: the list.
+        root: the folder that the paths start from; whether the files exist is not looked at.
+
+    Raises:
+        FileNotFoundError: there is no such list.
+        ValueError: a line is not as it must be, a file is listed twice, or there is no line.
+    """
+    entries: dict[Path, int] = {}
+    for number, line in enumerate(_text(path).split("\n"), start=1):
+        if not line.strip():
+            continue
+        match = _INDEX_LINE.fullmatch(line.strip())
+        relative = PureWindowsPath(match[1] if match else "")  # takes / and \ for what they are
+        if not match or not relative.parts or relative.anchor or ".." in relative.parts:
+            raise ValueError(
+                f"{path}, line {number}: {line.strip()!r} is not '<path below the dataset's "
+                "folder> <label>'; restore the original file"
+            )
+        file = root.joinpath(*relative.parts)
+        if file in entries:
+            raise ValueError(f"{path}, line {number}: {match[1]} is listed twice; remove one line")
+        entries[file] = int(match[2])
+    if not entries:
+        raise ValueError(f"{path} lists no image; restore the original file")
+    return list(entries.items())
+
+
+def is_image(path: PurePath) -> bool:
+    """Return whether a name is that of an image; ``Thumbs.db``, ``._1.jpg`` and the like are not.
+
+    >>> [is_image(PurePath(name)) for name in ("0001.jpg", "1.BMP", "._0001.jpg", "Thumbs.db")]
+    [True, True, False, False]
+    """
+    return path.suffix.lower() in IMAGES and not path.name.startswith(".")
+
+
+def disagreements(pairs: Iterable[tuple[str, int]]) -> list[str]:
+    """Return where folders and labels do not belong to each other one to one, in words.
+
+    >>> disagreements([("0003", 0), ("0007", 1), ("0009", 1)])
+    ['label 1 belongs to the folders 0007, 0009']
+    """
+    folders: dict[int, set[str]] = defaultdict(set)
+    labels: dict[str, set[int]] = defaultdict(set)
+    for folder, label in pairs:
+        folders[label].add(folder)
+        labels[folder].add(label)
+    return [
+        f"label {label} belongs to the folders {some(sorted(names))}"
+        for label, names in sorted(folders.items())
+        if len(names) > 1
+    ] + [
+        f"folder {folder} has the labels {some(sorted(numbers))}"
+        for folder, numbers in sorted(labels.items())
+        if len(numbers) > 1
+    ]
+
+
+def some(items: Iterable[object], limit: int = 8) -> str:
+    """Return the first few items of a list for a message, and how many more there are.
+
+    >>> some([3, 5, 8], limit=2)
+    '3, 5 and 1 more'
+    """
+    items = list(items)
+    rest = f" and {len(items) - limit} more" if len(items) > limit else ""
+    return ", ".join(map(str, items[:limit])) + rest
+
+
+def _text(path: Path) -> str:
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {path}; it is part of the dataset's download")
+    return path.read_text("utf-8-sig", errors="replace")

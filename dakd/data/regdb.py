@@ -1,0 +1,128 @@
+"""RegDB from disk: ``Visible/<identity>``, ``Thermal/<identity>`` and the ten splits in ``idx``.
+
+Everything about lists, names and folders is checked when the dataset is loaded; a picture is
+decoded only when it is asked for. Source: Nguyen et al., "Person Recognition System Based on a
+Combination of Body Images from Visible Light and Thermal Cameras", Sensors 2017.
+"""
+
+import os
+from itertools import groupby
+from pathlib import Path
+
+from dakd.config import fingerprint
+from dakd.data.lists import disagreements, read_index, some
+from dakd.data.records import Dataset, FileSource, ImageSet, Modality, Record
+
+CAMERAS: dict[int, tuple[str, Modality]] = {1: ("Visible", "visible"), 2: ("Thermal", "infrared")}
+TRIALS = range(1, 11)
+Row = tuple[int, int, Path]  # label, camera, file
+
+
+def load_regdb(
+    root: str | os.PathLike[str], *, trial: int = 1, height: int, width: int, keep: bool = True
+) -> Dataset:
+    """Read one of the ten splits of a folder in RegDB's layout.
+
+    The identity number is the label in the lists of ``idx``. Each split is numbered for itself,
+    from 0, so that a training and a test identity of the same number are different people; who a
+    row shows is the name of its file's folder. Camera 1 is the visible, camera 2 the thermal one,
+    whose modality is called infrared. An image's number is its place by name among the identity's
+    images of that camera, from 1; rows are sorted by identity, camera and number.
+
+    Args:
+        root: the folder that holds ``Visible``, ``Thermal`` and ``idx``.
+        trial: which of the ten splits, 1 to 10; a model is trained for each.
+        height, width: size of the pictures, in pixels.
+        keep: remember every picture once read.
+
+    Raises:
+        FileNotFoundError: a folder, a list or a listed image is missing.
+        ValueError: the trial is unknown, or the lists contradict themselves or each other.
+    """
+    if trial not in TRIALS:
+        raise ValueError(f"trial {trial!r} is unknown; RegDB is split in the trials 1 to 10")
+    root = Path(root).expanduser()
+    _check_layout(root)
+    train, test = (_read_split(root, split, int(trial)) for split in ("train", "test"))
+    if shared := sorted(_identities(train) & _identities(test)):
+        raise ValueError(
+            f"identities {some(shared)} are in both the training and the test lists of trial "
+            f"{trial} in {root / 'idx'}; restore the lists of the download"
+        )
+    _check_files(root, [path for *_, path in train + test])
+
+    def split(rows: list[Row]) -> ImageSet:
+        records = _numbered(rows)
+        paths = [r.path for r in records if r.path is not None]
+        return ImageSet(records, FileSource(paths, height=height, width=width), keep=keep)
+
+    # The bitmaps are all of one size, and so are the splits: the lists alone tell trials apart.
+    who = [[(r[0], r[2].relative_to(root).as_posix()) for r in rows] for rows in (train, test)]
+    return Dataset(
+        name="regdb",
+        train=split(train),
+        test=split(test),
+        root=root,
+        pictures=fingerprint(who),
+        trial=int(trial),
+    )
+
+
+def _check_layout(root: Path) -> None:
+    folders = ("Visible", "Thermal", "idx")
+    if not root.is_dir():
+        raise FileNotFoundError(
+            f"no folder {root}; root must be the folder that holds {', '.join(folders)}"
+        )
+    if missing := [name for name in folders if not (root / name).is_dir()]:
+        inner = next((p for p in sorted(root.iterdir()) if (p / "Thermal").is_dir()), None)
+        hint = f"did you mean {inner}?" if inner else "unpack the whole RegDB download there"
+        raise FileNotFoundError(f"{root} lacks the folders {', '.join(missing)}; {hint}")
+
+
+def _read_split(root: Path, split: str, trial: int) -> list[Row]:
+    """Rows of both lists of a split, after checking that they agree about who is who."""
+    rows: list[Row] = []
+    for cam, (folder, _) in CAMERAS.items():
+        file = root / "idx" / f"{split}_{folder.lower()}_{trial}.txt"
+        for path, label in read_index(file, root):
+            parts = path.relative_to(root).parts
+            if len(parts) != 3 or parts[0] != folder or not parts[1].isdecimal():
+                raise ValueError(
+                    f"{file} lists {'/'.join(parts)}, which is not {folder}/<identity's number>/"
+                    "<image>; restore the lists of the download"
+                )
+            rows.append((label, cam, path))
+    if wrong := disagreements([(str(_identity(path)), label) for label, _, path in rows]):
+        raise ValueError(
+            f"{split}_visible_{trial}.txt and {split}_thermal_{trial}.txt of {root / 'idx'}: "
+            f"{some(wrong, 3)}, but each identity has one folder and one label; restore the lists "
+            "of the download"
+        )
+    return rows
+
+
+def _identity(path: Path) -> int:
+    return int(path.parent.name)
+
+
+def _identities(rows: list[Row]) -> set[int]:
+    return {_identity(path) for *_, path in rows}
+
+
+def _check_files(root: Path, paths: list[Path]) -> None:
+    if missing := [path.relative_to(root).as_posix() for path in paths if not path.is_file()]:
+        raise FileNotFoundError(
+            f"{len(missing)} of {len(paths)} images that the lists in {root / 'idx'} name do not "
+            f"exist, such as {some(missing, 3)}; the copy is incomplete, unpack it again"
+        )
+
+
+def _numbered(rows: list[Row]) -> list[Record]:
+    """Sort rows, and number the files of each identity and camera by name."""
+    rows = sorted(rows, key=lambda row: (*row[:2], row[2].name))
+    return [
+        Record(pid, cam, CAMERAS[cam][1], number, path)
+        for (pid, cam), group in groupby(rows, key=lambda row: row[:2])
+        for number, (*_, path) in enumerate(group, start=1)
+    ]

@@ -1,0 +1,204 @@
+"""Any dataset by a table: what is read, that the order of rows means nothing, and every fault."""
+
+import os
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from dakd.data import load_dataset
+from dakd.data.custom import COLUMNS, load_custom
+
+SIZE = {"height": 8, "width": 4}
+# path, pid, cam, modality, split; the colour of each file is its place here, from 10
+ROWS = [
+    ("photos of A/z.png", 3, 1, "visible", "train"),
+    ("photos of A/ünï, 2.png", 3, 1, "visible", "train"),
+    ("a.png", 3, 1, "infrared", "train"),
+    ("b.png", 12, 0, "infrared", "test"),
+    ("c.png", 12, 2, "visible", "test"),
+    ("d.png", 0, 7, "visible", "train"),
+]
+SORTED = [  # pid, cam, modality, number, colour
+    [[0, 7, "visible", 1, 15],
+     [3, 1, "visible", 1, 10],
+     [3, 1, "visible", 2, 11],
+     [3, 1, "infrared", 1, 12]],
+    [[12, 0, "infrared", 1, 13],
+     [12, 2, "visible", 1, 14]],
+]  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """The files of `ROWS`, in a folder whose name has a space and an accent."""
+    folder = tmp_path / "my données"
+    for colour, row in enumerate(ROWS, start=10):
+        path = folder / row[0]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (4, 8), (colour, 0, 0)).save(path)
+    return folder
+
+
+def write(folder, rows=ROWS, **options):
+    """Write the table of some rows and return its path."""
+    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    frame.to_csv(folder / "table.csv", index=False, **options)
+    return folder / "table.csv"
+
+
+def change(row, column, value):
+    """`ROWS` with one cell changed; rows count from 1, as in the messages."""
+    rows = [list(r) for r in ROWS]
+    rows[row - 1][COLUMNS.index(column)] = value
+    return rows
+
+
+def content(data):
+    """Records and colours of both splits, as `SORTED`."""
+    return [
+        [[r.pid, r.cam, r.modality, r.number, int(split.images([i])[0, 0, 0, 0])]
+         for i, r in enumerate(split.records)]
+        for split in (data.train, data.test)
+    ]  # fmt: skip
+
+
+def test_rows_are_sorted_and_numbered(folder):
+    data = load_dataset("custom", write(folder), **SIZE)
+    assert content(data) == SORTED
+    assert (data.name, data.root) == ("custom", folder)
+
+
+def test_neither_order_nor_other_columns_nor_the_system_matter(folder):
+    before = load_custom(write(folder), **SIZE).fingerprint
+    frame = pd.DataFrame(ROWS, columns=list(COLUMNS)).sample(frac=1, random_state=3)
+    frame.insert(0, "note", "read, but not used")
+    frame[list(reversed(frame.columns))].to_csv(
+        folder / "other.CSV", index=False, encoding="utf-8-sig", lineterminator="\r\n"
+    )
+    data = load_custom(str(folder / "other.CSV"), **SIZE)
+    assert content(data) == SORTED
+    assert data.fingerprint == before
+
+
+def test_labels_of_files_of_one_size_change_the_fingerprint(folder):
+    data = load_custom(write(folder), **SIZE)
+    rows = [list(row) for row in ROWS]
+    rows[0][0], rows[5][0] = rows[5][0], rows[0][0]  # two people exchanged, files of 73 bytes
+    other = load_custom(write(folder, rows), **SIZE)
+    assert data.train.table.drop(columns="path").equals(other.train.table.drop(columns="path"))
+    assert data.fingerprint != other.fingerprint
+
+
+def test_spaces_after_commas_and_numbers_of_spreadsheets(folder):
+    table = write(folder, [(f'"{path}"', f"{pid}.0", f" {cam} ", f"{modality} ", split)
+                           for path, pid, cam, modality, split in ROWS], quoting=3,
+                  sep=",", escapechar="\\")  # fmt: skip
+    table.write_text(table.read_text("utf-8").replace("\\", "").replace('",', '", '), "utf-8")
+    assert content(load_custom(table, **SIZE)) == SORTED
+
+
+def test_a_comma_at_the_end_of_each_row_moves_no_column(folder):
+    table = write(folder)
+    head, *rows = table.read_text("utf-8").splitlines()
+    table.write_text("\n".join([head, *(row + "," for row in rows)]), "utf-8")
+    with pytest.warns(pd.errors.ParserWarning, match="Length of header"):
+        data = load_custom(table, **SIZE)
+    assert content(data) == SORTED
+
+
+def test_absolute_paths_and_backslashes(folder):
+    rows = change(1, "path", "photos of A\\z.png")
+    rows[3][0] = str(folder / "b.png")
+    assert content(load_custom(write(folder, rows), **SIZE)) == SORTED
+    if os.name == "nt":
+        return
+    (folder / "photos of A\\z.png").write_bytes((folder / "d.png").read_bytes())
+    data = load_custom(write(folder, rows), **SIZE)
+    assert data.train.images([2])[0, 0, 0, 0] == 15  # a name that really holds a backslash
+
+
+def as_parquet(monkeypatch, folder, frame):
+    (folder / "table.parquet").touch()
+    monkeypatch.setattr(pd, "read_parquet", lambda path: frame)
+    return folder / "table.parquet"
+
+
+def test_parquet(folder, monkeypatch):
+    frame = pd.DataFrame(ROWS, columns=list(COLUMNS)).astype({"pid": float, "split": "category"})
+    frame = frame.set_index(pd.Index(range(9, 3, -1)))
+    assert content(load_custom(as_parquet(monkeypatch, folder, frame), **SIZE)) == SORTED
+    frame.loc[7, "pid"] = None
+    with pytest.raises(ValueError, match=r"row 3 below the header, column 'pid': 'nan' is not"):
+        load_custom(as_parquet(monkeypatch, folder, frame), **SIZE)
+
+
+def test_parquet_from_disk(folder):
+    pytest.importorskip("pyarrow")
+    pd.DataFrame(ROWS, columns=list(COLUMNS)).to_parquet(folder / "table.parquet")
+    assert content(load_custom(folder / "table.parquet", **SIZE)) == SORTED
+
+
+def test_parquet_that_nothing_reads(folder, monkeypatch):
+    def absent(path):
+        raise ImportError("Unable to find a usable engine")
+
+    table = as_parquet(monkeypatch, folder, None)
+    monkeypatch.setattr(pd, "read_parquet", absent)
+    with pytest.raises(ImportError, match=r"pyarrow or fastparquet.*pip install pyarrow.*as CSV"):
+        load_custom(table, **SIZE)
+
+
+@pytest.mark.parametrize(
+    ("rows", "error", "message"),
+    [
+        (change(2, "pid", "x"), ValueError, "row 2 below the header, column 'pid': 'x' is not a"),
+        (change(2, "pid", 2.5), ValueError, "row 2 .*'pid': '2.5' is not a whole number"),
+        (change(2, "pid", -1), ValueError, "row 2 .*'-1' is not a whole number from 0 up"),
+        (change(2, "pid", "1" * 19), ValueError, "row 2 .*is not a whole number"),
+        (change(6, "cam", ""), ValueError, "row 6 .*column 'cam': '' is not a whole number"),
+        (change(4, "modality", "thermal"), ValueError, "row 4 .*'thermal' is not visible or infra"),
+        (change(5, "split", "query"), ValueError, "row 5 .*'split': 'query' is not train or test"),
+        (change(5, "path", " "), ValueError, "row 5 .*'path': '' is not the path of an image"),
+        ([(r[0], "x", *r[2:]) for r in ROWS], ValueError, r"row 1 .*\(and 5 more rows\); correct"),
+        (change(5, "path", "./photos of A/../b.png"), ValueError, "rows 4 and 5 .*both are './ph"),
+        (change(3, "path", "A.gif"), FileNotFoundError, r"1 of 6 .* 'A.gif' of row 3 \(rows"),
+        ([("no/" + r[0], *r[1:]) for r in ROWS], FileNotFoundError,
+            "6 of 6 .*'no/a.png' of row 3 and 3 more .*; a path starts from .*donn"),
+        (change(4, "pid", 3), ValueError, "identities 3 are in both splits.*column 'pid'"),
+        (ROWS[3:5], ValueError, "no image in the split 'train'"),
+        (ROWS[:3], ValueError, "no image in the split 'test'"),
+        ([*ROWS[:4], ROWS[5]], ValueError, "no visible image in the split 'test'"),
+        ([*ROWS[:3], *ROWS[4:]], ValueError, "no infrared image in the split 'test'"),
+        ([], ValueError, "no image in the split 'train'"),
+    ],
+)  # fmt: skip
+def test_faults_are_named(folder, rows, error, message):
+    with pytest.raises(error, match=r"table\.csv.*" + message):
+        load_custom(write(folder, rows), **SIZE)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            b"path;pid;cam;modality;split\n",
+            "lacks the columns path, pid, .* its header is path;pid",
+        ),
+        (b"path,id,cam,modality,split\n", "lacks the columns pid; its header is path, id, cam"),
+        (b"", "cannot read the table .*No columns"),
+        (b'path,pid,cam,modality,split\n"a,1', "cannot read the table"),
+        ("path,pid,cam,modality,split\né.png".encode("latin-1"), "cannot read .*CSV in UTF-8"),
+        (b"path,pid,cam,modality,split\na.png,1\n", "row 1 .*column 'cam': '' is not"),
+    ],
+)
+def test_what_is_no_such_table(folder, text, message):
+    (folder / "table.csv").write_bytes(text)
+    with pytest.raises(ValueError, match=message):
+        load_custom(folder / "table.csv", **SIZE)
+
+
+def test_a_folder_instead_of_its_table(folder):
+    write(folder)
+    with pytest.raises(FileNotFoundError, match=r"no file .*columns path.*mean .*table\.csv"):
+        load_custom(folder, **SIZE)
