@@ -1,19 +1,21 @@
-"""The embedded benchmark: determinism, physics, roles of the cameras, and the export."""
-
-import json
+"""The embedded benchmark: determinism, physics, and roles of the cameras."""
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-from scipy.io import loadmat
 
 from dakd.config import SyntheticConfig, replace
 from dakd.data import synthetic
 from dakd.data.drawing import scenery
 from dakd.data.drawing.people import identities, pictures
 from dakd.data.drawing.wardrobe import luminance
-from dakd.data.synthetic import cameras_of, export_sysu, load_synthetic
+from dakd.data.records import Record
+from dakd.data.synthetic import (
+    SyntheticSource,
+    cameras_of,
+    load_synthetic,
+    picture_fingerprint,
+)
 
 SIZE = {"height": 48, "width": 24}
 SMALL = SyntheticConfig(train_ids=6, test_ids=20, images_per_camera=2)
@@ -167,63 +169,34 @@ def test_uniform_draws_cover_views():
     assert ((facing.abs() < 0.3) & (how.yaw.sin() < 0)).any()
 
 
-@pytest.fixture(scope="module")
-def export(tmp_path_factory):
-    root = tmp_path_factory.mktemp("export") / "sysu"
-    return export_sysu(SMALL, root, height=32, width=16, show=False)
+def test_any_camera_takes_either_modality():
+    views = [(cam, m) for cam in range(1, 7) for m in ("visible", "infrared")]
+    records = [Record(pid, cam, m, 1) for pid in (1, 5) for cam, m in views]
+    images = SyntheticSource(SMALL, records, **SIZE).read(np.arange(24)).double()
+    colour = (images - images.mean(1, keepdim=True)).abs().amax((1, 2, 3)) > 10  # (24,)
+    assert colour.tolist() == [True, False] * 12
+    own = load_synthetic(SMALL, **SIZE).train
+    for row, record in enumerate(own.records):
+        if record in records:  # the camera's own modality: the benchmark's picture
+            assert torch.equal(own.images([row])[0].double(), images[records.index(record)])
 
 
-def test_export_writes_the_layout_and_the_pictures(export):
-    data = load_synthetic(SMALL, height=32, width=16)
-    files = sorted(export.glob("cam*/*/*.jpg"))
-    assert len(files) == len(data.train) + len(data.test)
-    for split in (data.train, data.test):
-        row = len(split) // 2
-        picture, r = split[row]
-        with Image.open(export / f"cam{r.cam}/{r.pid:04d}/{r.number:04d}.jpg") as image:
-            assert (image.size, image.mode) == ((16, 32), "RGB")
-            back = torch.from_numpy(np.array(image)).permute(2, 0, 1).double()
-        assert (back - picture).abs().mean() < 8
-    ids = {f.stem: [int(i) for i in f.read_text().split(",")] for f in export.glob("exp/*.txt")}
-    assert sorted(ids["train_id"] + ids["val_id"]) == [1, 2, 3, 4, 5, 6]
-    assert ids["test_id"] == list(range(7, 27))
-    assert ids["available_id"] == list(range(1, 27))
-    assert "NOT part of SYSU-MM01" in (export / "README.txt").read_text()
-    assert "config" in json.loads((export / "dakd_export.json").read_text())
-    assert [p.name for p in export.parent.iterdir()] == ["sysu"]
-
-
-def test_export_writes_permutations_like_the_official_ones(export):
-    cells = loadmat(export / "exp" / "rand_perm_cam.mat")["rand_perm_cam"]
-    assert cells.shape == (6, 1)
-    for cam in range(1, 7):
-        column = cells[cam - 1, 0]
-        assert column.shape == (26, 1)
-        for pid in range(1, 27):
-            orders = column[pid - 1, 0]
-            assert orders.dtype == np.uint8
-            assert orders.shape == (10, 2 if cam in cameras_of(pid) else 0)
-            assert all(sorted(row) == list(range(1, orders.shape[1] + 1)) for row in orders)
-
-
-def test_export_is_reused_only_for_the_same_configuration(export):
-    before = (export / "README.txt").stat().st_mtime_ns
-    assert export_sysu(SMALL, export, height=32, width=16, show=False) == export
-    assert (export / "README.txt").stat().st_mtime_ns == before
-    with pytest.raises(FileExistsError, match="delete it or name another folder"):
-        export_sysu(replace(SMALL, seed=1), export, height=32, width=16, show=False)
-    with pytest.raises(NotADirectoryError, match="README.txt is a file"):
-        export_sysu(SMALL, export / "README.txt", height=32, width=16, show=False)
-
-
-def test_an_interrupted_export_leaves_nothing(tmp_path, monkeypatch):
-    def full_disk(*_):
-        raise OSError("no space left")
-
-    monkeypatch.setattr(synthetic, "_write_lists", full_disk)
-    with pytest.raises(OSError, match="no space left"):
-        export_sysu(SMALL, tmp_path / "sysu", height=32, width=16, show=False)
-    assert list(tmp_path.iterdir()) == []
+def test_the_fingerprint_follows_settings_size_and_code(monkeypatch):
+    name = picture_fingerprint(SMALL, 48, 24)
+    export = picture_fingerprint(SMALL, 48, 24, "sysu")
+    others = [
+        picture_fingerprint(replace(SMALL, seed=1), 48, 24),
+        picture_fingerprint(SMALL, 24, 48),
+    ]
+    assert len({name, export, *others}) == 4
+    real = synthetic.source_fingerprint
+    for changed, moved in (("data/drawing", True), ("data/export.py", False)):
+        monkeypatch.setattr(
+            synthetic, "source_fingerprint",
+            lambda *names, changed=changed: real(*names) + "!" * (changed in names),
+        )  # fmt: skip
+        assert (picture_fingerprint(SMALL, 48, 24) != name) is moved
+        assert picture_fingerprint(SMALL, 48, 24, "sysu") != export
 
 
 def test_pictures_too_small_to_show_anybody_are_refused():
