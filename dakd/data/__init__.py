@@ -2,52 +2,83 @@
 
 import dataclasses
 import os
+from typing import Any, Literal, get_args
 
 from dakd.config import SyntheticConfig
+from dakd.data.cache import with_cache
+from dakd.data.custom import load_custom
+from dakd.data.llcm import load_llcm
 from dakd.data.records import Dataset, ImageError, ImageSet, Record
+from dakd.data.regdb import load_regdb
 from dakd.data.sysu import load_sysu
 
-DATASETS = ("synthetic", "sysu")
+Name = Literal["synthetic", "sysu", "regdb", "llcm", "custom"]
+DATASETS: tuple[Name, ...] = get_args(Name)
+WHAT_ROOT_IS = {
+    "sysu": "the folder with cam1 ... cam6 and exp",
+    "regdb": "the folder with Visible, Thermal and idx",
+    "llcm": "the folder with vis, nir, test_vis, test_nir and idx",
+    "custom": "a CSV or parquet table with the columns path, pid, cam, modality, split",
+}
 
 
 def load_dataset(
-    name: str,
+    name: Name,
     root: str | os.PathLike[str] | None = None,
     *,
     height: int = 384,
     width: int = 128,
     synthetic: SyntheticConfig | None = None,
+    trial: int | None = None,
     keep: bool = True,
+    cache: str | os.PathLike[str] | None = None,
+    show: bool = True,
 ) -> Dataset:
     """Return a dataset by name; pictures are read or drawn only when asked for.
 
     Args:
-        name: ``"synthetic"``, the embedded benchmark, or ``"sysu"``, SYSU-MM01's layout on disk.
-        root: the folder; not used by ``"synthetic"``.
+        name: ``"synthetic"``, the embedded benchmark; ``"sysu"``, ``"regdb"`` or ``"llcm"``, the
+            layout of SYSU-MM01, RegDB or LLCM on disk; ``"custom"``, any images by a table.
+        root: the folder, or the table of ``"custom"``; not used by ``"synthetic"``.
         height, width: size of the pictures, in pixels.
-        synthetic: settings of the embedded benchmark; not used by ``"sysu"``.
+        synthetic: settings of the embedded benchmark; only used by ``"synthetic"``.
+        trial: which of RegDB's ten splits, 1 to 10 (the first if not given); for no other dataset.
         keep: remember every picture once read (H x W x 3 bytes each).
+        cache: folder for decoded pictures that all processes share (see `dakd.data.cache`); then
+            nothing is kept in memory. Not used by ``"synthetic"``.
+        show: a progress bar while the cache is built.
 
     Raises:
-        ValueError: the name is unknown, a root is needed, or the folder's content is wrong.
+        ValueError: the name or the trial is unknown, a root is needed, or the content is wrong.
         FileNotFoundError: a folder or file that the layout asks for is missing.
+        ImageError: while the cache is built, a picture cannot be decoded.
     """
+    if name not in DATASETS:
+        raise ValueError(f"dataset {name!r} is unknown; use one of {', '.join(DATASETS)}")
+    if trial is not None and name != "regdb":
+        raise ValueError(f"trial={trial} was given, but only 'regdb' is split more than once")
     if name == "synthetic":
         from dakd.data.synthetic import load_synthetic
 
         dataset = load_synthetic(synthetic or SyntheticConfig(), height=height, width=width)
         train, test = (dataclasses.replace(s, keep=keep) for s in (dataset.train, dataset.test))
         return dataclasses.replace(dataset, train=train, test=test)
+    if root is None:
+        raise ValueError(
+            f"load_dataset({name!r}) needs root=, {WHAT_ROOT_IS[name]}. The licensed datasets are "
+            "given out by their authors after signing an agreement; without one, `dakd export "
+            f"--layout {name}` writes drawn people in the same layout"
+        )
+    size: dict[str, Any] = {"height": height, "width": width, "keep": keep}
     if name == "sysu":
-        if root is None:
-            raise ValueError(
-                "load_dataset('sysu') needs root=, the folder with cam1 ... cam6 and exp. "
-                "SYSU-MM01 is given out by its authors after signing a licence; without it, "
-                "`dakd export` (or dakd.data.synthetic.export_sysu) writes a synthetic copy in the "
-                "same layout"
-            )
-        return load_sysu(root, height=height, width=width, keep=keep)
-    raise ValueError(f"dataset {name!r} is unknown; use one of {', '.join(DATASETS)}")
+        dataset = load_sysu(root, **size)
+    elif name == "regdb":
+        dataset = load_regdb(root, trial=1 if trial is None else trial, **size)
+    elif name == "llcm":
+        dataset = load_llcm(root, **size)
+    else:
+        dataset = load_custom(root, **size)
+    return dataset if cache is None else with_cache(dataset, cache, show=show)
 
 
 __all__ = ["DATASETS", "Dataset", "ImageError", "ImageSet", "Record", "load_dataset"]
