@@ -13,26 +13,69 @@ counts *images*, or *identities*: only the best image of every identity stays in
 the same either way.
 
 Source: Ye et al., "Deep Learning for Person Re-identification: A Survey and Outlook", TPAMI 2021
-(mINP); Wu et al., ICCV 2017 (the rules of SYSU-MM01).
+(mINP); Wu et al., ICCV 2017 (the rules of SYSU-MM01); Zhang and Wang, CVPR 2023 (those of LLCM).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-Unit = Literal["identity", "image"]
+from dakd.runtime import require
 
-# protocol -> (what the camera rule drops, what a rank in CMC counts)
-PROTOCOLS: dict[str | None, tuple[str, Unit]] = {
-    "sysu": ("for a query from camera 3, every gallery image from camera 2", "identity"),
-    "regdb": ("nothing", "image"),
-    "llcm": ("gallery images of the query's own identity and camera", "identity"),
-    None: ("nothing", "image"),
+Unit = Literal["identity", "image"]
+Numbers = Tensor | np.ndarray | Sequence[int]
+
+
+class People(NamedTuple):
+    """Who is on some images and which cameras took them: (N,) each, or (N, 1) to broadcast."""
+
+    pids: np.ndarray
+    cams: np.ndarray
+
+
+class Rule(NamedTuple):
+    """What a protocol does to a ranking.
+
+    Attributes:
+        drops: the camera rule in words.
+        unit: what a rank in CMC counts.
+        drop: the camera rule: queries (B, 1) and gallery (G,) -> True where dropped, (B, G).
+        exchanged: queries and gallery change places first.
+    """
+
+    drops: str
+    unit: Unit
+    drop: Callable[[People, People], np.ndarray] | None = None
+    exchanged: bool = False
+
+
+def _shared_place(query: People, gallery: People) -> np.ndarray:
+    return (query.cams == 3) & (gallery.cams == 2)
+
+
+def _own_camera(query: People, gallery: People) -> np.ndarray:
+    return (query.pids == gallery.pids) & (query.cams == gallery.cams)
+
+
+_NOTHING = Rule("nothing", "image")
+_LLCM = Rule("gallery images of the query's own identity and camera", "identity", _own_camera)
+PROTOCOLS: dict[str | None, Rule] = {
+    "sysu": Rule(
+        "for a query from camera 3, every gallery image from camera 2", "identity", _shared_place
+    ),
+    "regdb": _NOTHING,
+    "llcm": _LLCM,
+    "llcm-released": _LLCM._replace(
+        drops=f"{_LLCM.drops}, once queries and gallery have changed places", exchanged=True
+    ),
+    "none": _NOTHING,
+    None: _NOTHING,
 }
 
 
@@ -59,10 +102,10 @@ class RankMetrics:
 
 def rank_metrics(
     similarity: Tensor | np.ndarray,
-    query_pids: Tensor | np.ndarray | Sequence[int],
-    gallery_pids: Tensor | np.ndarray | Sequence[int],
-    query_cams: Tensor | np.ndarray | Sequence[int] | None = None,
-    gallery_cams: Tensor | np.ndarray | Sequence[int] | None = None,
+    query_pids: Numbers,
+    gallery_pids: Numbers,
+    query_cams: Numbers | None = None,
+    gallery_cams: Numbers | None = None,
     *,
     protocol: str | None = None,
     ranks: Sequence[int] = (1, 5, 10, 20),
@@ -73,19 +116,27 @@ def rank_metrics(
 
     ``"sysu"`` drops, for queries from camera 3, all gallery images from camera 2 (both look at the
     same place). ``"llcm"`` drops gallery images of the query's own identity *and* camera.
-    ``"regdb"`` and None drop nothing. CMC counts identities under ``"sysu"`` and ``"llcm"``, images
-    under ``"regdb"`` and None. On RegDB published code disagrees: AGW's counts images, MPANet's
-    identities (``cmc_unit="identity"``), which gives the higher rank-5, 10 and 20; rank-1, mAP and
-    mINP do not depend on it.
+    ``"regdb"`` and ``"none"`` (or None) drop nothing. CMC counts identities under ``"sysu"`` and
+    ``"llcm"``, images under the others. On RegDB published code disagrees: AGW's counts images,
+    MPANet's identities (``cmc_unit="identity"``), which gives the higher rank-5, 10 and 20; rank-1,
+    mAP and mINP do not depend on it.
+
+    ``"llcm-released"`` is what the authors' script computes for visible queries: it ranks all query
+    images for every gallery image. Pass the arguments as for ``"llcm"``; they change places here,
+    so that `RankMetrics` counts gallery images and its ``per_query`` has a row for each. (For
+    infrared queries the script keeps the roles: that is ``"llcm"``.)
+
+    The work is done on the CPU in float32 or float64, with ``torch.get_num_threads()`` threads; a
+    tensor on another device comes over in chunks.
 
     Args:
-        similarity: (Q, G), higher is more alike; a tensor on any device or an array.
-        query_pids, gallery_pids: identities, (Q,) and (G,).
-        query_cams, gallery_cams: cameras, (Q,) and (G,); needed by ``"sysu"`` and ``"llcm"``.
-        protocol: ``"sysu"``, ``"regdb"``, ``"llcm"`` or None.
+        similarity: (Q, G) real numbers, higher is more alike; a tensor on any device or an array.
+        query_pids, gallery_pids: identities, whole numbers, (Q,) and (G,).
+        query_cams, gallery_cams: cameras, (Q,) and (G,); needed where there is a camera rule.
+        protocol: ``"sysu"``, ``"regdb"``, ``"llcm"``, ``"llcm-released"``, ``"none"`` or None.
         ranks: the k of CMC@k.
         cmc_unit: ``"identity"`` or ``"image"`` instead of the protocol's own.
-        chunk: queries handled at once; None is as many as a few ten MiB hold.
+        chunk: queries a thread handles at once; None is as many as a few MiB hold.
 
     Raises:
         ValueError: an argument does not fit, a similarity is not finite, or no query has a match.
@@ -100,22 +151,33 @@ def rank_metrics(
         >>> rank_metrics(scores, [7, 8], [8, 8, 7], ranks=(1, 2), cmc_unit="identity").cmc
         {1: 0.5, 2: 1.0}
     """
-    task = _Task(similarity, query_pids, gallery_pids, query_cams, gallery_cams, protocol)
-    unit = cmc_unit or PROTOCOLS[protocol][1]
-    if unit not in ("identity", "image"):
-        raise ValueError(f"cmc_unit must be 'identity' or 'image', not {cmc_unit!r}")
-    if len(ranks) == 0 or any(int(k) != k or k < 1 for k in ranks):
-        raise ValueError(f"ranks must be one or more whole numbers from 1, not {ranks!r}")
-    if chunk is not None and chunk < 1:
-        raise ValueError(f"chunk must be at least 1, not {chunk}")
-
-    parts = [_score(*piece, unit) for piece in task.pieces(chunk or task.chunk)]
-    first, ap, inp, matches = (
-        torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True)
+    require(protocol in PROTOCOLS, f"protocol {protocol!r} is unknown; use one of {[*PROTOCOLS]}")
+    rule = PROTOCOLS[protocol]
+    rule = rule._replace(unit=rule.unit if cmc_unit is None else cmc_unit)
+    require(
+        rule.unit in ("identity", "image"),
+        f"cmc_unit must be 'identity' or 'image', not {cmc_unit!r}",
     )
+    require(
+        len(ranks) > 0 and all(int(k) == k >= 1 for k in ranks),
+        f"ranks must be one or more whole numbers from 1, not {ranks!r}",
+    )
+    require(chunk is None or chunk >= 1, f"chunk must be at least 1, not {chunk}")
+    scores = _matrix(similarity)
+    query = _people("query", query_pids, query_cams, scores.shape[0], protocol)
+    gallery = _people("gallery", gallery_pids, gallery_cams, scores.shape[1], protocol)
+    if rule.exchanged:
+        scores, query, gallery = scores.T, gallery, query
+
+    first, ap, inp, matches = _Ranking(scores, query, gallery, rule).measure(chunk)
     valid = matches > 0
     if not valid.any():
-        raise ValueError(task.no_match())
+        raise ValueError(
+            f"no query has an image of its identity in the gallery: queries show "
+            f"{np.unique(query.pids)[:8]}, the gallery {np.unique(gallery.pids)[:8]}, to name a "
+            f"few; protocol {protocol!r} drops {rule.drops}. Check that both sides number "
+            "identities alike"
+        )
     return RankMetrics(
         cmc={int(k): float((first[valid] <= k).mean()) for k in ranks},
         mAP=float(ap[valid].mean()),
@@ -126,170 +188,146 @@ def rank_metrics(
     )
 
 
-def _score(
-    scores: Tensor, own: Tensor, classes: Tensor, num_classes: int, unit: Unit
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Rank of the first match, AP, INP and the number of matches of a few queries, (B,) each.
+class _Ranking:
+    """A gallery sorted by identity, ranked for a few queries at a time.
 
-    Args:
-        scores: (B, G), with dropped gallery images at minus infinity.
-        own: columns of the query's identity in gallery order, (B, M), padded with G.
-        classes: identity index of every gallery image, (G,).
-        num_classes: how many identity indices there are.
-        unit: what the rank of the first match counts.
+    A similarity and a gallery column make one whole number, the *key*: the larger it is, the
+    earlier the image. No two keys are equal, so ties need no thought after that.
     """
-    padded = torch.nn.functional.pad(scores, (0, 1), value=-torch.inf)  # (B, G + 1)
-    own_scores = padded.gather(1, own)  # (B, M)
-    correct = own_scores > -torch.inf  # (B, M)
-    matches = correct.sum(1)  # (B,)
-    found = matches > 0
 
-    position = _positions(scores, own, own_scores)  # (B, M), from 1, G + 1 where not correct
-    position, order = position.sort(dim=1)
-    hits = torch.arange(1, own.shape[1] + 1, device=own.device)  # (M,)
-    precision = torch.where(hits <= matches[:, None], hits.double() / position, 0.0)  # (B, M)
-    nan = torch.full_like(precision[:, 0], torch.nan)
-    last = position.gather(1, (matches[:, None] - 1).clamp(min=0))[:, 0]  # (B,)
-    ap = torch.where(found, precision.sum(1) / matches, nan)
-    inp = torch.where(found, matches.double() / last, nan)
-
-    first = position[:, 0]  # (B,)
-    if unit == "identity":
-        column = own.gather(1, order[:, :1])  # (B, 1), the first match
-        best = padded.gather(1, column)
-        ahead = scores > best  # (B, G)
-        ahead |= (scores == best) & (torch.arange(len(classes), device=own.device) < column)
-        rows, columns = (ahead & found[:, None]).nonzero(as_tuple=True)
-        seen = torch.zeros(len(scores), num_classes, dtype=torch.bool, device=own.device)
-        seen[rows, classes[columns]] = True
-        first = seen.sum(1) + 1
-    return torch.where(found, first.double(), nan), ap, inp, matches
-
-
-def _positions(scores: Tensor, own: Tensor, own_scores: Tensor) -> Tensor:
-    """Ranks from 1 of the columns `own` (B, M) in rows of `scores` (B, G); G + 1 for dropped ones.
-
-    One sort of values a row, then a binary search for each match. Only rows in which a match ties
-    with another image need the slower sort that knows where every value came from.
-    """
-    total = scores.shape[1]
-    ordered = _sorted(scores)  # (B, G), rising
-    upper = torch.searchsorted(ordered, own_scores, right=True)  # (B, M)
-    lower = torch.searchsorted(ordered, own_scores)
-    correct = own_scores > -torch.inf
-    position = torch.where(correct, total - upper + 1, total + 1)
-    tied = ((upper - lower > 1) & correct).any(1)  # (B,)
-    if tied.any():
-        falling = scores[tied].sort(dim=1, descending=True, stable=True).indices
-        place = torch.empty_like(falling).scatter_(
-            1, falling, torch.arange(1, total + 1, device=own.device).expand_as(falling)
-        )
-        exact = place.gather(1, own[tied].clamp(max=total - 1))
-        position[tied] = torch.where(correct[tied], exact, total + 1)
-    return position
-
-
-def _sorted(scores: Tensor) -> Tensor:
-    """Values of each row in rising order; on the CPU NumPy's vectorised sort is the faster."""
-    if scores.device.type == "cpu":
-        return torch.from_numpy(np.sort(scores.numpy(), axis=1))
-    return scores.sort(dim=1).values
-
-
-class _Task:
-    """Checked arguments of `rank_metrics`, cut into pieces of a few queries."""
+    DROPPED = np.iinfo(np.int64).min  # below every key
+    KEYS = 2**18  # in a chunk: a few MiB, so that a core's cache holds the work
 
     def __init__(
-        self,
-        similarity: Any,
-        query_pids: Any,
-        gallery_pids: Any,
-        query_cams: Any,
-        gallery_cams: Any,
-        protocol: str | None,
+        self, scores: Tensor | np.ndarray, query: People, gallery: People, rule: Rule
     ) -> None:
-        if protocol not in PROTOCOLS:
-            raise ValueError(f"protocol {protocol!r} is unknown; use one of {list(PROTOCOLS)}")
-        self.similarity = similarity if isinstance(similarity, Tensor) else np.asarray(similarity)
-        if self.similarity.ndim != 2 or 0 in self.similarity.shape:
+        self.scores, self.query, self.rule = scores, query, rule
+        self.columns = np.argsort(gallery.pids, kind="stable")  # (G,)
+        self.gallery = People(gallery.pids[self.columns], gallery.cams[self.columns])
+        pids = self.gallery.pids
+        self.starts = np.unique(pids, return_index=True)[1]  # (K,), an identity's first image
+        self.begin = np.searchsorted(pids, query.pids)  # (Q,), the query's identity ...
+        self.end = np.searchsorted(pids, query.pids, side="right")  # ... ends before this one
+
+    def measure(self, chunk: int | None) -> tuple[np.ndarray, ...]:
+        """Return rank of the first match, AP, INP (NaN without a match) and matches, (Q,) each."""
+        queries, gallery = self.scores.shape
+        step = chunk or max(1, self.KEYS // gallery)
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # NumPy sorts without the GIL
+            pieces = (slice(start, start + step) for start in range(0, queries, step))
+            parts = list(pool.map(self._measure, pieces))
+        return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
+
+    def _measure(self, rows: slice) -> tuple[np.ndarray, ...]:
+        keys = self._keys(rows)  # (B, G)
+        own = self._own(keys, rows)  # (B, M), falling
+        matches = (own > self.DROPPED).sum(axis=1)  # (B,)
+        rivals = keys
+        if self.rule.unit == "identity":
+            rivals = np.maximum.reduceat(keys, self.starts, axis=1)  # (B, K), the best of each
+        first = 1 + (rivals > own[:, :1]).sum(axis=1)  # (B,)
+        keys.sort(axis=1)
+        below = [row.searchsorted(wanted) for row, wanted in zip(keys, own, strict=True)]
+        position = keys.shape[1] - np.stack(below)  # (B, M), from 1, rising
+        values = first, _average_precision(position, matches), _last_penalty(position, matches)
+        return *(np.where(matches > 0, value, np.nan) for value in values), matches
+
+    def _own(self, keys: np.ndarray, rows: slice) -> np.ndarray:
+        """Keys of the query's identity, falling, filled up with DROPPED, (B, M)."""
+        begin, end = self.begin[rows, None], self.end[rows, None]  # (B, 1)
+        column = begin + np.arange(max(1, (end - begin).max()))  # (B, M)
+        own = np.take_along_axis(keys, np.minimum(column, keys.shape[1] - 1), axis=1)
+        return np.sort(np.where(column < end, own, self.DROPPED), axis=1)[:, ::-1]
+
+    def _keys(self, rows: slice) -> np.ndarray:
+        """Keys in order of identity, (B, G) int64."""
+        scores = _floats(self.scores[rows])
+        if not np.isfinite(scores).all():
+            row, column = np.argwhere(~np.isfinite(scores))[0].tolist()
+            place = [rows.start + row, column][:: -1 if self.rule.exchanged else 1]
             raise ValueError(
-                "similarity must be (queries, gallery) with at least one of each, "
-                f"not {tuple(self.similarity.shape)}"
+                f"similarity{place} is {scores[row, column]}; look for features that are not "
+                "finite or have zero length before they are normalised"
             )
-        queries, gallery = self.similarity.shape
-        self.protocol = protocol
-        self.query_pids = _column(query_pids, queries, "query_pids")
-        self.gallery_pids = _column(gallery_pids, gallery, "gallery_pids")
-        self.query_cams = self.gallery_cams = None
-        if protocol in ("sysu", "llcm"):
-            if query_cams is None or gallery_cams is None:
-                raise ValueError(
-                    f"protocol {protocol!r} needs query_cams and gallery_cams for its camera rule; "
-                    "give both, or protocol=None"
-                )
-            self.query_cams = _column(query_cams, queries, "query_cams")
-            self.gallery_cams = _column(gallery_cams, gallery, "gallery_cams")
-        self.chunk = max(1, 2**21 // gallery)
-
-    def pieces(self, chunk: int) -> Iterator[tuple[Tensor, Tensor, Tensor, int]]:
-        """Yield scores, own columns, gallery classes and their number (see `_score`)."""
-        gallery = len(self.gallery_pids)
-        names, classes = np.unique(self.gallery_pids, return_inverse=True)  # (K,), (G,)
-        grouped = np.argsort(classes, kind="stable")  # (G,), columns of class 0, then of class 1
-        begin = np.searchsorted(self.gallery_pids[grouped], self.query_pids)  # (Q,)
-        end = np.searchsorted(self.gallery_pids[grouped], self.query_pids, side="right")
-        for start in range(0, len(self.query_pids), chunk):
-            rows = slice(start, start + chunk)
-            scores = self._scores(rows)
-            column = begin[rows, None] + np.arange(max(1, (end - begin)[rows].max()))  # (B, M)
-            inside = column < end[rows, None]
-            own = np.where(inside, grouped[np.minimum(column, gallery - 1)], gallery)
-            to = scores.device
-            yield scores, torch.from_numpy(own).to(to), torch.from_numpy(classes).to(to), len(names)
-
-    def _scores(self, rows: slice) -> Tensor:
-        part = self.similarity[rows]
-        if isinstance(part, np.ndarray):
-            small = part.dtype in (np.float16, np.float32)
-            part = torch.from_numpy(np.array(part, dtype=np.float32 if small else np.float64))
-        part = part.detach().contiguous()
-        if part.dtype not in (torch.float32, torch.float64):
-            part = part.float() if part.is_floating_point() else part.double()
-        if not torch.isfinite(part).all():
-            row, column = (~torch.isfinite(part)).nonzero()[0].tolist()
-            raise ValueError(
-                f"similarity[{rows.start + row}, {column}] is {part[row, column].item()}; look for "
-                "features that are not finite or have zero length before they are normalised"
-            )
-        dropped = self._dropped(rows)
-        if dropped is None:
-            return part
-        return part.masked_fill(torch.from_numpy(dropped).to(part.device), -torch.inf)  # (B, G)
-
-    def _dropped(self, rows: slice) -> np.ndarray | None:
-        """The camera rule: True where a gallery image is dropped, (B, G)."""
-        if self.query_cams is None or self.gallery_cams is None:
-            return None
-        query_cams = self.query_cams[rows, None]
-        if self.protocol == "sysu":
-            return (query_cams == 3) & (self.gallery_cams == 2)
-        same_pid = self.query_pids[rows, None] == self.gallery_pids
-        return same_pid & (query_cams == self.gallery_cams)
-
-    def no_match(self) -> str:
-        some = ", ".join(map(str, np.unique(self.query_pids)[:8]))
-        have = ", ".join(map(str, np.unique(self.gallery_pids)[:8]))
-        return (
-            f"no query has an image of its identity in the gallery: queries show {some} ..., the "
-            f"gallery {have} ...; rule of protocol {self.protocol!r}: it drops "
-            f"{PROTOCOLS[self.protocol][0]}. Check that both sides number identities alike"
-        )
+        keys = np.take(_codes(scores), self.columns, axis=1).astype(np.int64)
+        keys <<= 32
+        keys -= self.columns  # of equal similarities the first column is ahead
+        if self.rule.drop:
+            query = People(self.query.pids[rows, None], self.query.cams[rows, None])
+            np.putmask(keys, self.rule.drop(query, self.gallery), self.DROPPED)
+        return keys
 
 
-def _column(values: Any, length: int, name: str) -> np.ndarray:
-    array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
-    if array.shape != (length,):
-        raise ValueError(
-            f"{name} must have shape ({length},) to match similarity, not {array.shape}"
-        )
-    return array
+def _codes(scores: np.ndarray) -> np.ndarray:
+    """Whole numbers with the order and the ties of `scores` in each row, (B, G) int32."""
+    if scores.dtype == np.float32:
+        bits = (scores + np.float32(0)).view(np.int32)  # + 0: no negative zero
+        return bits ^ ((bits >> 31) & 0x7FFFFFFF)  # the larger a negative number, the fewer bits
+    order = np.argsort(scores, axis=1)
+    rising = np.take_along_axis(scores, order, axis=1)
+    codes = np.zeros(scores.shape, dtype=np.int32)
+    steps = np.cumsum(rising[:, 1:] > rising[:, :-1], axis=1, dtype=np.int32)
+    np.put_along_axis(codes, order[:, 1:], steps, axis=1)
+    return codes
+
+
+def _average_precision(position: np.ndarray, matches: np.ndarray) -> np.ndarray:
+    """AP of rows of rising ranks (B, M), of which the first `matches` count."""
+    hits = np.arange(1, position.shape[1] + 1)
+    precision = np.where(hits <= matches[:, None], hits / position, 0.0)  # (B, M)
+    total = precision.cumsum(axis=1)[:, -1]  # in order, so that padding does not round otherwise
+    return total / np.maximum(matches, 1)
+
+
+def _last_penalty(position: np.ndarray, matches: np.ndarray) -> np.ndarray:
+    """INP of rows of rising ranks (B, M), of which the first `matches` count."""
+    last = np.take_along_axis(position, np.maximum(matches, 1)[:, None] - 1, axis=1)[:, 0]
+    return matches / last
+
+
+def _matrix(similarity: Any) -> Tensor | np.ndarray:
+    scores = similarity if isinstance(similarity, Tensor) else np.asarray(similarity)
+    require(
+        scores.ndim == 2 and 0 not in scores.shape,
+        "similarity must be (queries, gallery) with at least one of each, "
+        f"not {tuple(scores.shape)}",
+    )
+    real = not scores.is_complex() if isinstance(scores, Tensor) else scores.dtype.kind in "biuf"
+    require(real, f"similarity must hold real numbers, not {scores.dtype}")
+    return scores
+
+
+def _floats(scores: Tensor | np.ndarray) -> np.ndarray:
+    """Return `scores` in float32 where their type fits into it, else in float64."""
+    if isinstance(scores, Tensor):
+        wide = scores.dtype == torch.float64 or not scores.is_floating_point()
+        return scores.detach().to(torch.float64 if wide else torch.float32).cpu().numpy()
+    wide = scores.dtype not in (np.float16, np.float32)
+    return np.asarray(scores, dtype=np.float64 if wide else np.float32)
+
+
+def _people(side: str, pids: Any, cams: Any, length: int, protocol: str | None) -> People:
+    people = _whole(pids, length, f"{side}_pids")
+    if PROTOCOLS[protocol].drop is None:
+        return People(people, np.zeros_like(people))
+    require(
+        cams is not None,
+        f"protocol {protocol!r} needs query_cams and gallery_cams for its camera rule; give both, "
+        "or protocol='none'",
+    )
+    return People(people, _whole(cams, length, f"{side}_cams"))
+
+
+def _whole(values: Any, length: int, name: str) -> np.ndarray:
+    """Return checked whole numbers, (length,) int64."""
+    array = np.asarray(values.tolist() if isinstance(values, Tensor) else values)
+    require(
+        array.shape == (length,),
+        f"{name} must have shape ({length},) to match similarity, not {array.shape}",
+    )
+    require(array.dtype.kind in "iuf", f"{name} must be whole numbers, not {array.dtype}")
+    with np.errstate(invalid="ignore"):
+        whole = array.astype(np.int64)
+    other = array[whole != array]
+    require(len(other) == 0, f"{name} must be whole numbers; among them is {other[:1]}")
+    return whole
