@@ -5,13 +5,14 @@ centres. `PRESETS` holds what the paper says and what the published code does; e
 a switch of its own. Everything is computed in float32, also under autocast.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from dakd.losses import LossTerms, in_float32, weighted
 from dakd.runtime import require
@@ -50,15 +51,19 @@ def standardise(x: Tensor, eps: float = 1e-7) -> Tensor:
 
 @in_float32
 def kd(
-    student: Tensor, teacher: Tensor, temperature: float, *, standardised: bool = True
+    student: Tensor,
+    teacher: Tensor,
+    temperatures: float | Sequence[float],
+    *,
+    standardised: bool = True,
 ) -> Tensor:
-    """Return t^2 KL(softmax(teacher / t) || softmax(student / t)), one value a sample.
+    """Return sum_t t^2 KL(softmax(teacher / t) || softmax(student / t)), one value a sample.
 
     Only the student receives a gradient.
 
     Args:
         student, teacher: (B, n).
-        temperature: t, positive.
+        temperatures: one t or several, positive.
         standardised: put both through `standardise` first.
 
     Returns:
@@ -70,9 +75,34 @@ def kd(
     teacher = teacher.detach()
     if standardised:
         student, teacher = standardise(student), standardise(teacher)
-    log_s = (student / temperature).log_softmax(-1)  # (B, n)
-    log_t = (teacher / temperature).log_softmax(-1)
-    return temperature**2 * (log_t.exp() * (log_t - log_s)).sum(-1)  # (B,)
+    several = temperatures if isinstance(temperatures, Sequence) else (temperatures,)
+    return _SumOfKL.apply(student, teacher, tuple(several))
+
+
+class _SumOfKL(torch.autograd.Function):
+    """`kd` without standardisation.
+
+    The gradient of the sum with respect to the student is sum_t t (softmax(s / t) - softmax(r / t))
+    for teacher r. It is made on the way forward, where both softmaxes are at hand.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, student: Tensor, teacher: Tensor, temperatures: tuple[float, ...]) -> Any:
+        total = student.new_zeros(student.shape[:-1])  # (B,)
+        gradient = torch.zeros_like(student)  # (B, n)
+        for t in temperatures:
+            log_s, log_t = ((x / t).log_softmax(-1) for x in (student, teacher))
+            target = log_t.exp()
+            total += t**2 * (target * log_t.sub_(log_s)).sum(-1)
+            gradient.add_(log_s.exp_().sub_(target), alpha=t)
+        ctx.save_for_backward(gradient)
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        (gradient,) = ctx.saved_tensors
+        return grad.unsqueeze(-1) * gradient, None, None
 
 
 @in_float32
@@ -278,17 +308,16 @@ class DAKDLoss(nn.Module):
     ) -> Tensor:
         """Return a term before its mask, (B,): the sum over temperatures."""
         s = self.switches
-        own = (
-            self._inputs(level, modality, student, centres),
-            self._inputs(level, modality, teacher, centres),
-        )
+        own, target = (self._inputs(level, modality, z, centres) for z in (student, teacher))
         swaps = s.swapped_temperatures if (level, modality) == ("instance", "visible") else ()
-        swapped = (student.infrared, teacher.infrared)
-        values = [
-            kd(*(swapped if t in swaps else own), t, standardised=s.standardised)
-            for t in s.temperatures
-        ]
-        return torch.stack(values).sum(0)
+        swapped = [t for t in s.temperatures if t in swaps]
+        kept = [t for t in s.temperatures if t not in swaps]
+        value = kd(own, target, kept, standardised=s.standardised)
+        if swapped:
+            value = value + kd(
+                student.infrared, teacher.infrared, swapped, standardised=s.standardised
+            )
+        return value
 
     def _average(self, samples: Tensor, mask: Tensor) -> Tensor:
         if self.switches.mask_acts_on == "mean":

@@ -336,3 +336,26 @@ def test_presets_are_frozen():
     loss = DAKDLoss(quantile=0.25)
     assert loss.switches == replace(PRESETS["paper"], quantile=0.25)
     assert PRESETS["paper"].quantile == 0.5
+
+
+def test_several_temperatures_are_a_sum_with_one_gradient():
+    rows = torch.randn(2, 5, 9, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    student, teacher = rows[0].float().requires_grad_(), rows[1].float()
+    together = kd(student, teacher, (2, 3, 6))
+    apart = sum(kd(student, teacher, t) for t in (2, 3, 6))
+    torch.testing.assert_close(together, apart)
+    weights = torch.arange(1.0, 6.0)
+    a, b = (torch.autograd.grad((v * weights).sum(), student)[0] for v in (together, apart))
+    torch.testing.assert_close(a, b)
+
+    def plain(s):  # the definition, differentiated by autograd
+        zs, zt = ((x - x.mean(1, keepdim=True)) / x.std(1, keepdim=True) for x in (s, rows[1]))
+        kl = [
+            t**2
+            * ((zt / t).softmax(1) * ((zt / t).log_softmax(1) - (zs / t).log_softmax(1))).sum(1)
+            for t in (2, 3, 6)
+        ]
+        return (torch.stack(kl).sum(0) * weights).sum()
+
+    expected = torch.autograd.functional.jacobian(plain, rows[0])
+    torch.testing.assert_close(a.double(), expected, atol=1e-5, rtol=1e-4)
