@@ -1,26 +1,47 @@
 """From a network to a benchmark table: embeddings, trials, metrics, a record of how."""
 
-import json
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from dakd.augment import evaluation_transform
 from dakd.checkpoint import versions
 from dakd.data import Dataset, ImageSet
+from dakd.data.lists import some
+from dakd.data.records import Modality
 from dakd.data.sysu import read_permutations
-from dakd.metrics import rank_metrics
+from dakd.metrics import PROTOCOLS, RankMetrics, rank_metrics
 from dakd.model import ReIDModel
-from dakd.protocols import sysu_trials
-from dakd.runtime import atomic_path, autocast, evaluating, pick_device
+from dakd.protocols import Trial, llcm_trials, open_trials, regdb_trials, sysu_trials
+from dakd.reranking import k_reciprocal
+from dakd.result import Result
+from dakd.runtime import autocast, evaluating, pick_device
 
 RANKS = (1, 5, 10, 20)
+ProtocolName = Literal["sysu", "regdb", "llcm", "llcm-released", "none"]
+PROTOCOL_OF: dict[str, ProtocolName] = {  # a dataset's own protocol
+    "synthetic": "sysu",
+    "sysu": "sysu",
+    "regdb": "regdb",
+    "llcm": "llcm",
+    "custom": "none",
+}
+_BOTH_WAYS: tuple[dict[str, Any], ...] = (
+    {"query": "visible", "gallery": "infrared"},
+    {"query": "infrared", "gallery": "visible"},
+)
+SETTINGS: dict[ProtocolName, tuple[dict[str, Any], ...]] = {  # what a paper's table shows
+    "sysu": tuple({"mode": mode, "shots": n} for mode in ("all", "indoor") for n in (1, 10)),
+    "regdb": _BOTH_WAYS,
+    "llcm": _BOTH_WAYS,
+    "llcm-released": _BOTH_WAYS,
+    "none": _BOTH_WAYS,
+}
 
 
 @torch.no_grad()
@@ -33,6 +54,7 @@ def extract(
     batch: int = 256,
     device: str = "auto",
     precision: str = "float32",
+    flip: bool = False,
 ) -> Tensor:
     """Return the embeddings of images, in eval mode.
 
@@ -44,6 +66,8 @@ def extract(
         batch: images a forward pass.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``...
         precision: ``"float32"`` or ``"bfloat16"``.
+        flip: add the embedding of the mirrored image to each before the length is made 1. Costs
+            twice the time, and makes a number that only compares with others made so.
 
     Returns:
         (N, D) float32 on the CPU, rows of unit length, in the order of `images`.
@@ -59,8 +83,10 @@ def extract(
     with evaluating(model), autocast(where, precision):
         for some in np.array_split(rows, max(1, -(-len(rows) // batch))):
             x = transform(images.images(some).to(where, non_blocking=True))
-            parts.append(model(x.contiguous(memory_format=torch.channels_last)))
-    embeddings = torch.cat(parts).float().cpu()  # (N, D)
+            x = x.contiguous(memory_format=torch.channels_last)
+            z = model(x).float()  # (n, D)
+            parts.append(normalize(z + model(x.flip(-1)).float()) if flip else z)
+    embeddings = torch.cat(parts).cpu()  # (N, D)
     bad = (~embeddings.isfinite().all(dim=1)).nonzero().flatten()
     if len(bad):
         raise FloatingPointError(
@@ -70,165 +96,160 @@ def extract(
     return embeddings
 
 
-@dataclass(frozen=True, eq=False)
-class Result:
-    """A benchmark table and how it was made.
-
-    Attributes:
-        header: protocol, direction, mode, shots, sampling, counts, versions.
-        trials: one row a trial; columns rank1, rank5, rank10, rank20, mAP, mINP as fractions.
-    """
-
-    header: dict[str, Any]
-    trials: pd.DataFrame
-
-    @property
-    def mean(self) -> pd.Series:
-        """Mean over the trials."""
-        return self.trials.mean()
-
-    @property
-    def std(self) -> pd.Series:
-        """Standard deviation over the trials (of the sample, n - 1; 0 for one trial)."""
-        return self.trials.std(ddof=1).fillna(0.0)
-
-    @property
-    def table(self) -> pd.DataFrame:
-        """Mean, standard deviation and every trial, in per cent."""
-        summary = pd.DataFrame({"mean": self.mean, "std": self.std}).T
-        return pd.concat([summary, self.trials]).mul(100)
-
-    @property
-    def title(self) -> str:
-        """The header in one line."""
-        h = self.header
-        return (
-            f"{h['dataset']} · {h['protocol']} {h['mode']}-search, {h['shots']}-shot, "
-            f"{h['query']} → {h['gallery']}, sampling {h['sampling']}, {len(self.trials)} trials, "
-            f"{h['valid_queries']} of {h['queries']} queries with a match, "
-            f"{h['gallery_images']} gallery images{self._short}, {h['camera_rule']}, ranks count "
-            f"{h['ranks_count']} · flip {h['flip']}, "
-            f"re-ranking {h['reranking']}, feature {h['feature']}"
-        )
-
-    @property
-    def _short(self) -> str:
-        """Say so where an identity has fewer images than shots."""
-        least, most = self.header["images_per_identity_and_camera"]
-        if least >= self.header["shots"]:
-            return ""
-        count = f"{least}" if least == most else f"{least} to {most}"
-        return f" (only {count} an identity and camera, there are no more)"
-
-    def __str__(self) -> str:
-        return f"{self.title}\n{self.table.round(2).to_string()}"
-
-    def _repr_html_(self) -> str:
-        return f"<p>{self.title}</p>{self.table.round(2).to_html()}"
-
-    def save(self, path: str | Path) -> Path:
-        """Write the record as JSON, atomically; return its path."""
-        record = {
-            **self.header,
-            "mean": self.mean.to_dict(),
-            "std": self.std.to_dict(),
-            "trials": self.trials.to_dict(orient="index"),
-        }
-        with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(record, indent=2), encoding="utf-8")
-        return Path(path)
-
-
 def evaluate(
     model: ReIDModel | Tensor,
     dataset: Dataset,
     *,
-    protocol: str = "sysu",
+    protocol: ProtocolName | Literal["auto"] | None = "auto",
+    query: Modality = "infrared",
+    gallery: Modality = "visible",
     mode: Literal["all", "indoor"] = "all",
     shots: int = 1,
     sampling: Literal["agw", "official"] = "agw",
     trials: int = 10,
+    flip: bool = False,
+    rerank: bool = False,
     batch: int = 256,
     device: str = "auto",
     precision: str = "float32",
 ) -> Result:
-    """Measure a network, or embeddings of `dataset.test`, under the protocol of SYSU-MM01.
+    """Measure a network, or embeddings of `dataset.test`, under a benchmark's protocol.
 
-    Every infrared test image is a query; the gallery of each trial holds `shots` visible images
-    of each identity and camera. Similarity is the dot product of the unit-length embeddings
-    after the batch-norm neck; nothing is flipped or re-ranked.
+    Similarity is the dot product of the unit-length embeddings after the batch-norm neck. Nothing
+    is mirrored or re-ranked unless asked for, and the result says so either way.
 
     Args:
         model: a network, or its embeddings (N, D) of ``dataset.test`` (see `extract`).
         dataset: from `dakd.data.load_dataset`.
-        protocol: ``"sysu"``.
-        mode: ``"all"`` (cameras 1, 2, 4, 5) or ``"indoor"`` (1, 2).
-        shots: 1 (single-shot) or 10 (multi-shot).
-        sampling: ``"agw"`` or ``"official"`` (needs ``exp/rand_perm_cam.mat``).
-        trials: number of galleries; ten is the protocol.
+        protocol: ``"auto"`` is the dataset's own. ``"sysu"``, ``"regdb"``, ``"llcm"``;
+            ``"llcm-released"``, what the authors' script of LLCM computes; ``"none"`` or None,
+            everything against everything without rules (see `dakd.protocols` and `rank_metrics`).
+        query, gallery: the direction. SYSU-MM01's protocol knows infrared -> visible alone.
+        mode: ``"all"`` (cameras 1, 2, 4, 5) or ``"indoor"`` (1, 2); of ``"sysu"`` alone.
+        shots: 1 (single-shot) or 10 (multi-shot); of ``"sysu"`` alone.
+        sampling: ``"agw"``, or ``"official"`` (needs ``exp/rand_perm_cam.mat``); of ``"sysu"``
+            alone.
+        trials: number of galleries drawn by ``"sysu"`` and ``"llcm"``; ten is the protocol. The
+            others draw none. RegDB's ten are ten splits: see `dakd.result.Result.join`.
+        flip: average each embedding with that of the mirrored image; where embeddings are given,
+            say that they were made so.
+        rerank: k-reciprocal re-ranking (see `dakd.reranking`).
         batch, device, precision: see `extract`.
 
     Raises:
-        ValueError: unknown settings, or embeddings that do not belong to the test split.
+        ValueError: unknown settings, settings of another protocol, embeddings that do not belong to
+            the test split, or a gallery without anybody who is looked for.
     """
-    if protocol != "sysu":
-        raise ValueError(f"protocol {protocol!r} cannot be evaluated; use 'sysu'")
-    test = dataset.test
-    permutations = None
-    if sampling == "official":
-        if dataset.root is None:
-            raise ValueError(
-                "sampling 'official' reads exp/rand_perm_cam.mat from the dataset's folder, and "
-                f"{dataset.name!r} has no folder; use sampling='agw' or an exported copy"
-            )
-        permutations = read_permutations(dataset.root / "exp" / "rand_perm_cam.mat")
-    drawn = sysu_trials(
-        test, mode=mode, shots=shots, sampling=sampling, trials=trials, permutations=permutations
-    )
-    if isinstance(model, Tensor):
-        if len(model) != len(test):
-            raise ValueError(
-                f"{len(model)} embeddings given for {len(test)} test images; pass the embeddings "
-                "of dataset.test"
-            )
-        embeddings = model.float()
+    if protocol == "auto":
+        if dataset.name not in PROTOCOL_OF:
+            raise ValueError(f"dataset {dataset.name!r} has no protocol of its own; name one")
+        protocol = PROTOCOL_OF[dataset.name]
+    test, where = dataset.test, pick_device(device)
+    chosen: dict[str, Any] = {"mode": mode, "shots": shots, "sampling": sampling}
+    sides = {"query": query, "gallery": gallery}
+    drawn = _draw(protocol or "none", dataset, sides, trials, chosen)
+    _refuse_strangers(test, drawn)
+    if not isinstance(model, Tensor):
+        z = extract(model, test, batch=batch, device=device, precision=precision, flip=flip)
+    elif len(model) == len(test):
+        z = model.float()
     else:
-        embeddings = extract(model, test, batch=batch, device=device, precision=precision)
-    rows, last, taken = {}, None, []
-    for trial in drawn:
-        query, gallery = torch.as_tensor(trial.query), torch.as_tensor(trial.gallery)
-        last = rank_metrics(
-            embeddings[query] @ embeddings[gallery].T,
-            test.pids[trial.query],
-            test.pids[trial.gallery],
-            test.cams[trial.query],
-            test.cams[trial.gallery],
-            protocol=protocol,
-            ranks=RANKS,
+        raise ValueError(
+            f"{len(model)} embeddings given for {len(test)} test images; pass the embeddings of "
+            "dataset.test"
         )
-        cell = test.pids[trial.gallery] * 1000 + test.cams[trial.gallery]  # identity and camera
-        taken.append(np.unique(cell, return_counts=True)[1])
-        cmc = {f"rank{k}": last.cmc[k] for k in RANKS}
-        rows[f"trial {trial.number}"] = {**cmc, "mAP": last.mAP, "mINP": last.mINP}
-    assert last is not None  # sysu_trials gives at least one
+    # The released script exchanges the roles for visible -> infrared only.
+    rule = "llcm" if protocol == "llcm-released" and query == "infrared" else protocol
+    rows, counts = {}, []
+    for trial in drawn:
+        measured = _measure(z.to(where), test, trial, rule, rerank)
+        cmc = {f"rank{k}": measured.cmc[k] for k in RANKS}
+        rows[f"trial {trial.number}"] = {**cmc, "mAP": measured.mAP, "mINP": measured.mINP}
+        ranked = len(trial.query) + len(trial.gallery) - measured.num_queries
+        counts.append((measured.num_queries, measured.num_valid, ranked))
+    queries, valid, images = (
+        v[0] if len({*v}) == 1 else list(v) for v in zip(*counts, strict=True)
+    )
     header = {
         "dataset": dataset.name,
         "data_fingerprint": dataset.fingerprint,
-        "protocol": protocol,
-        "mode": mode,
-        "shots": shots,
-        "sampling": sampling,
-        "query": "infrared",
-        "gallery": "visible",
-        "queries": last.num_queries,
-        "valid_queries": last.num_valid,
-        "gallery_images": len(drawn[0].gallery),
-        "images_per_identity_and_camera": [int(f(np.concatenate(taken))) for f in (np.min, np.max)],
-        "camera_rule": "queries of camera 3 ignore camera 2",
-        "ranks_count": "identities",
+        "protocol": protocol or "none",
+        **sides,
+        **(chosen if protocol == "sysu" else dict.fromkeys(chosen)),
+        "queries": queries,
+        "valid_queries": valid,
+        "gallery_images": images,
+        "images_per_identity_and_camera": _taken(test, drawn),
+        "camera_rule": PROTOCOLS[rule].drops,
+        "ranks_count": {"identity": "identities", "image": "images"}[PROTOCOLS[rule].unit],
         "feature": "after the neck, unit length",
-        "flip": "off",
-        "reranking": "off",
+        "flip": "on" if flip else "off",
+        "reranking": "k-reciprocal" if rerank else "off",
         "versions": versions(),
     }
     return Result(header, pd.DataFrame.from_dict(rows, orient="index"))
+
+
+def _draw(
+    protocol: str, dataset: Dataset, sides: dict[str, Any], trials: int, chosen: dict[str, Any]
+) -> list[Trial]:
+    """Return the trials of a protocol; refuse settings that are not its own."""
+    if protocol not in PROTOCOLS:
+        known = ", ".join(map(repr, filter(None, PROTOCOLS)))
+        raise ValueError(f"protocol {protocol!r} cannot be evaluated; use one of {known}")
+    if protocol == "sysu":
+        if sides != {"query": "infrared", "gallery": "visible"}:
+            raise ValueError(
+                "SYSU-MM01's protocol looks for infrared queries among visible images, not "
+                f"{sides['query']} -> {sides['gallery']}; use protocol='none' for that"
+            )
+        permutations = _permutations(dataset) if chosen["sampling"] == "official" else None
+        return sysu_trials(dataset.test, trials=trials, permutations=permutations, **chosen)
+    if chosen != {"mode": "all", "shots": 1, "sampling": "agw"}:
+        raise ValueError(
+            f"mode, shots and sampling are settings of protocol 'sysu'; {protocol!r} has none"
+        )
+    if protocol == "regdb":
+        return regdb_trials(dataset.test, number=dataset.trial or 1, **sides)
+    if protocol == "none":
+        return open_trials(dataset.test, **sides)
+    return llcm_trials(dataset.test, trials=trials, **sides)
+
+
+def _refuse_strangers(test: ImageSet, drawn: list[Trial]) -> None:
+    for trial in drawn:
+        wanted, there = np.unique(test.pids[trial.query]), np.unique(test.pids[trial.gallery])
+        if not np.isin(wanted, there).any():
+            raise ValueError(
+                f"nobody among the queries (identities {some(wanted)}) is in the gallery of trial "
+                f"{trial.number} (identities {some(there)}); check that both modalities number "
+                "people alike"
+            )
+
+
+def _permutations(dataset: Dataset) -> Any:
+    if dataset.root is None:
+        raise ValueError(
+            "sampling 'official' reads exp/rand_perm_cam.mat from the dataset's folder, and "
+            f"{dataset.name!r} has no folder; use sampling='agw' or an exported copy"
+        )
+    return read_permutations(dataset.root / "exp" / "rand_perm_cam.mat")
+
+
+def _measure(
+    z: Tensor, test: ImageSet, trial: Trial, protocol: str | None, rerank: bool
+) -> RankMetrics:
+    query, gallery = (z[torch.as_tensor(rows)] for rows in (trial.query, trial.gallery))
+    similarity = k_reciprocal(query, gallery) if rerank else query @ gallery.T  # (Q, G)
+    people = (test.pids[trial.query], test.pids[trial.gallery])
+    cameras = (test.cams[trial.query], test.cams[trial.gallery])
+    return rank_metrics(similarity, *people, *cameras, protocol=protocol, ranks=RANKS)
+
+
+def _taken(test: ImageSet, drawn: list[Trial]) -> list[int]:
+    """Return the fewest and the most gallery images of an identity and camera."""
+    counts = [
+        np.unique([test.pids[t.gallery], test.cams[t.gallery]], axis=1, return_counts=True)[1]
+        for t in drawn
+    ]
+    return [int(f(np.concatenate(counts))) for f in (np.min, np.max)]

@@ -1,4 +1,8 @@
-"""Which test images are queries and which are gallery, trial by trial."""
+"""Which test images are queries and which are gallery, trial by trial.
+
+One function a protocol. Direction is always said: `query` images are looked for in the `gallery`
+modality. Randomness is private to a trial: no global generator is read or moved.
+"""
 
 import random
 from collections.abc import Mapping
@@ -7,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from dakd.data.records import ImageSet
+from dakd.data.records import ImageSet, Modality
 
 QUERY_CAMS = (3, 6)
 GALLERY_CAMS: dict[str, tuple[int, ...]] = {"all": (1, 2, 4, 5), "indoor": (1, 2)}
@@ -19,13 +23,11 @@ class Trial:
     """One draw of the gallery.
 
     Attributes:
-        number: from 0.
-        mode: ``"all"`` or ``"indoor"``.
+        number: as the protocol counts.
         query, gallery: row numbers of the test split, int64.
     """
 
     number: int
-    mode: str
     query: np.ndarray
     gallery: np.ndarray
 
@@ -71,8 +73,8 @@ def sysu_trials(
         raise ValueError(f"mode {mode!r} is unknown; use 'all' or 'indoor'")
     if shots < 1 or trials < 1:
         raise ValueError(f"shots and trials must be at least 1, not {shots} and {trials}")
-    query = np.flatnonzero(np.isin(test.cams, QUERY_CAMS))
-    groups = _group_by_person(test, GALLERY_CAMS[mode])
+    query = np.flatnonzero(np.isin(test.cams, QUERY_CAMS) & test.infrared)
+    groups = _group_by_person(test, np.isin(test.cams, GALLERY_CAMS[mode]) & ~test.infrared)
     if len(query) == 0 or not groups:
         raise ValueError(
             f"{mode}-search needs infrared images of cameras {QUERY_CAMS} and visible images of "
@@ -85,16 +87,107 @@ def sysu_trials(
         galleries = [_draw_official(groups, shots, number, draws) for number in range(trials)]
     else:
         raise ValueError(f"sampling {sampling!r} is unknown; use 'agw' or 'official'")
-    return [Trial(number, mode, query, gallery) for number, gallery in enumerate(galleries)]
+    return [Trial(number, query, gallery) for number, gallery in enumerate(galleries)]
+
+
+def regdb_trials(
+    test: ImageSet,
+    *,
+    query: Modality = "infrared",
+    gallery: Modality = "visible",
+    number: int = 1,
+) -> list[Trial]:
+    """Return the one trial of a RegDB test split: every image against every one of the other side.
+
+    RegDB's ten trials are ten splits of its people, and each has a network of its own: load each
+    with ``load_dataset("regdb", root, trial=number)`` and join the results
+    (`dakd.result.Result.join`).
+
+    Args:
+        test: the test split of one trial.
+        query, gallery: the direction; both are customary.
+        number: the trial's number, 1 to 10.
+
+    Raises:
+        ValueError: the direction is no direction, or the split lacks a modality.
+
+    Source: Ye et al., "Hierarchical Discriminative Learning for Visible Thermal Person
+    Re-Identification", AAAI 2018 (protocol).
+    """
+    return [Trial(number, *_sides(test, query, gallery))]
+
+
+def llcm_trials(
+    test: ImageSet,
+    *,
+    query: Modality = "infrared",
+    gallery: Modality = "visible",
+    trials: int = 10,
+) -> list[Trial]:
+    """Return queries and gallery of every trial of LLCM's protocol.
+
+    Queries are all test images of one modality. The gallery has one image of each identity and
+    camera in the other, drawn for trial t with Python's ``random.Random(t)``, identity by identity
+    and camera by camera.
+
+    The authors' script, asked for visible -> infrared, ranks the *queries* for every gallery image.
+    The images are the same; `dakd.metrics.rank_metrics` calls that exchange ``"llcm-released"``.
+
+    Args:
+        test: the test split.
+        query, gallery: the direction; both are customary, with one network.
+        trials: how many; 10 is the protocol.
+
+    Raises:
+        ValueError: the direction is no direction, the split lacks a modality, or `trials` is not
+            positive.
+
+    Source: Zhang and Wang, "Diverse Embedding Expansion Network and Low-Light Cross-Modality
+    Benchmark for Visible-Infrared Person Re-identification", CVPR 2023, and its released code.
+    """
+    if trials < 1:
+        raise ValueError(f"trials must be at least 1, not {trials}")
+    rows, others = _sides(test, query, gallery)
+    groups = _group_by_person(test, np.isin(np.arange(len(test)), others))
+    return [Trial(number, rows, _draw_agw(groups, 1, number)) for number in range(trials)]
+
+
+def open_trials(
+    test: ImageSet, *, query: Modality = "infrared", gallery: Modality = "visible"
+) -> list[Trial]:
+    """Return one trial without rules: every image of one modality against every one of the other.
+
+    Args:
+        test: the test split.
+        query, gallery: the direction.
+
+    Raises:
+        ValueError: the direction is no direction, or the split lacks a modality.
+    """
+    return [Trial(0, *_sides(test, query, gallery))]
+
+
+def _sides(test: ImageSet, query: Modality, gallery: Modality) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the query's and of the gallery's modality."""
+    if {query, gallery} != {"visible", "infrared"}:
+        raise ValueError(
+            f"query={query!r}, gallery={gallery!r} is no direction; one must be 'infrared' and the "
+            "other 'visible'"
+        )
+    sides = [np.flatnonzero(test.infrared == (side == "infrared")) for side in (query, gallery)]
+    for name, side, rows in zip(("query", "gallery"), (query, gallery), sides, strict=True):
+        if len(rows) == 0:
+            raise ValueError(f"{name}={side!r}, but the test split has no {side} image")
+    return sides[0], sides[1]
 
 
 Groups = dict[tuple[int, int], np.ndarray]  # (pid, cam) -> rows by image number
 
 
-def _group_by_person(test: ImageSet, cams: tuple[int, ...]) -> Groups:
-    """Rows of each identity and camera by image number; identities outer, cameras inner."""
+def _group_by_person(test: ImageSet, eligible: np.ndarray) -> Groups:
+    """Eligible rows of each identity and camera by number; identities outer, cameras inner."""
     order = np.lexsort((test.numbers, test.cams, test.pids))
-    order = order[np.isin(test.cams[order], cams)]
+    order = order[eligible[order]]
     keys = np.stack([test.pids[order], test.cams[order]], axis=1)  # (n, 2)
     cuts = np.flatnonzero((keys[1:] != keys[:-1]).any(axis=1)) + 1
     return {

@@ -37,7 +37,7 @@ def image_set(pids, *, images=2, height=32, width=16, seed=0) -> ImageSet:
 def dataset(train=12, test=20, **how) -> Dataset:
     """A dataset with disjoint identities in both splits."""
     return Dataset(
-        name="example",
+        name="sysu",
         train=image_set(range(1, train + 1), **how),
         test=image_set(range(train + 1, train + test + 1), **how),
     )

@@ -1,14 +1,16 @@
-import json
+import dataclasses
 
 import numpy as np
 import pytest
 import torch
 from examples import dataset, image_set
 
+from dakd.augment import evaluation_transform
+from dakd.data import Dataset, ImageSet, Record
 from dakd.evaluate import evaluate, extract
 from dakd.metrics import rank_metrics
 from dakd.model import build_model
-from dakd.protocols import sysu_trials
+from dakd.protocols import llcm_trials, sysu_trials
 
 
 def test_extract_keeps_the_order_and_does_not_depend_on_the_batch():
@@ -76,23 +78,109 @@ def test_a_network_and_its_embeddings_give_the_same_table():
     assert a.trials.equals(b.trials)
 
 
-def test_the_record_says_how_it_was_made_and_can_be_saved(tmp_path):
+def test_the_result_says_how_it_was_made():
     data = dataset()
-    result = evaluate(torch.eye(40)[torch.from_numpy(data.test.pids)], data, shots=10, trials=2)
-    for said in (
-        "all-search",
-        "10-shot",
-        "infrared → visible",
-        "agw",
-        "flip off",
-        "re-ranking off",
-    ):
-        assert said in str(result)
-        assert said in result._repr_html_()
-    record = json.loads(result.save(tmp_path / "r.json").read_text())
-    assert record["mean"]["rank1"] == 1.0
-    assert record["data_fingerprint"] == data.fingerprint
-    assert len(record["trials"]) == 2
+    z = torch.eye(40)[torch.from_numpy(data.test.pids)]
+    result = evaluate(z, data, protocol="sysu", shots=10, trials=2)
+    said = ["protocol sysu", "all-search", "10-shot", "infrared → visible", "sampling agw"]
+    said += ["2 trials", "80 of 80 queries", "flip off", "re-ranking off", "count identities"]
+    for words in said:
+        assert words in result.title
+    assert "only 2 an identity and camera" in result.title
+    assert result.header["data_fingerprint"] == data.fingerprint
+
+
+# Protocols and directions -------------------------------------------------------------------------
+
+
+def llcm_like(people=20, cams=3, images=2):
+    """A dataset whose cameras give both modalities, and embeddings that are hard to tell apart."""
+    records = [
+        Record(pid, cam, modality, number)
+        for pid in range(people)
+        for cam in range(1, cams + 1)
+        for modality in ("visible", "infrared")
+        for number in range(1, images + (modality == "visible") + 1)
+    ]
+    test = ImageSet(records, source=None)
+    rng = np.random.default_rng(0)
+    z = rng.standard_normal((people, 8))[test.pids] + rng.standard_normal((len(test), 8))
+    empty = ImageSet([], source=None)
+    z = torch.nn.functional.normalize(torch.tensor(z, dtype=torch.float32))
+    return z, Dataset(name="llcm", train=empty, test=test)
+
+
+@pytest.mark.parametrize("protocol", ["regdb", "llcm", "none"])
+@pytest.mark.parametrize(("query", "gallery"), [("infrared", "visible"), ("visible", "infrared")])
+def test_a_direction_takes_its_queries_from_the_side_it_names(protocol, query, gallery):
+    z, data = llcm_like()
+    result = evaluate(z, data, protocol=protocol, query=query, gallery=gallery, trials=2)
+    rows = np.flatnonzero(data.test.infrared == (query == "infrared"))
+    others = np.flatnonzero(data.test.infrared == (gallery == "infrared"))
+    drawn = len(others) if protocol != "llcm" else 20 * 3
+    assert (result.header["queries"], result.header["gallery_images"]) == (len(rows), drawn)
+    assert f"{query} → {gallery}" in result.title
+    if protocol != "llcm":
+        direct = rank_metrics(z[rows] @ z[others].T, data.test.pids[rows], data.test.pids[others])
+        assert len(result.trials) == 1
+        assert result.mean["mAP"] == direct.mAP
+
+
+def test_llcm_as_released_exchanges_the_roles_in_one_direction_only():
+    z, data = llcm_like()
+    to_visible = {"query": "infrared", "gallery": "visible", "trials": 3}
+    plain, released = (
+        evaluate(z, data, protocol=p, **to_visible) for p in ("llcm", "llcm-released")
+    )
+    assert plain.trials.equals(released.trials)
+    to_infrared = {"query": "visible", "gallery": "infrared", "trials": 3}
+    plain, released = (
+        evaluate(z, data, protocol=p, **to_infrared) for p in ("llcm", "llcm-released")
+    )
+    assert (plain.header["queries"], plain.header["gallery_images"]) == (180, 60)
+    assert (released.header["queries"], released.header["gallery_images"]) == (60, 180)
+    trial = llcm_trials(data.test, query="visible", gallery="infrared", trials=1)[0]
+    pids, cams = data.test.pids, data.test.cams
+    direct = rank_metrics(
+        z[trial.gallery] @ z[trial.query].T, pids[trial.gallery], pids[trial.query],
+        cams[trial.gallery], cams[trial.query], protocol="llcm",
+    )  # fmt: skip
+    assert released.trials.iloc[0]["mAP"] == direct.mAP
+    assert not plain.trials.equals(released.trials)
+    assert "llcm-released" in released.title
+
+
+def test_auto_is_the_protocol_of_the_dataset():
+    z, data = llcm_like()
+    for name, protocol in (("llcm", "llcm"), ("regdb", "regdb"), ("custom", "none")):
+        result = evaluate(z, dataclasses.replace(data, name=name), trials=1)
+        assert result.header["protocol"] == protocol
+    assert evaluate(z, data, protocol=None).header["protocol"] == "none"
+    with pytest.raises(ValueError, match="'market' has no protocol of its own; name one"):
+        evaluate(z, dataclasses.replace(data, name="market"))
+
+
+def test_a_regdb_trial_is_called_by_its_number():
+    z, data = llcm_like()
+    result = evaluate(z, dataclasses.replace(data, name="regdb", trial=4))
+    assert result.trials.index.tolist() == ["trial 4"]
+
+
+def test_the_released_exchange_does_not_hide_reranking():
+    z, data = llcm_like()
+    plain, reranked = (evaluate(z, data, trials=1, rerank=on) for on in (False, True))
+    assert "re-ranking k-reciprocal" in reranked.title
+    assert not plain.trials.equals(reranked.trials)
+
+
+def test_flip_adds_the_mirrored_image():
+    images, model = image_set([1, 2]), build_model("small")
+    z = extract(model, images, device="cpu", flip=True)
+    x = evaluation_transform()(images.images())
+    with torch.no_grad():
+        expected = model.eval()(x) + model(x.flip(-1))
+    torch.testing.assert_close(z, torch.nn.functional.normalize(expected), atol=1e-5, rtol=0)
+    assert not torch.allclose(z, extract(model, images, device="cpu"))
 
 
 def test_bad_requests_are_refused():
@@ -102,7 +190,32 @@ def test_bad_requests_are_refused():
         evaluate(z, data, protocol="market")
     with pytest.raises(ValueError, match="3 embeddings given for"):
         evaluate(z[:3], data)
-    with pytest.raises(ValueError, match="'example' has no folder"):
+    with pytest.raises(ValueError, match="'sysu' has no folder"):
         evaluate(z, data, sampling="official")
     with pytest.raises(ValueError, match="[Nn]ot finite|non-finite"):
         evaluate(z + float("nan"), data)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"protocol": "sysu", "query": "visible", "gallery": "infrared"}, "protocol='none' for"),
+        ({"protocol": "regdb", "mode": "indoor"}, "settings of protocol 'sysu'; 'regdb' has none"),
+        ({"protocol": "llcm", "shots": 10}, "'llcm' has none"),
+        ({"protocol": "none", "sampling": "official"}, "'none' has none"),
+        ({"protocol": "llcm", "query": "visible"}, "is no direction"),
+    ],
+)
+def test_settings_of_another_protocol_are_refused(change, message):
+    z, data = llcm_like()
+    with pytest.raises(ValueError, match=message):
+        evaluate(z, data, **change)
+
+
+def test_a_gallery_of_strangers_is_noticed_before_the_network_runs():
+    _, data = llcm_like()
+    records = [dataclasses.replace(r, pid=r.pid + 100 * (r.cam % 2)) for r in data.test.records]
+    keep = [(r.modality == "visible") == (r.pid < 100) for r in records]
+    test = ImageSet([r for r, kept in zip(records, keep, strict=True) if kept], source=None)
+    with pytest.raises(ValueError, match=r"nobody among the queries \(identities 100, .*trial 0"):
+        evaluate(build_model("small"), dataclasses.replace(data, test=test))

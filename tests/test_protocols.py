@@ -5,11 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.io
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dakd.data.records import ImageSet, Record
 from dakd.data.sysu import CAMERAS, load_sysu, read_permutations
 from dakd.metrics import rank_metrics
-from dakd.protocols import sysu_trials
+from dakd.protocols import llcm_trials, open_trials, regdb_trials, sysu_trials
 
 ROOT = Path(__file__).parents[1]
 LISTS = Path(os.environ.get("DAKD_SYSU_LISTS", ROOT.parent / "shared" / "data" / "sysu_mm01"))
@@ -53,7 +55,6 @@ def test_query_and_gallery(mode, cams, shots, sampling):
     assert [t.number for t in trials] == list(range(10))
     infrared = np.flatnonzero(TEST.infrared)
     for trial in trials:
-        assert trial.mode == mode
         assert trial.query.tolist() == infrared.tolist()
         assert len(set(trial.gallery.tolist())) == len(trial.gallery)
         assert trial.gallery.dtype == np.int64
@@ -123,6 +124,132 @@ def test_bad_input(change, message):
     assert len(sysu_trials(TEST, trials=12)) == 12
     with pytest.raises(ValueError, match=message):
         sysu_trials(**{"test": TEST} | change)
+
+
+# RegDB, LLCM, and no rules ------------------------------------------------------------------------
+
+DIRECTIONS = [("infrared", "visible"), ("visible", "infrared")]
+
+
+def make_llcm(sizes):
+    """A test split from {(pid, cam, modality): images}; cameras give both modalities."""
+    return ImageSet(
+        [
+            Record(pid, cam, modality, number)
+            for (pid, cam, modality), n in sizes.items()
+            for number in range(1, n + 1)
+        ],
+        source=None,
+    )
+
+
+LLCM_SIZES = {
+    (30, 2, "visible"): 4, (30, 2, "infrared"): 3, (7, 9, "visible"): 1, (7, 1, "infrared"): 2,
+    (7, 4, "infrared"): 5, (101, 3, "visible"): 12, (101, 2, "visible"): 2, (101, 9, "infrared"): 1,
+}  # fmt: skip
+LLCM = make_llcm(LLCM_SIZES)
+
+
+@pytest.mark.parametrize(("query", "gallery"), DIRECTIONS)
+@pytest.mark.parametrize("trials_of", [regdb_trials, open_trials])
+def test_everything_against_everything(trials_of, query, gallery):
+    (trial,) = trials_of(LLCM, query=query, gallery=gallery)
+    dark = np.flatnonzero(LLCM.infrared).tolist()
+    light = np.flatnonzero(~LLCM.infrared).tolist()
+    expected = {"infrared": dark, "visible": light}
+    assert trial.query.tolist() == expected[query]
+    assert trial.gallery.tolist() == expected[gallery]
+
+
+def test_a_regdb_trial_has_the_number_of_its_split():
+    assert [t.number for t in regdb_trials(LLCM, number=7)] == [7]
+
+
+@pytest.mark.parametrize(("query", "gallery"), DIRECTIONS)
+def test_llcm_draws_are_those_of_the_released_script(query, gallery):
+    """Sorted four-digit names outside, cameras inside, one choice a folder that exists."""
+    state = random.getstate()
+    for trial in llcm_trials(LLCM, query=query, gallery=gallery):
+        assert random.getstate() == state
+        assert (LLCM.infrared[trial.query] == (query == "infrared")).all()
+        assert len(trial.query) == sum(n for key, n in LLCM_SIZES.items() if key[2] == query)
+        random.seed(trial.number)
+        expected = []
+        for name in sorted(f"{pid:04d}" for pid in {pid for pid, *_ in LLCM_SIZES}):
+            for cam in range(1, 10):
+                n = LLCM_SIZES.get((int(name), cam, gallery), 0)
+                if n:
+                    expected.append((int(name), cam, random.choice(range(1, n + 1))))
+        random.setstate(state)
+        drawn = [LLCM.records[row] for row in trial.gallery]
+        assert [(r.pid, r.cam, r.number) for r in drawn] == expected
+        assert {r.modality for r in drawn} == {gallery}
+
+
+CELLS = st.tuples(st.integers(1, 30), st.integers(1, 9), st.sampled_from(["visible", "infrared"]))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.dictionaries(CELLS, st.integers(1, 12), min_size=1), st.sampled_from(DIRECTIONS))
+def test_every_llcm_gallery_has_one_image_of_each_identity_and_camera(sizes, direction):
+    query, gallery = direction
+    there = {modality for *_, modality in sizes}
+    test = make_llcm(sizes)
+    if there != {"visible", "infrared"}:
+        with pytest.raises(ValueError, match="the test split has no"):
+            llcm_trials(test, query=query, gallery=gallery)
+        return
+    for trial in llcm_trials(test, query=query, gallery=gallery, trials=3):
+        drawn = [test.records[row] for row in trial.gallery]
+        assert [(r.pid, r.cam, r.modality) for r in drawn] == sorted(
+            key for key in sizes if key[2] == gallery
+        )
+
+
+SYSU_CELLS = st.dictionaries(
+    st.tuples(st.integers(1, 40), st.sampled_from(sorted(CAMERAS))), st.integers(1, 14), min_size=1
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(SYSU_CELLS, st.sampled_from(["all", "indoor"]), st.integers(1, 11), st.booleans())
+def test_every_sysu_gallery_has_its_size_cameras_and_identities(sizes, mode, shots, official):
+    sizes = sizes | {(41, 3): 2, (42, 1): 3}
+    test, cams = make_test(sizes), {"all": (1, 2, 4, 5), "indoor": (1, 2)}[mode]
+    draws = {
+        (cam, pid): np.array([np.random.default_rng(t).permutation(n) + 1 for t in range(10)])
+        for (pid, cam), n in sizes.items()
+    }
+    sampling = "official" if official else "agw"
+    for trial in sysu_trials(
+        test, mode=mode, shots=shots, sampling=sampling, trials=2, permutations=draws
+    ):
+        keys = list(zip(test.pids[trial.gallery], test.cams[trial.gallery], strict=True))
+        for key, n in sizes.items():
+            assert keys.count(key) == (min(n, shots) if key[1] in cams else 0)
+        assert len(set(trial.gallery.tolist())) == len(trial.gallery)
+        assert set(test.cams[trial.query]) == {c for _, c in sizes if c in (3, 6)}
+
+
+@pytest.mark.parametrize("trials_of", [regdb_trials, llcm_trials, open_trials])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"query": "visible"}, "query='visible', gallery='visible' is no direction"),
+        ({"gallery": "thermal"}, "gallery='thermal' is no direction"),
+        ({"test": LLCM.select(np.flatnonzero(LLCM.infrared))}, "gallery='visible', but"),
+        ({"test": LLCM.select(~LLCM.infrared)}, "query='infrared', but the test split has no"),
+    ],
+)
+def test_a_direction_needs_two_sides(trials_of, change, message):
+    assert trials_of(LLCM)
+    with pytest.raises(ValueError, match=message):
+        trials_of(**{"test": LLCM} | change)
+
+
+def test_llcm_needs_a_trial():
+    with pytest.raises(ValueError, match="trials must be at least 1, not 0"):
+        llcm_trials(LLCM, trials=0)
 
 
 # The published counts, from the published lists ---------------------------------------------------

@@ -37,7 +37,7 @@ def people():
 @pytest.fixture(scope="module")
 def trial(people):
     query, gallery = np.flatnonzero(people.infrared), np.flatnonzero(~people.infrared)
-    return Trial(0, "all", query, gallery)
+    return Trial(0, query, gallery)
 
 
 @pytest.fixture(scope="module")

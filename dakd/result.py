@@ -1,0 +1,142 @@
+"""The record of an evaluation: every trial's numbers, and all that one must know to compare them.
+
+``str(result)`` is a table with its conditions in a line above it, `Result.save` writes a JSON.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from dakd.runtime import atomic_path
+
+# Two trials that are averaged may differ in these, as RegDB's ten splits do.
+OF_A_TRIAL = ("data_fingerprint", "queries", "valid_queries", "gallery_images")
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """A benchmark table and how it was made.
+
+    Attributes:
+        header: dataset, protocol, direction, gallery, counts, feature, versions (see
+            `dakd.evaluate.evaluate`). A count that differs between trials is a list.
+        trials: one row a trial; columns rank1, rank5, rank10, rank20, mAP, mINP as fractions.
+    """
+
+    header: dict[str, Any]
+    trials: pd.DataFrame
+
+    @property
+    def mean(self) -> pd.Series:
+        """Mean over the trials."""
+        return self.trials.mean()
+
+    @property
+    def std(self) -> pd.Series:
+        """Standard deviation over the trials (of the sample, n - 1; 0 for one trial)."""
+        return self.trials.std(ddof=1).fillna(0.0)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """Mean, standard deviation and every trial, in per cent."""
+        summary = pd.DataFrame({"mean": self.mean, "std": self.std}).T
+        return pd.concat([summary, self.trials]).mul(100)
+
+    @property
+    def title(self) -> str:
+        """The header in one line."""
+        h = self.header
+        count = "1 trial" if len(self.trials) == 1 else f"{len(self.trials)} trials"
+        draw = [f"{h['mode']}-search, {h['shots']}-shot"] if h["mode"] else []
+        draw += [f"{h['query']} → {h['gallery']}"]
+        draw += [f"sampling {h['sampling']}"] if h["sampling"] else []
+        draw += [
+            count,
+            f"{_span(h['valid_queries'])} of {_span(h['queries'])} queries with a match",
+            f"{_span(h['gallery_images'])} gallery images{self._short}",
+            f"dropped: {h['camera_rule']}",
+            f"ranks count {h['ranks_count']}",
+        ]
+        return (
+            f"{h['dataset']} · protocol {h['protocol']}: {', '.join(draw)} · flip {h['flip']}, "
+            f"re-ranking {h['reranking']}, feature {h['feature']}"
+        )
+
+    @property
+    def _short(self) -> str:
+        """Say so where an identity has fewer images than shots."""
+        least, most = self.header["images_per_identity_and_camera"]
+        if not self.header["shots"] or least >= self.header["shots"]:
+            return ""
+        return f" (only {_span([least, most])} an identity and camera, there are no more)"
+
+    def __str__(self) -> str:
+        return f"{self.title}\n{self.table.round(2).to_string()}"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{self.title}</p>{self.table.round(2).to_html()}"
+
+    def save(self, path: str | Path) -> Path:
+        """Write the record as JSON, atomically; return its path."""
+        record = {
+            **self.header,
+            "mean": self.mean.to_dict(),
+            "std": self.std.to_dict(),
+            "trials": self.trials.to_dict(orient="index"),
+        }
+        with atomic_path(path) as temporary:
+            temporary.write_text(json.dumps(record, indent=2), encoding="utf-8")
+        return Path(path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Result":
+        """Read a record that `save` wrote.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: the file is no record of a result.
+        """
+        try:
+            record = json.loads(Path(path).read_text(encoding="utf-8"))
+            trials = pd.DataFrame.from_dict(record.pop("trials"), orient="index")
+            del record["mean"], record["std"]
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise ValueError(f"{path} is no result saved by dakd: {error!r}") from error
+        return cls(record, trials)
+
+    @classmethod
+    def join(cls, results: Sequence["Result"]) -> "Result":
+        """Return one result of the trials of several, as RegDB's ten networks need it.
+
+        Raises:
+            ValueError: there is none, they were made differently, or a trial is there twice.
+        """
+        if not results:
+            raise ValueError("no result to join")
+        header = dict(results[0].header)
+        for key in header:
+            values = [result.header.get(key) for result in results]
+            if all(value == values[0] for value in values):
+                continue
+            if key not in OF_A_TRIAL:
+                raise ValueError(f"results of different {key} cannot be joined: {values}")
+            header[key] = values
+        trials = pd.concat([result.trials for result in results])
+        if twice := trials.index[trials.index.duplicated()].tolist():
+            raise ValueError(f"{twice[0]} is there more than once; join each trial's result once")
+        return cls(header, trials)
+
+
+def _span(value: int | Sequence[int]) -> str:
+    """Return a count, or the smallest and the largest of several.
+
+    >>> _span(301), _span([12, 10, 11])
+    ('301', '10 to 12')
+    """
+    if isinstance(value, int):
+        return str(value)
+    return f"{min(value)} to {max(value)}" if min(value) < max(value) else str(min(value))
