@@ -95,23 +95,30 @@ class DataConfig:
     """Which dataset, where it lies, and at what size images are read.
 
     Attributes:
-        name: ``"synthetic"`` or ``"sysu"``.
-        root: folder of the dataset; for ``"sysu"`` without a root, the embedded benchmark is
-            exported to SYSU-MM01's layout and read back from there.
+        name: ``"synthetic"``, ``"sysu"``, ``"regdb"``, ``"llcm"`` or ``"custom"``
+            (see `dakd.data.load_dataset`).
+        root: folder of the dataset (of ``"custom"`` the table); without one the embedded benchmark
+            is exported to the dataset's layout and read back from there.
+        trial: which of RegDB's ten splits, 1 to 10; nothing to the others.
         height, width: pixels.
         keep: remember decoded pictures; SYSU-MM01 at 384 x 128 then takes about 6 GB of memory.
+        cache: keep decoded pictures in a file that all processes share instead (see
+            `dakd.data.cache`); same pictures, same results.
         synthetic: settings of the embedded benchmark.
     """
 
-    name: Literal["synthetic", "sysu"] = "sysu"
+    name: Literal["synthetic", "sysu", "regdb", "llcm", "custom"] = "sysu"
     root: str | None = None
+    trial: int = 1
     height: int = 384
     width: int = 128
     keep: bool = True
+    cache: bool = False
     synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
 
     def __post_init__(self) -> None:
         _positive(self, "height", "width")
+        require(1 <= self.trial <= 10, f"DataConfig.trial must be 1 to 10, not {self.trial}")
         _choices(self)
 
 
@@ -216,38 +223,95 @@ class TeacherConfig(ScheduleConfig):
 class StudentConfig(ScheduleConfig):
     """Distillation into the student; defaults are those of SYSU-MM01 in the released code.
 
+    Where paper and release disagree, `preset` decides; ``"preset"`` or None in another field
+    leaves it to the preset and the ablation, any other value is stronger than both.
+
     Attributes:
-        preset: ``"paper"`` or ``"release"`` (where the two disagree; see `dakd.distill`).
+        preset: ``"paper"`` or ``"release"`` (the six differences are listed in docs/method.md).
         ablation: ``"full_mlkd"`` (all of DAKD), ``"only_kd"``, ``"mlkd_no_instance"`` or
             ``"mlkd_no_class"``.
         init: the student starts from ``"fresh"`` weights, as `ModelConfig.weights` says (the
             paper's way, with ImageNet weights), or from the ``"teacher"``'s.
-        cutswap: ``"preset"`` is the preset's own variant; the others force one.
+        mask_acts_on, mask_keep, swapped_temperatures: differences 1, 2 and 3
+            (see `dakd.distill.Switches`, also for the switches below them).
+        cutswap: difference 4, the student's variant of CutSwap.
+        passes: difference 5, forward passes a step; of two the first is thrown away, but has moved
+            the batch-norm statistics.
+        selection: difference 6; ``"last"`` epoch, or the best mAP on the ``"test"`` set, which is
+            then no test any more.
+        temperatures, standardised, quantile, instance_weight, class_weight, weight: of the
+            distillation loss.
+        identity_weight: of a cross-entropy of the student's similarities to the teacher's class
+            centres, beyond the paper; with ``weight=0`` nothing is distilled.
     """
 
     preset: Literal["paper", "release"] = "paper"
     ablation: Literal["full_mlkd", "only_kd", "mlkd_no_instance", "mlkd_no_class"] = "full_mlkd"
     init: Literal["fresh", "teacher"] = "fresh"
+    mask_acts_on: Literal["samples", "mean", "preset"] = "preset"
+    mask_keep: Literal["confident", "uncertain", "none", "preset"] = "preset"
+    swapped_temperatures: tuple[float, ...] | None = None
     cutswap: Literal["paper", "release", "none", "preset"] = "preset"
+    passes: Literal[1, 2] | None = None
+    selection: Literal["last", "test", "preset"] = "preset"
+    temperatures: tuple[float, ...] | None = None
+    standardised: bool | None = None
+    quantile: float | None = None
+    instance_weight: float | None = None
+    class_weight: float | None = None
+    weight: float | None = None
+    identity_weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(
+            self.identity_weight >= 0,
+            f"StudentConfig.identity_weight must not be negative, not {self.identity_weight}",
+        )
 
     @property
     def cutswap_variant(self) -> Literal["paper", "release", "none"]:
         """The variant of CutSwap that is used."""
         return self.preset if self.cutswap == "preset" else self.cutswap
 
+    @property
+    def forward_passes(self) -> int:
+        """Forward passes a step."""
+        return self.passes or (2 if self.preset == "release" else 1)
+
+    @property
+    def selects_on_test(self) -> bool:
+        """Whether the reported epoch is chosen on the test set."""
+        chosen = {"paper": "last", "release": "test"}[self.preset]
+        return (chosen if self.selection == "preset" else self.selection) == "test"
+
+    @property
+    def switches(self) -> dict[str, Any]:
+        """The switches of `dakd.distill.DAKDLoss` that are set here."""
+        names = "mask_acts_on mask_keep swapped_temperatures temperatures standardised quantile"
+        names += " instance_weight class_weight weight"
+        given = {name: getattr(self, name) for name in names.split()}
+        return {name: value for name, value in given.items() if value not in (None, "preset")}
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
-    """How the benchmark table is made.
+    """How the benchmark table is made (see `dakd.evaluate.evaluate`).
 
     Attributes:
+        protocol: ``"auto"`` is the dataset's own.
         trials: galleries drawn; ten is the protocol.
-        sampling: ``"agw"`` or ``"official"`` galleries (see `dakd.protocols`).
+        sampling: ``"agw"`` or ``"official"`` galleries, for SYSU-MM01's protocol.
+        flip: average each embedding with that of the mirrored image.
+        rerank: k-reciprocal re-ranking.
         batch: images a forward pass.
     """
 
+    protocol: Literal["auto", "sysu", "regdb", "llcm", "llcm-released", "none"] = "auto"
     trials: int = 10
     sampling: Literal["agw", "official"] = "agw"
+    flip: bool = False
+    rerank: bool = False
     batch: int = 256
 
     def __post_init__(self) -> None:
@@ -304,13 +368,13 @@ def _smoke() -> Config:
 
 def _demo() -> Config:
     batch = Batches(
-        epochs=16, steps=32, identities=16, images=4, lr=2e-3, pad=4, schedule="onecycle"
+        epochs=24, steps=32, identities=16, images=4, lr=2e-3, pad=4, schedule="onecycle"
     )
     return Config(
         profile="demo",
         data=DataConfig(height=64, width=32, synthetic=SyntheticConfig(train_ids=256, test_ids=64)),
         model=ModelConfig(backbone="small", weights=None),
-        teacher=TeacherConfig(**batch, identity_epochs=20),
+        teacher=replace(TeacherConfig(**batch, identity_epochs=20), epochs=32),
         student=StudentConfig(**batch),
     )
 

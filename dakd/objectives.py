@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dakd.augment import (
@@ -22,7 +23,7 @@ from dakd.augment import (
 )
 from dakd.config import ScheduleConfig, StudentConfig, TeacherConfig
 from dakd.data import ImageSet
-from dakd.distill import DAKDLoss, Pair
+from dakd.distill import DAKDLoss, Pair, centre_logits
 from dakd.evaluate import extract
 from dakd.losses import IdentityLoss, LossTerms, TeacherLoss
 from dakd.memory import class_means
@@ -176,14 +177,19 @@ class TeacherObjective(Objective):
 
 
 class StudentObjective(Objective):
-    """`dakd.distill.DAKDLoss` against a frozen teacher and its class centres."""
+    """`dakd.distill.DAKDLoss` against a frozen teacher and its class centres.
+
+    With `StudentConfig.identity_weight` a cross-entropy is added that calls every similarity to the
+    teacher's class centres of the image's modality by the image's identity.
+    """
 
     def __init__(
         self, images: ImageSet, config: StudentConfig, *, teacher: ReIDModel, **where: Any
     ) -> None:
         super().__init__(images, config, **where)
+        self.config = config
         self.teacher = teacher.to(self.device).eval()
-        self.objective = DAKDLoss(preset=config.preset, ablation=config.ablation)
+        self.objective = DAKDLoss(config.preset, config.ablation, **config.switches)
         embeddings = extract(teacher, images, device=str(self.device))
         self.centres = class_centres(embeddings.to(self.device), images)
 
@@ -194,6 +200,17 @@ class StudentObjective(Objective):
             self.augment_infrared(batch.infrared, self.generator),
         )
         with torch.no_grad():
+            for _ in range(self.config.forward_passes - 1):
+                self.forward(model, *streams)
             teacher = Pair(*self.forward(self.teacher, *streams))
         student = Pair(*self.forward(model, *streams))
-        return self.objective(student, teacher, self.centres)
+        terms = self.objective(student, teacher, self.centres)
+        if not self.config.identity_weight:
+            return terms
+        logits = [
+            centre_logits(z, c, self.objective.switches.centre_temperature)
+            for z, c in zip(student, self.centres, strict=True)
+        ]
+        identity = F.cross_entropy(torch.cat(logits), batch.labels.repeat(2))
+        total = terms.total + self.config.identity_weight * identity
+        return LossTerms(total, {**terms.parts, "identity": identity})

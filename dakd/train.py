@@ -45,11 +45,13 @@ class Trained:
         model: the network, in eval mode.
         history: one row a step: epoch, step, loss, every part of it, lr, images_per_second.
         folder: where the checkpoint lies, if one was asked for.
+        seconds: how long the training took.
     """
 
     model: ReIDModel
     history: pd.DataFrame
     folder: Path | None = None
+    seconds: float = float("nan")
 
 
 class Log:
@@ -127,10 +129,12 @@ def fit(
     title: str,
     show: bool,
     first_epoch: int = 0,
+    after_epoch: Callable[[int], None] = lambda epoch: None,
 ) -> pd.DataFrame:
     """Train `model` in place and return the history; the one loop of the package.
 
     Epochs count from `first_epoch`, so that a second stage draws other batches than the first.
+    `after_epoch` is called with the number of each epoch once it is done.
 
     Raises:
         TrainingError: a loss is not finite.
@@ -180,8 +184,34 @@ def fit(
                 if len(log.waiting) == LOG_EVERY:
                     log.look()
             log.look()
+            after_epoch(epoch)
     model.eval()
     return pd.DataFrame(log.rows)
+
+
+class Best:
+    """Remembers the weights of the epoch with the highest score.
+
+    Args:
+        model: the network that is being trained.
+        score: tells how good it is, higher is better.
+    """
+
+    def __init__(self, model: ReIDModel, score: Callable[[ReIDModel], float]) -> None:
+        self.model, self.score = model, score
+        self.epoch, self.value, self.state = -1, -np.inf, {}  # type: ignore[var-annotated]
+
+    def look(self, epoch: int) -> None:
+        """Keep the weights if they are better than all before."""
+        value = self.score(self.model)
+        if value > self.value:
+            state = {key: value.clone() for key, value in self.model.state_dict().items()}
+            self.epoch, self.value, self.state = epoch, value, state
+
+    def restore(self) -> dict[str, Any]:
+        """Put the best weights back and tell which they were."""
+        self.model.load_state_dict(self.state)
+        return {"selection": {"on": "test set", "epoch": self.epoch, "score": self.value}}
 
 
 def train_teacher(
@@ -216,7 +246,7 @@ def train_teacher(
         TrainingError: a loss is not finite.
         ValueError: unsuitable data or settings.
     """
-    config = config or TeacherConfig()
+    config, since = config or TeacherConfig(), time.perf_counter()
     where = {"seed": seed, "device": device, "precision": precision}
     dim = model.embedding_dim
     histories = []
@@ -229,7 +259,8 @@ def train_teacher(
         histories.append(fit(model, identity, first, seed=seed, title="identities", show=show))
     run = fit(model, prototypes, config, seed=seed, title="teacher", show=show, first_epoch=before)
     history = pd.concat([*histories, run], ignore_index=True)
-    return _finish(model, history, folder, {"teacher": to_dict(config), **where, **(notes or {})})
+    settings = {"teacher": to_dict(config), **where, **(notes or {})}
+    return _finish(model, history, folder, settings, since)
 
 
 def train_student(
@@ -244,6 +275,7 @@ def train_student(
     folder: str | Path | None = None,
     notes: dict[str, Any] | None = None,
     show: bool = True,
+    test_score: Callable[[ReIDModel], float] | None = None,
 ) -> Trained:
     """Distil `teacher`, which stays as it is, into `student`, which is trained in place.
 
@@ -251,10 +283,13 @@ def train_student(
         student: the network that learns; of the teacher's architecture.
         teacher: a trained network.
         images, config, seed, device, precision, folder, notes, show: see `train_teacher`.
+        test_score: how good a network is on the test set; only used, and needed, where the
+            configuration selects the epoch there, as the release does.
 
     Raises:
         TrainingError: a loss is not finite.
-        ValueError: teacher and student differ in architecture, or are one object.
+        ValueError: teacher and student differ in architecture, or are one object; the
+            configuration selects on the test set and there is no `test_score`.
     """
     if student is teacher:
         raise ValueError("student and teacher are the same object; pass copy.deepcopy(teacher)")
@@ -263,12 +298,22 @@ def train_student(
             f"self-distillation needs one architecture: the teacher is {teacher.architecture}, "
             f"the student {student.architecture}"
         )
-    config = config or StudentConfig()
+    config, since = config or StudentConfig(), time.perf_counter()
+    if config.selects_on_test and test_score is None:
+        raise ValueError(
+            "this configuration reports the epoch that is best on the test set, as the release "
+            "does: pass test_score=..., or take the last epoch with StudentConfig(selection='last')"
+        )
     where = {"seed": seed, "device": device, "precision": precision}
     objective = StudentObjective(with_both_modalities(images), config, teacher=teacher, **where)
-    title = f"student ({config.preset}, {config.ablation})"
-    history = fit(student, objective, config, seed=seed, title=title, show=show)
-    return _finish(student, history, folder, {"student": to_dict(config), **where, **(notes or {})})
+    how: dict[str, Any] = {"title": f"student ({config.preset}, {config.ablation})", "show": show}
+    best = Best(student, test_score) if config.selects_on_test and test_score else None
+    if best:
+        how["after_epoch"] = best.look
+    history = fit(student, objective, config, seed=seed, **how)
+    chosen = best.restore() if best else {}
+    settings = {"student": to_dict(config), **where, **chosen, **(notes or {})}
+    return _finish(student, history, folder, settings, since)
 
 
 def with_both_modalities(images: ImageSet) -> ImageSet:
@@ -292,7 +337,11 @@ def with_both_modalities(images: ImageSet) -> ImageSet:
 
 
 def _finish(
-    model: ReIDModel, history: pd.DataFrame, folder: str | Path | None, config: dict
+    model: ReIDModel,
+    history: pd.DataFrame,
+    folder: str | Path | None,
+    config: dict[str, Any],
+    since: float,
 ) -> Trained:
     broken = [name for name, value in model.state_dict().items() if not value.isfinite().all()]
     if broken:
@@ -300,8 +349,9 @@ def _finish(
             f"training ended with non-finite weights, {broken[0]} first; nothing was saved: lower "
             "the learning rate or use precision='float32'"
         )
+    seconds = time.perf_counter() - since
     if folder is None:
-        return Trained(model, history)
-    metrics = {"loss": float(history["loss"].tail(20).mean())}
+        return Trained(model, history, seconds=seconds)
+    metrics = {"loss": float(history["loss"].tail(20).mean()), "seconds": seconds}
     saved = save_checkpoint(folder, model, config=config, history=history, metrics=metrics)
-    return Trained(model, history, saved)
+    return Trained(model, history, saved, seconds)

@@ -79,3 +79,15 @@ def test_a_students_cutswap_follows_its_preset_unless_forced():
     assert StudentConfig().cutswap_variant == "paper"
     assert StudentConfig(preset="release", cutswap="none").cutswap_variant == "none"
     assert TeacherConfig(cutswap="release").cutswap_variant == "release"
+
+
+def test_the_release_is_six_differences_and_each_has_a_switch():
+    release, paper = StudentConfig(preset="release"), StudentConfig()
+    assert (release.cutswap_variant, paper.cutswap_variant) == ("release", "paper")
+    assert (release.forward_passes, paper.forward_passes) == (2, 1)
+    assert (release.selects_on_test, paper.selects_on_test) == (True, False)
+    back = StudentConfig(preset="release", cutswap="paper", passes=1, selection="last")
+    assert (back.cutswap_variant, back.forward_passes, back.selects_on_test) == ("paper", 1, False)
+    assert release.switches == {}  # the loss knows its presets
+    changed = StudentConfig(mask_keep="uncertain", swapped_temperatures=(), quantile=0.0)
+    assert changed.switches == {"mask_keep": "uncertain", "swapped_temperatures": (), "quantile": 0}

@@ -6,12 +6,13 @@ import pytest
 import torch
 from examples import TensorSource, image_set
 
+from dakd.checkpoint import load_checkpoint
 from dakd.config import StudentConfig, TeacherConfig
 from dakd.data import ImageSet
 from dakd.data.sampler import CrossModalSampler
 from dakd.evaluate import extract
 from dakd.model import build_model
-from dakd.objectives import StudentObjective, TeacherObjective
+from dakd.objectives import Batch, StudentObjective, TeacherObjective
 from dakd.train import (
     TrainingError,
     fit,
@@ -211,6 +212,88 @@ def test_teacher_and_student_must_be_two_networks_of_one_architecture(images, te
         train_student(teacher.model, teacher.model, images, **ON_CPU)
     with pytest.raises(ValueError, match="one architecture"):
         train_student(build_model("resnet18"), teacher.model, images, **ON_CPU)
+
+
+# Differences of the release that the loop makes, and the identity loss ----------------------------
+
+
+def distil(images, teacher, **changes):
+    config = StudentConfig(**{**SMALL, **changes})
+    return train_student(build_model("small", seed=1), teacher.model, images, config, **ON_CPU)
+
+
+def test_a_second_forward_pass_moves_batch_statistics_and_nothing_else(images, teacher):
+    one_step = {"epochs": 1, "steps": 1}
+    one, two = (distil(images, teacher, passes=n, **one_step).model for n in (1, 2))
+    torch.testing.assert_close(weights(one), weights(two))
+    start = build_model("small", seed=1).neck.running_mean
+    moved = [(m.neck.running_mean - start).abs().sum() for m in (one, two)]
+    assert moved[1] > 1.5 * moved[0] > 0
+    assert int(two.neck.num_batches_tracked) == 2
+
+
+def test_selection_on_the_test_set_reports_the_best_epoch(images, teacher, tmp_path):
+    scores, seen = iter([0.1, 0.7, 0.4]), []
+
+    def score(model):
+        seen.append(copy.deepcopy(model.state_dict()))
+        return next(scores)
+
+    config = StudentConfig(**{**SMALL, "epochs": 3}, selection="test")
+    student = build_model("small", seed=1)
+    run = train_student(
+        student, teacher.model, images, config, test_score=score, folder=tmp_path / "s", **ON_CPU
+    )
+    assert all(torch.equal(v, seen[1][k]) for k, v in run.model.state_dict().items())
+    assert not torch.equal(seen[1]["neck.weight"], seen[2]["neck.weight"])
+    chosen = load_checkpoint(tmp_path / "s")[2]["config"]["selection"]
+    assert chosen == {"on": "test set", "epoch": 1, "score": 0.7}
+
+
+def test_the_release_needs_to_be_told_how_to_measure_on_the_test_set(images, teacher):
+    with pytest.raises(ValueError, match=r"test_score=\.\.\., or take the last epoch"):
+        distil(images, teacher, preset="release")
+    assert len(distil(images, teacher, preset="release", selection="last").history) == 8
+
+
+def test_the_identity_loss_calls_similarities_to_the_teachers_centres_by_name(images, teacher):
+    objectives = [
+        StudentObjective(
+            images,
+            StudentConfig(**SMALL, identity_weight=weight),
+            teacher=teacher.model, seed=0, device="cpu", precision="float32",
+        )
+        for weight in (0.0, 0.25)
+    ]  # fmt: skip
+    rows = [np.flatnonzero(images.infrared == dark)[:4] for dark in (False, True)]
+    batch = Batch(*(images.images(r) for r in rows), torch.zeros(4, dtype=torch.long), None)
+    student = build_model("small", seed=1).train()
+    plain, named = (o.loss(copy.deepcopy(student), batch) for o in objectives)
+    identity = named.parts["identity"]
+    torch.testing.assert_close(named.total, plain.total + 0.25 * identity)
+
+    again = StudentObjective(
+        images, StudentConfig(**SMALL), teacher=teacher.model, seed=0, device="cpu",
+        precision="float32",
+    )  # fmt: skip
+    streams = (
+        again.augment_visible(batch.visible, again.generator),
+        again.augment_infrared(batch.infrared, again.generator),
+    )
+    z = again.forward(student, *streams)
+    by_hand = [
+        -(own @ c.T / 0.05).softmax(1)[:, 0].log().mean()
+        for own, c in zip(z, again.centres, strict=True)
+    ]
+    torch.testing.assert_close(identity, torch.stack(by_hand).mean())
+
+
+def test_without_distillation_only_the_identity_loss_teaches(images, teacher):
+    run = distil(images, teacher, weight=0.0, identity_weight=1.0)
+    torch.testing.assert_close(
+        torch.tensor(run.history["loss"]), torch.tensor(run.history["identity"])
+    )
+    assert run.seconds > 0
 
 
 def test_the_multistep_schedule_is_the_published_one():
