@@ -9,15 +9,18 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
+from dakd.ablation import GRID, MAIN, describe, run_grid
 from dakd.checkpoint import CheckpointError, load_checkpoint
-from dakd.config import Config, SyntheticConfig, load_profile
-from dakd.data.synthetic import export_sysu
-from dakd.experiment import SETTINGS, Experiment, reproduce
-from dakd.model import WeightsError
+from dakd.config import Config, SyntheticConfig, load_profile, replace
+from dakd.data.export import export_dataset
+from dakd.data.verify import verify
+from dakd.experiment import Experiment
+from dakd.model import ReIDModel, WeightsError
+from dakd.result import Result
 from dakd.runtime import atomic_path
 from dakd.train import TrainingError
 
@@ -44,63 +47,104 @@ class Train:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate:
-    """Measure a checkpoint under the protocol of SYSU-MM01, in all four settings."""
+    """Measure a checkpoint in every setting in which its benchmark is customarily reported."""
 
     config: Annotated[Config, tyro.conf.arg(name="")]
-    checkpoint: Path
-    """Folder written by `dakd train`."""
+    checkpoint: tuple[Path, ...]
+    """Folder written by `dakd train`; for RegDB one for each trial that was trained."""
     out: Path | None = None
     """Folder for the result records (JSON)."""
 
     def run(self) -> None:
         """Print one table a setting."""
-        model, _, description = load_checkpoint(self.checkpoint)
-        data = description["config"].get("experiment", {}).get("data")
-        for size in ("height", "width") if data else ():
-            if data[size] != getattr(self.config.data, size):
-                raise ValueError(
-                    f"the network was trained on images of {size} {data[size]}, and this would "
-                    f"measure it at {getattr(self.config.data, size)}; give the --profile or "
-                    f"--data.{size} of its training"
-                )
-        lab = Experiment(self.config)
-        for mode, shots in SETTINGS:
-            result = lab.evaluate(model, mode, shots)
+        labs = [self._open(folder) for folder in self.checkpoint]
+        if len(labs) > 1 and self.config.data.name != "regdb":
+            raise ValueError(
+                f"{len(labs)} checkpoints were given; only RegDB has a network for each trial, "
+                "evaluate the others one by one"
+            )
+        for setting in labs[0][0].settings:
+            result = Result.join([lab.evaluate(model, **setting) for lab, model in labs])
             print(result, end="\n\n")
             if self.out:
-                result.save(self.out / f"sysu-{mode}-{shots}.json")
+                name = "-".join(map(str, [result.header["protocol"], *setting.values()]))
+                result.save(self.out / f"{name}.json")
+
+    def _open(self, folder: Path) -> tuple[Experiment, ReIDModel]:
+        """Return a network and the data that it is measured on."""
+        model, _, description = load_checkpoint(folder)
+        config = self.config
+        if chosen := description["config"].get("selection"):
+            print(f"{folder}: epoch {chosen['epoch']} was chosen on the {chosen['on']}\n")
+        if trained_on := description["config"].get("experiment", {}).get("data"):
+            for size in ("height", "width"):
+                if trained_on[size] != getattr(config.data, size):
+                    raise ValueError(
+                        f"the network was trained on images of {size} {trained_on[size]}, and this "
+                        f"would measure it at {getattr(config.data, size)}; give the --profile or "
+                        f"--data.{size} of its training"
+                    )
+            if config.data.name == "regdb":  # each network has seen the training half of one trial
+                if trained_on["name"] != "regdb" and len(self.checkpoint) > 1:
+                    raise ValueError(f"{folder} was trained on {trained_on['name']}, not on RegDB")
+                trial = trained_on["trial"]
+                config = replace(config, data=replace(config.data, trial=trial))
+        return Experiment(config), model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verify:
+    """Compare a copy of a dataset with what its authors gave out; exit code 1 if it differs."""
+
+    name: Annotated[Literal["sysu", "regdb", "llcm", "custom"], tyro.conf.Positional]
+    root: Annotated[Path, tyro.conf.Positional]
+    """The dataset's folder; of ``custom`` the table."""
+    decode: bool = True
+    """Decode every picture; without it only names and counts are looked at."""
+
+    def run(self) -> int:
+        """Print the report."""
+        report = verify(self.name, self.root, decode=self.decode)
+        print(report)
+        return 0 if report.ok else 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Export:
-    """Write the embedded benchmark to disk in the layout of SYSU-MM01."""
+    """Write the embedded benchmark to disk in the layout of a dataset."""
 
     root: Path
+    layout: Literal["sysu", "regdb", "llcm", "custom"] = "sysu"
     height: int = 384
     width: int = 128
     synthetic: Annotated[SyntheticConfig, tyro.conf.arg(name="")]
 
     def run(self) -> None:
         """Draw and write the images."""
-        print(export_sysu(self.synthetic, self.root, height=self.height, width=self.width))
+        size: dict[str, Any] = {"height": self.height, "width": self.width}
+        print(export_dataset(self.layout, self.synthetic, self.root, **size))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reproduce:
-    """Train and measure every method for several seeds; write the table and how it was made."""
+    """Train and measure the variants of the ablation; can be stopped and continued."""
 
     config: Annotated[Config, tyro.conf.arg(name="")]
+    runs: tuple[str, ...] = MAIN
+    """Variants by name, or ``all`` (see `dakd.ablation.GRID`)."""
     seeds: tuple[int, ...] = (0, 1, 2)
     out: Path = Path("figures")
 
     def run(self) -> None:
-        """Write ``benchmark_<profile>.csv`` and ``.json`` into `out`."""
-        table, record = reproduce(self.config, self.seeds)
-        path = self.out / f"benchmark_{self.config.profile}.csv"
-        with atomic_path(path) as csv, atomic_path(path.with_suffix(".json")) as made:
-            table.round(6).to_csv(csv, index=False)
+        """Write ``ablation_<profile>.csv``, row by row, and ``.json`` into `out`."""
+        runs = tuple(GRID) if self.runs == ("all",) else self.runs
+        path = self.out / f"ablation_{self.config.profile}.csv"
+        table = run_grid(self.config, path, runs=runs, seeds=self.seeds)
+        with atomic_path(path.with_suffix(".json")) as made:
+            record = describe(self.config, self.seeds)
             made.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        print(table.to_string(index=False), f"\nwritten: {path}")
+        means = table.drop(columns="trials").groupby("run", sort=False).mean(numeric_only=True)
+        print(means.drop(columns="seed").round(3).T.to_string(), f"\nwritten: {path}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +161,7 @@ class Figures:
             print(path)
 
 
-Command = Train | Evaluate | Export | Reproduce | Figures
+Command = Train | Evaluate | Verify | Export | Reproduce | Figures
 
 
 def parse(arguments: Sequence[str]) -> Command:
@@ -129,6 +173,7 @@ def parse(arguments: Sequence[str]) -> Command:
     defaults: dict[str, Command] = {
         "train": Train(config=config),
         "evaluate": Evaluate(config=config, checkpoint=tyro.MISSING),
+        "verify": Verify(name=tyro.MISSING, root=tyro.MISSING),
         "export": Export(root=tyro.MISSING, synthetic=SyntheticConfig()),
         "reproduce": Reproduce(config=config),
         "figures": Figures(),
@@ -142,8 +187,7 @@ def parse(arguments: Sequence[str]) -> Command:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; a known fault is one line and exit code 2, not a traceback."""
     try:
-        parse(sys.argv[1:] if arguments is None else arguments).run()
+        return parse(sys.argv[1:] if arguments is None else arguments).run() or 0
     except FAULTS as error:
         print(f"dakd: {error}", file=sys.stderr)
         return 2
-    return 0

@@ -4,24 +4,25 @@ The notebooks and the command line ask an `Experiment` for what they need. What 
 has already trained is found in the run folder, and trained when missing.
 """
 
+import copy
 import os
-import platform
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import pandas as pd
 from torch import Tensor
 
 from dakd.checkpoint import is_complete, load_checkpoint
-from dakd.config import Config, fingerprint, to_dict
+from dakd.config import Config, ScheduleConfig, TeacherConfig, fingerprint, to_dict
 from dakd.data import Dataset, load_dataset
-from dakd.data.synthetic import export_sysu, picture_fingerprint
-from dakd.distill import Pair
-from dakd.evaluate import Result, evaluate, extract
+from dakd.data.export import export_dataset
+from dakd.data.synthetic import picture_fingerprint
+from dakd.distill import DAKDLoss, Pair
+from dakd.evaluate import PROTOCOL_OF, SETTINGS, evaluate, extract
 from dakd.model import ReIDModel, build_model
 from dakd.objectives import class_centres
+from dakd.result import Result
 from dakd.runtime import source_fingerprint
 from dakd.train import Trained, train_student, train_teacher
 
@@ -29,9 +30,6 @@ TRAINED_BY = (  # changed code trains again
     *("augment.py", "distill.py", "losses.py", "memory.py", "model.py", "objectives.py"),
     *("train.py", "data/sampler.py"),
 )
-METHODS = ("untrained", "teacher", "only_kd", "full_mlkd")
-Mode = Literal["all", "indoor"]
-SETTINGS: tuple[tuple[Mode, int], ...] = (("all", 1), ("all", 10), ("indoor", 1), ("indoor", 10))
 
 
 def runs_folder() -> Path:
@@ -70,18 +68,32 @@ class Experiment:
 
     @property
     def dataset(self) -> Dataset:
-        """The images; the embedded benchmark is exported and read back as SYSU-MM01 would be."""
+        """The images; without a root the embedded benchmark, exported to the dataset's layout."""
         if self._dataset is None:
             data = self.config.data
             size, root = {"height": data.height, "width": data.width}, data.root
-            if data.name == "sysu" and root is None:
-                name = f"sysu-synthetic-{picture_fingerprint(data.synthetic, **size)}"
-                root = str(self.folder / "data" / name)
-                export_sysu(data.synthetic, root, **size, show=self.show)
+            if data.name != "synthetic" and root is None:
+                root = str(self._export(data.name))
             self._dataset = load_dataset(
-                data.name, root, **size, synthetic=data.synthetic, keep=data.keep
+                data.name,
+                root,
+                **size,
+                synthetic=data.synthetic,
+                trial=data.trial if data.name == "regdb" else None,
+                keep=data.keep,
+                cache=self.folder / "cache" if data.cache else None,
+                show=self.show,
             )
         return self._dataset
+
+    def _export(self, layout: Literal["sysu", "regdb", "llcm", "custom"]) -> Path:
+        """Write the embedded benchmark in a dataset's layout; return what `load_dataset` takes."""
+        data = self.config.data
+        size = {"height": data.height, "width": data.width}
+        name = f"{layout}-synthetic-{picture_fingerprint(data.synthetic, **size, layout=layout)}"
+        root = self.folder / "data" / name
+        export_dataset(layout, data.synthetic, root, **size, show=self.show)
+        return root / "people.csv" if layout == "custom" else root
 
     def untrained(self) -> ReIDModel:
         """Return the network as it is before any training of ours."""
@@ -93,7 +105,8 @@ class Experiment:
     def teacher(self) -> Trained:
         """Return the trained teacher."""
         c = self.config
-        data = (c.data, self.dataset.fingerprint)
+        stored = replace(c.data, keep=True, cache=False)  # where pictures wait changes no result
+        data = (stored, self.dataset.fingerprint)
         code = source_fingerprint(*TRAINED_BY)
         key = fingerprint(*data, c.model, c.teacher, c.seed, c.precision, code)
 
@@ -121,6 +134,7 @@ class Experiment:
         c = self.config
         given = {"ablation": ablation, "preset": preset, **changes}
         wanted = replace(c.student, **{k: v for k, v in given.items() if v is not None})
+        DAKDLoss(wanted.preset, wanted.ablation, **wanted.switches)  # refuse before hours of work
         teacher = self.teacher()
         key = fingerprint(str(teacher.folder and teacher.folder.name), wanted)
 
@@ -128,77 +142,92 @@ class Experiment:
             start = self.untrained()
             if wanted.init == "teacher":
                 start.load_state_dict(teacher.model.state_dict())
-            images = self.dataset.train
-            return train_student(start, teacher.model, images, wanted, **self._how(folder))
+            how = {**self._how(folder), "test_score": self._test_score}
+            return train_student(start, teacher.model, self.dataset.train, wanted, **how)
 
         return self._find(f"student-{wanted.ablation}-{wanted.preset}-{key}", train)
+
+    def _test_score(self, model: ReIDModel) -> float:
+        """Return the mAP of the first trial on the test set."""
+        e, device = self.config.evaluation, self.config.device
+        how: dict[str, Any] = {"protocol": e.protocol, "batch": e.batch, "device": device}
+        return float(evaluate(model, self.dataset, trials=1, **how).mean["mAP"])
+
+    def continued(self) -> Trained:
+        """Return the teacher, trained on with its own objective for the student's schedule.
+
+        The control of equal compute: what the student's steps give without any distillation.
+        """
+        c, teacher = self.config, self.teacher()
+        schedule = {f.name: getattr(c.student, f.name) for f in fields(ScheduleConfig)}
+        wanted = TeacherConfig(**{**schedule, "cutswap": c.teacher.cutswap})
+        key = fingerprint(str(teacher.folder and teacher.folder.name), wanted)
+
+        def train(folder: Path) -> Trained:
+            model = copy.deepcopy(teacher.model)
+            how = {**self._how(folder), "seed": c.seed + 1}  # other batches than before
+            return train_teacher(model, self.dataset.train, wanted, **how)
+
+        return self._find(f"continued-{key}", train)
 
     def _find(self, name: str, train: Callable[[Path], Trained]) -> Trained:
         if name not in self._trained:
             folder = self.folder / "models" / name
             if is_complete(folder):
-                model, history, _ = load_checkpoint(folder)
-                self._trained[name] = Trained(model, history, folder)
+                model, history, description = load_checkpoint(folder)
+                seconds = description["metrics"].get("seconds", float("nan"))
+                self._trained[name] = Trained(model, history, folder, seconds)
             else:
                 self._trained[name] = train(folder)
         return self._trained[name]
-
-    def method(self, name: str) -> ReIDModel:
-        """Return the network of a row of the benchmark: one of `METHODS`."""
-        if name == "untrained":
-            return self.untrained()
-        return self.teacher().model if name == "teacher" else self.student(ablation=name).model
 
     def embeddings(self, model: ReIDModel, split: str = "test") -> Tensor:
         """Return the embeddings (N, D) of a split, computed once a network."""
         key = (id(model), split)
         if key not in self._embeddings:
             images = getattr(self.dataset, split)
-            batch, device = self.config.evaluation.batch, self.config.device
+            e = self.config.evaluation
+            flip = e.flip and split == "test"
+            how: dict[str, Any] = {"batch": e.batch, "device": self.config.device, "flip": flip}
             # The network is kept too, so that its id stays its own.
-            self._embeddings[key] = (model, extract(model, images, batch=batch, device=device))
+            self._embeddings[key] = (model, extract(model, images, **how))
         return self._embeddings[key][1]
 
     def centres(self, model: ReIDModel) -> Pair:
         """Return the class centres (K, D) of the training split in either modality."""
         return class_centres(self.embeddings(model, "train"), self.dataset.train)
 
-    def evaluate(self, model: ReIDModel, mode: Mode = "all", shots: int = 1) -> Result:
-        """Return the benchmark table of a network in one setting of the protocol."""
+    @property
+    def settings(self) -> tuple[dict[str, Any], ...]:
+        """The settings of the protocol in which results are customarily reported."""
+        protocol = self.config.evaluation.protocol
+        return SETTINGS[PROTOCOL_OF[self.dataset.name] if protocol == "auto" else protocol]
+
+    def evaluate(
+        self,
+        model: ReIDModel,
+        mode: Literal["all", "indoor"] = "all",
+        shots: int = 1,
+        **direction: Any,
+    ) -> Result:
+        """Return the benchmark table of a network in one setting of the protocol.
+
+        Args:
+            model: the network.
+            mode, shots: of SYSU-MM01's protocol.
+            direction: ``query`` and ``gallery``, for the protocols that have two.
+        """
         e = self.config.evaluation
-        z = self.embeddings(model)
         return evaluate(
-            z, self.dataset, mode=mode, shots=shots, sampling=e.sampling, trials=e.trials
+            self.embeddings(model),
+            self.dataset,
+            protocol=e.protocol,
+            mode=mode,
+            shots=shots,
+            sampling=e.sampling,
+            trials=e.trials,
+            flip=e.flip,
+            rerank=e.rerank,
+            device=self.config.device,
+            **direction,
         )
-
-
-def reproduce(
-    config: Config, seeds: tuple[int, ...] = (0, 1, 2), *, show: bool = True
-) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Train and measure every method for every seed.
-
-    Returns:
-        A table and how it was made. The table: seed, method, mode, shots; the mean over trials of
-        rank1, rank5, rank10, rank20, mAP and mINP, as fractions; and their standard deviation over
-        trials, in columns that end in ``_std``.
-    """
-    rows: list[dict[str, Any]] = []
-    headers: dict[str, Any] = {}
-    for seed in seeds:
-        lab = Experiment(replace(config, seed=seed), show=show)
-        for name in METHODS:
-            model = lab.method(name)
-            for mode, shots in SETTINGS:
-                result = lab.evaluate(model, mode, shots)
-                spread = result.std.add_suffix("_std")
-                place = {"seed": seed, "method": name, "mode": mode, "shots": shots}
-                rows.append({**place, **result.mean, **spread})
-                headers[f"{mode}-{shots}"] = {**result.header, "trials": len(result.trials)}
-    record = {
-        "seeds": list(seeds),
-        "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
-        "training_code": source_fingerprint(*TRAINED_BY),
-        "settings": headers,
-        "config": to_dict(config),
-    }
-    return pd.DataFrame(rows), record

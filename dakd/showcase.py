@@ -9,6 +9,8 @@ import torch
 from matplotlib.figure import Figure
 
 from dakd import figures
+from dakd.ablation import GRID, MAIN
+from dakd.analysis import paired_differences
 from dakd.augment import CutSwap
 from dakd.config import SyntheticConfig
 from dakd.data import ImageSet
@@ -47,34 +49,49 @@ def cutswap(images: ImageSet, count: int = 8) -> Figure:
     return figures.cutswap_strip(pictures, rectangles, swap.apply(pictures, draws), release)
 
 
-def benchmark_table(rows: pd.DataFrame) -> str:
+def benchmark_table(table: pd.DataFrame) -> str:
     """Return the README's table, Markdown: mean ± standard deviation over seeds, in per cent.
 
     Args:
-        rows: what `dakd.experiment.reproduce` returned.
+        table: what `dakd.ablation.run_grid` returned.
     """
     columns = {
-        "rank-1, all-search": ("all", 1, "rank1"),
-        "mAP": ("all", 1, "mAP"),
-        "mINP": ("all", 1, "mINP"),
-        "rank-1, indoor-search": ("indoor", 1, "rank1"),
-        "rank-1, all-search, multi-shot": ("all", 10, "rank1"),
+        "rank-1, all-search": "all-1/rank1",
+        "mAP": "all-1/mAP",
+        "mINP": "all-1/mINP",
+        "rank-1, indoor-search": "indoor-1/rank1",
+        "rank-1, all-search, multi-shot": "all-10/rank1",
     }
     lines = [f"| method | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
-    for method in rows["method"].unique():
-        own = rows[rows["method"] == method]
-        cells = []
-        for mode, shots, measure in columns.values():
-            values = own.loc[(own["mode"] == mode) & (own["shots"] == shots), measure] * 100
-            cells.append(f"{values.mean():.1f} ± {values.std():.1f}")
-        lines.append(f"| `{method}` | {' | '.join(cells)} |")
+    for run in MAIN:
+        own = table[table["run"] == run]
+        cells = [
+            f"{own[column].mean() * 100:.1f} ± {own[column].std() * 100:.1f}"
+            for column in columns.values()
+        ]
+        lines.append(f"| {GRID[run].label} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def ablation(table: pd.DataFrame, *, metric: str, measure: str) -> Figure:
+    """Show how much every variant differs from the teacher.
+
+    Args:
+        table: what `dakd.ablation.run_grid` returned.
+        metric, measure: the metric's name in the table and on the axis.
+    """
+    apart = paired_differences(table, metric=metric).drop(["untrained", "teacher"])
+    named = apart.assign(
+        label=[GRID[run].label for run in apart.index],
+        group=[GRID[run].group for run in apart.index],
+    )
+    return figures.difference_plot(named, baseline="the teacher", measure=measure)
 
 
 def draw(folder: str | Path) -> Iterator[Path]:
     """Write every picture of the README into `folder`, one by one.
 
-    The benchmark's is drawn from ``benchmark_demo.csv`` in the same folder when it is there.
+    Those of results are drawn from ``ablation_demo.csv`` in the same folder when it is there.
     """
     folder = Path(folder)
     config = SyntheticConfig(train_ids=4 * PEOPLE, images_per_camera=4)
@@ -88,10 +105,14 @@ def draw(folder: str | Path) -> Iterator[Path]:
         "contact_sheet": contact_sheet(people),
         "cutswap": cutswap(people),
     }
-    table = folder / "benchmark_demo.csv"
-    if table.is_file():
-        rows = pd.read_csv(table).query("mode == 'all' and shots == 1")
-        made["benchmark_demo"] = figures.benchmark_bars(rows)
+    path = folder / "ablation_demo.csv"
+    if path.is_file():
+        table = pd.read_csv(path)
+        main = table[table["run"].isin(MAIN)].assign(method=table["run"])
+        main = main.rename(columns={"all-1/rank1": "rank1", "all-1/mAP": "mAP"})
+        made["benchmark_demo"] = figures.benchmark_bars(main)
+        for metric, measure in (("rank1", "rank-1"), ("mAP", "mAP")):
+            made[f"ablation_{metric}"] = ablation(table, metric=metric, measure=measure)
     for name, figure in made.items():
         dpi = 90 if name == "contact_sheet" else 150  # ninety-six pictures make a large file
         yield figures.save(figure, folder / f"{name}.png", dpi=dpi)

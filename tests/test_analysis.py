@@ -1,10 +1,14 @@
 """Calibration and modality gap: values by hand, loop references, invariants, bad input."""
 
+import json
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import ttest_1samp
 
 from dakd import analysis
 from dakd.model import build_model
@@ -308,3 +312,62 @@ def test_gradcam_sees_what_the_similarity_depends_on_and_leaves_the_model_alone(
     assert all(parameter.grad is None for parameter in model.parameters())
     with pytest.raises(ValueError, match="targets"):
         analysis.gradcam(model, images, targets[:, :5])
+
+
+# Comparison of runs -------------------------------------------------------------------------------
+
+
+def runs_table(values):
+    """{run: {seed: trials}} as a table."""
+    rows = [(r, s, json.dumps({"mAP": t})) for r, of in values.items() for s, t in of.items()]
+    return pd.DataFrame(rows, columns=["run", "seed", "trials"])
+
+
+def test_differences_are_taken_within_seed_and_trial():
+    # The seeds differ by 0.5, the trials by 0.1; b is 0.02 and 0.04 above a.
+    a = {0: [0.1, 0.2], 1: [0.6, 0.7], 5: [0.0, 0.0]}
+    b = {1: [0.64, 0.74], 0: [0.12, 0.22]}
+    apart = analysis.paired_differences(runs_table({"a": a, "b": b}), baseline="a", metric="mAP")
+    assert apart.loc["a", ["mean", "low", "high"]].tolist() == [0, 0, 0]
+    row = apart.loc["b"]
+    np.testing.assert_allclose(row["each"], [0.02, 0.04])
+    assert row["mean"] == pytest.approx(0.03)
+    assert (row["low"], row["high"]) == pytest.approx((0.02, 0.04))  # two seeds, no spread inside
+    # s / sqrt(2) = 0.01, and Student's t with one degree of freedom reaches 12.706 of it.
+    assert row["t_high"] - row["mean"] == pytest.approx(0.12706, abs=1e-4)
+
+
+def test_one_seed_has_no_interval_over_seeds_but_one_over_trials():
+    apart = analysis.paired_differences(
+        runs_table({"a": {0: [0.0, 0.0]}, "b": {0: [0.0, 0.2]}}), baseline="a", metric="mAP"
+    )
+    assert np.isnan(apart.loc["b", "t_low"])
+    assert (apart.loc["b", "low"], apart.loc["b", "high"]) == pytest.approx((0, 0.2))
+
+
+def test_students_t_agrees_with_the_library_test():
+    rng = np.random.default_rng(0)
+    made = {f"run{i}": dict(enumerate(rng.normal(size=(3, 4)).tolist())) for i in range(200)}
+    apart = analysis.paired_differences(
+        runs_table(made), baseline="run0", metric="mAP", draws=20
+    ).iloc[1:]
+    p = ttest_1samp(np.stack(apart["each"]), 0, axis=1).pvalue
+    sure = (apart["t_low"] > 0) | (apart["t_high"] < 0)
+    assert sure.tolist() == (p < 0.05).tolist()
+    assert 0 < sure.sum() < 100
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"baseline": "c"}, "no run 'c' in the table; it has a, b"),
+        ({"metric": "rank1"}, "no metric 'rank1' in the table; it has mAP"),
+        ({"table": runs_table({"a": {0: [1.0]}, "b": {1: [1.0]}})}, "have no seed in common"),
+    ],
+)
+def test_what_cannot_be_compared(change, message):
+    good = {"table": runs_table({"a": {0: [1.0]}, "b": {0: [1.0]}}), "baseline": "a"}
+    good["metric"] = "mAP"
+    assert len(analysis.paired_differences(**good)) == 2
+    with pytest.raises(ValueError, match=message):
+        analysis.paired_differences(**good | change)

@@ -3,9 +3,11 @@ import json
 import pandas as pd
 import pytest
 
+from dakd.ablation import GRID
 from dakd.cli import Export, main, parse
 from dakd.config import load_profile
 from dakd.data import load_dataset
+from dakd.result import Result
 
 TINY = ["--profile", "smoke", "--device", "cpu"]
 ONE_STEP = ["--teacher.epochs", "1", "--teacher.steps", "1"]
@@ -48,26 +50,55 @@ def test_export_writes_a_readable_copy(tmp_path):
     assert (copy.train.num_classes, copy.test.num_classes) == (4, 20)
 
 
-def test_reproduce_writes_a_table(tmp_path):
-    assert main(["reproduce", *TINY, *ONE_STEP, "--seeds", "1", "--out", str(tmp_path)]) == 0
-    table = pd.read_csv(tmp_path / "benchmark_smoke.csv")
-    assert set(table["seed"]) == {1}
-    assert json.loads((tmp_path / "benchmark_smoke.json").read_text())["seeds"] == [1]
-    assert {"untrained", "teacher", "only_kd", "full_mlkd"} == set(table["method"])
+def test_reproduce_writes_a_table(tmp_path, capsys):
+    reproduce = ["reproduce", *TINY, *ONE_STEP, "--seeds", "1", "--out", str(tmp_path)]
+    assert main([*reproduce, "--runs", "untrained", "only_kd"]) == 0
+    table = pd.read_csv(tmp_path / "ablation_smoke.csv")
+    assert table[["run", "seed"]].to_numpy().tolist() == [["untrained", 1], ["only_kd", 1]]
+    record = json.loads((tmp_path / "ablation_smoke.json").read_text())
+    assert (record["seeds"], record["config"]["profile"]) == ([1], "smoke")
+    assert "all-1/rank1" in capsys.readouterr().out
 
 
-def test_figures_draws_the_pictures_of_the_readme(tmp_path, capsys):
-    rows = [(s, m, "all", 1, 0.2, 0.2) for s in (0, 1) for m in ("untrained", "teacher")]
-    table = pd.DataFrame(rows, columns=["seed", "method", "mode", "shots", "rank1", "mAP"])
-    table.to_csv(tmp_path / "benchmark_demo.csv", index=False)
+def test_figures_draws_the_pictures_of_the_readme(tmp_path):
+    trials = json.dumps({"rank1": [0.2, 0.3], "mAP": [0.1, 0.2]})
+    rows = [(run, s, 0.2, 0.2, trials) for s in (0, 1) for run in GRID]
+    columns = ["run", "seed", "all-1/rank1", "all-1/mAP", "trials"]
+    pd.DataFrame(rows, columns=columns).to_csv(tmp_path / "ablation_demo.csv", index=False)
     assert main(["figures", "--out", str(tmp_path)]) == 0
-    drawn = {path.name for path in tmp_path.glob("*.png")}
-    assert drawn == {
-        "benchmark_demo.png",
-        "contact_sheet.png",
-        "cutswap.png",
-        "method_overview.png",
-    }
+    assert {path.stem for path in tmp_path.glob("*.png")} == {
+        "ablation_mAP", "ablation_rank1", "benchmark_demo", "contact_sheet", "cutswap",
+        "method_overview",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("layout", ["sysu", "regdb", "llcm", "custom"])
+def test_an_export_is_verified_and_a_damaged_one_is_not(layout, tmp_path, capsys):
+    root, flags = tmp_path / "copy", ["--height", "32", "--width", "16"]
+    few = ["--train-ids", "20", "--test-ids", "20", "--images-per-camera", "1"]
+    assert main(["export", "--root", str(root), "--layout", layout, *flags, *few]) == 0
+    name = str(root / "people.csv" if layout == "custom" else root)
+    assert main(["verify", layout, name]) == 0
+    assert "Drawn people" in capsys.readouterr().out
+    picture = next(p for p in sorted(root.rglob("*")) if p.suffix in (".jpg", ".bmp", ".png"))
+    picture.write_bytes(picture.read_bytes()[:60])
+    assert main(["verify", layout, name]) == 1
+    assert picture.name in capsys.readouterr().out
+
+
+def test_regdb_networks_of_several_trials_make_one_result(tmp_path, capsys):
+    folders = []
+    for trial in ("2", "5"):
+        flags = ["--data.name", "regdb", "--data.trial", trial, "--only", "teacher"]
+        assert main(["train", *TINY, *ONE_STEP, *flags]) == 0
+        folders.append(capsys.readouterr().out.strip().splitlines()[-1].split(": ", 1)[1])
+    out = ["--out", str(tmp_path), "--data.name", "regdb"]
+    assert main(["evaluate", *TINY, *out, "--checkpoint", *folders]) == 0
+    assert "regdb: visible → infrared, 2 trials" in capsys.readouterr().out
+    result = Result.load(tmp_path / "regdb-visible-infrared.json")
+    assert result.trials.index.tolist() == ["trial 2", "trial 5"]
+    assert main(["evaluate", *TINY, "--checkpoint", *folders]) == 2
+    assert "only RegDB has a network for each trial" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

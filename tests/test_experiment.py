@@ -3,8 +3,9 @@ import pandas as pd
 import pytest
 import torch
 
+from dakd.checkpoint import load_checkpoint
 from dakd.config import load_profile, replace
-from dakd.experiment import METHODS, SETTINGS, Experiment, reproduce, runs_folder
+from dakd.experiment import Experiment, runs_folder
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +27,36 @@ def test_the_data_are_files_in_the_layout_of_sysu_mm01(lab):
     path = lab.dataset.train.records[0].path
     assert path.is_file()
     assert path.is_relative_to(lab.folder)
+
+
+@pytest.mark.parametrize("name", ["regdb", "llcm", "custom"])
+def test_every_layout_trains_and_is_measured_in_both_directions(config, name, tmp_path):
+    data = replace(config.data, name=name, trial=3)
+    lab = Experiment(replace(config, data=data), runs=tmp_path, show=False)
+    assert lab.dataset.name == name
+    assert lab.dataset.trial == (3 if name == "regdb" else None)
+    results = [lab.evaluate(lab.teacher().model, **setting) for setting in lab.settings]
+    assert [r.header["query"] for r in results] == ["visible", "infrared"]
+    assert {r.header["protocol"] for r in results} == {"none" if name == "custom" else name}
+
+
+def test_where_pictures_wait_is_no_other_run(lab):
+    cached = replace(lab.config, data=replace(lab.config.data, cache=True, keep=False))
+    other = Experiment(cached, runs=lab.folder.parent, show=False)
+    assert other.teacher().folder == lab.teacher().folder
+    assert list((other.folder / "cache").iterdir())
+    rows = np.arange(0, len(lab.dataset.test), 7)
+    assert torch.equal(other.dataset.test.images(rows), lab.dataset.test.images(rows))
+
+
+def test_flip_and_reranking_of_the_configuration_are_done_and_said(lab):
+    evaluation = replace(lab.config.evaluation, flip=True, rerank=True)
+    other = Experiment(
+        replace(lab.config, evaluation=evaluation), runs=lab.folder.parent, show=False
+    )
+    plain, changed = (lab_.evaluate(lab_.teacher().model) for lab_ in (lab, other))
+    assert "flip on, re-ranking k-reciprocal" in changed.title
+    assert not plain.trials.equals(changed.trials)
 
 
 def test_what_is_trained_once_is_found_again(lab):
@@ -85,15 +116,31 @@ def test_centres_are_the_normalised_class_means_of_either_modality(lab):
     assert centres.visible.shape == (train.num_classes, model.embedding_dim)
 
 
-def test_reproduce_has_a_row_for_every_seed_method_and_setting(config, tmp_path, monkeypatch):
+def test_runs_lie_where_the_environment_says(tmp_path, monkeypatch):
     monkeypatch.setenv("DAKD_RUNS", str(tmp_path))
     assert runs_folder() == tmp_path
-    table, record = reproduce(config, seeds=(0,), show=False)
-    assert record["settings"]["indoor-10"]["trials"] == config.evaluation.trials
-    assert record["config"]["teacher"]["steps"] == config.teacher.steps
-    assert list(table.columns[:4]) == ["seed", "method", "mode", "shots"]
-    keys = set(zip(table["method"], table["mode"], table["shots"], strict=True))
-    assert keys == {(m, *s) for m in METHODS for s in SETTINGS}
-    metrics = table[["rank1", "rank5", "rank10", "rank20", "mAP", "mINP"]].to_numpy()
-    assert ((metrics >= 0) & (metrics <= 1)).all()
-    assert (np.diff(metrics[:, :4], axis=1) >= 0).all()
+
+
+def test_the_teacher_trained_on_is_the_control_of_equal_compute(lab):
+    teacher, more, student = lab.teacher(), lab.continued(), lab.student()
+    assert len(more.history) == len(student.history)
+    first = torch.nn.Module.get_parameter
+    a, b = (first(m.model, "backbone.conv1.weight") for m in (teacher, more))
+    assert 0 < (a - b).abs().max() < 1  # it goes on from the teacher, who stays as it was
+    assert "global" in more.history
+    assert lab.continued() is more
+
+
+def test_the_release_is_trained_whole(lab):
+    trained = lab.student(preset="release", epochs=2)
+    chosen = load_checkpoint(trained.folder)[2]["config"]["selection"]
+    assert chosen["on"] == "test set"
+    assert chosen["epoch"] in (0, 1)
+    assert 0 < chosen["score"] <= 1
+
+
+def test_a_bad_switch_is_refused_before_the_teacher_is_trained(config, tmp_path):
+    lab = Experiment(config, runs=tmp_path, show=False)
+    with pytest.raises(ValueError, match="quantile must lie in 0..1"):
+        lab.student(quantile=2.0)
+    assert not (lab.folder / "models").exists()

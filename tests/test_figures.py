@@ -31,6 +31,12 @@ SEEDS = pd.DataFrame(
     {"method": ["untrained", "teacher", "teacher"], "seed": [0, 0, 1], "rank1": [0.1, 0.4, 0.6],
      "mAP": [0.1, 0.3, 0.35]}
 )  # fmt: skip
+APART = pd.DataFrame(
+    {"label": ["up", "down", "not known"], "group": ["method", "method", "mask"],
+     "mean": [0.02, -0.02, 0.01], "low": [0.01, -0.03, 0.0], "high": [0.03, -0.01, 0.02],
+     "t_low": [0.005, -0.035, -0.01], "t_high": [0.035, -0.005, 0.03],
+     "each": [[0.01, 0.03], [-0.01, -0.03], [0.0, 0.02]]}
+)  # fmt: skip
 
 DRAWINGS = {
     "contact_sheet": lambda: figures.contact_sheet(
@@ -79,6 +85,9 @@ DRAWINGS = {
         pd.DataFrame({"gap": [1.0, 0.5], "MMD²": [0.2, -0.0]}, index=["untrained", "teacher"])
     ),
     "benchmark_bars": lambda: figures.benchmark_bars(SEEDS),
+    "difference_plot": lambda: figures.difference_plot(
+        APART, baseline="the teacher", measure="rank-1", title="Differences"
+    ),
     "method_overview": lambda: figures.method_overview(PICTURES[0], PICTURES[1]),
     "method_overview_plain": figures.method_overview,
 }  # fmt: skip
@@ -181,6 +190,13 @@ def test_mask_gallery_separates_and_sorts():
     assert labels == ["0.80", "0.60", "0.20", "0.90", "0.75", "0.50", "0.40", "0.30"]
 
 
+def test_only_what_leaves_zero_out_has_a_colour():
+    axes = figures.difference_plot(APART, baseline="a", measure="b").axes[0]
+    inks = [line.get_color() for line in axes.lines if line.get_marker() == "D"]
+    assert inks == [figures.PALETTE[name] for name in ("right", "wrong", "dropped")]
+    assert {"+2.0", "-2.0", "+1.0"} <= {text.get_text() for text in axes.texts}
+
+
 def test_benchmark_bars_show_mean_and_sample_std():
     assert "50.0 ± 14.1" in words(figures.benchmark_bars(SEEDS))  # 40 and 60
 
@@ -205,6 +221,11 @@ def test_confidence_histogram_counts_both_sides():
         (lambda: figures.modality_maps(PLACES, infrared=INFRARED, colouring="camera"), "cams"),
         (lambda: figures.modality_maps(PLACES, infrared=INFRARED[:5]), r"must be \(5, 2\)"),
         (lambda: figures.benchmark_bars(SEEDS.drop(columns="mAP")), "lacks the columns mAP"),
+        (
+            lambda: figures.difference_plot(APART.drop(columns="low"), baseline="a", measure="b"),
+            "lack the columns low",
+        ),
+        (lambda: figures.difference_plot(APART[:0], baseline="a", measure="b"), "no variant"),
         (lambda: figures.benchmark_bars(SEEDS.assign(mode=["all", "all", "indoor"])), "mixes"),
     ],
 )

@@ -1,5 +1,6 @@
-"""Numbers about a trained network: can its confidence be trusted, how wide is the modality gap?"""
+"""Numbers about trained networks: confidence, the modality gap, and whether one beats another."""
 
+from dakd.analysis.compare import paired_differences
 from dakd.analysis.gap import (
     centroid_distance,
     identity_similarity,
@@ -33,6 +34,7 @@ __all__ = [
     "modality_accuracy",
     "modality_gap",
     "neighbour_mixing",
+    "paired_differences",
     "predict",
     "reliability",
     "risk_coverage",

@@ -4,6 +4,7 @@ No function here loads a model or touches pyplot's state; the `Figure` it return
 when it ends a notebook cell.
 """
 
+from dakd.figures.ablation import difference_plot
 from dakd.figures.benchmark import benchmark_bars
 from dakd.figures.gap import gap_bars, modality_maps
 from dakd.figures.method import method_overview
@@ -35,6 +36,7 @@ __all__ = [
     "confidence_histograms",
     "contact_sheet",
     "cutswap_strip",
+    "difference_plot",
     "gap_bars",
     "gradcam_overlay",
     "histogram",

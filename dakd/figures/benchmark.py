@@ -10,7 +10,12 @@ from dakd.figures.pictures import WIDTH
 from dakd.figures.rankings import NAMES
 from dakd.figures.style import PALETTE, SMALL, colour, new_figure, per_cent, styled
 
-LABELS = {"full_mlkd": "DAKD", "only_kd": "only KD"}
+LABELS = {
+    "full_mlkd": "DAKD",
+    "dakd": "DAKD",
+    "only_kd": "plain distillation",
+    "continued": "teacher, trained on",
+}
 
 
 @styled
