@@ -18,6 +18,7 @@ from dakd.checkpoint import CheckpointError, load_checkpoint
 from dakd.config import Config, SyntheticConfig, load_profile, replace
 from dakd.data.export import export_dataset
 from dakd.data.verify import verify
+from dakd.evidence import gap_table, robustness_tables, trust_table
 from dakd.experiment import Experiment
 from dakd.model import ReIDModel, WeightsError
 from dakd.result import Result
@@ -148,6 +149,25 @@ class Reproduce:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """Measure confidence masks, the modality gap and robustness of the ablation's networks."""
+
+    config: Annotated[Config, tyro.conf.arg(name="")]
+    seeds: tuple[int, ...] = (0, 1, 2)
+    out: Path = Path("figures")
+
+    def run(self) -> None:
+        """Write ``trust_<profile>.csv``, ``gap_<profile>.csv`` and ``robustness_<profile>.csv``."""
+        makers = {"trust": trust_table, "gap": gap_table, "robustness": robustness_tables}
+        for name, make in makers.items():
+            path = self.out / f"{name}_{self.config.profile}.csv"
+            table = make(self.config, self.seeds)
+            with atomic_path(path) as temporary:
+                table.round(6).to_csv(temporary, index=False)
+            print(table.to_string(index=False), f"\nwritten: {path}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Figures:
     """Draw the README's pictures again (needs the notebook packages)."""
 
@@ -161,7 +181,7 @@ class Figures:
             print(path)
 
 
-Command = Train | Evaluate | Verify | Export | Reproduce | Figures
+Command = Train | Evaluate | Verify | Export | Reproduce | Evidence | Figures
 
 
 def parse(arguments: Sequence[str]) -> Command:
@@ -176,6 +196,7 @@ def parse(arguments: Sequence[str]) -> Command:
         "verify": Verify(name=tyro.MISSING, root=tyro.MISSING),
         "export": Export(root=tyro.MISSING, synthetic=SyntheticConfig()),
         "reproduce": Reproduce(config=config),
+        "evidence": Evidence(config=config),
         "figures": Figures(),
     }
     commands = tyro.extras.subcommand_type_from_defaults(

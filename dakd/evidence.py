@@ -1,6 +1,6 @@
-"""What three seeds say about the mask and about the modality gap, as tables.
+"""What several seeds say about the mask, the modality gap and corrupted images, as tables.
 
-The ablation itself is `dakd.ablation`, corruption is `dakd.robustness`; `dakd evidence` writes all.
+`dakd evidence` writes them; the ablation itself is `dakd.ablation`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,6 +16,7 @@ from dakd.augment import infrared_train, visible_train
 from dakd.config import Config, replace
 from dakd.evaluate import extract
 from dakd.experiment import Experiment
+from dakd.robustness import robustness_table
 from dakd.runtime import make_generator, pick_device
 
 QUANTILES = (0.25, 0.5, 0.75)
@@ -85,3 +86,30 @@ def gap_table(
             gap = modality_gap(z, test.infrared, test.pids)
             rows.append({"run": run, "seed": seed, **gap})
     return pd.DataFrame(rows)
+
+
+def robustness_tables(
+    config: Config,
+    seeds: Sequence[int] = (0, 1, 2),
+    runs: Sequence[str] = ("teacher", "continued", "dakd", "cutswap_none"),
+    *,
+    show: bool = True,
+    **how: Any,
+) -> pd.DataFrame:
+    """Return the scores on corrupted test images, with a column for the seed of the training.
+
+    Args:
+        config: what all runs share.
+        seeds: of the trainings; the corruptions are the same for all.
+        runs: of `dakd.ablation.GRID`.
+        show: progress bars.
+        how: see `dakd.robustness.robustness_table`, whose columns these are.
+    """
+    tables = []
+    for seed in seeds:
+        lab = Experiment(replace(config, seed=seed), show=show)
+        models = {run: network(lab, run).model for run in runs}
+        how = {"device": config.device, "batch": config.evaluation.batch, **how}
+        table = robustness_table(models, lab.dataset, show=show, **how)
+        tables.append(table.assign(seed=seed))
+    return pd.concat(tables, ignore_index=True)

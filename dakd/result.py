@@ -64,6 +64,7 @@ class Result:
         return (
             f"{h['dataset']} · protocol {h['protocol']}: {', '.join(draw)} · flip {h['flip']}, "
             f"re-ranking {h['reranking']}, feature {h['feature']}"
+            + (f", corrupted: {h['corrupted']}" if h.get("corrupted", "none") != "none" else "")
         )
 
     @property
@@ -102,7 +103,7 @@ class Result:
         """
         try:
             record = json.loads(Path(path).read_text(encoding="utf-8"))
-            trials = pd.DataFrame.from_dict(record.pop("trials"), orient="index")
+            trials = pd.DataFrame(record.pop("trials")).T
             del record["mean"], record["std"]
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(f"{path} is no result saved by dakd: {error!r}") from error

@@ -73,6 +73,16 @@ def benchmark_table(table: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
+def _named(table: pd.DataFrame, metric: str, baseline: str) -> pd.DataFrame:
+    """Return the differences of all runs but the untrained one, with labels and groups."""
+    apart = paired_differences(table, metric=metric, baseline=baseline)
+    apart = apart.drop(["untrained", baseline], errors="ignore")
+    return apart.assign(
+        label=[GRID[run].label for run in apart.index],
+        group=[GRID[run].group for run in apart.index],
+    )
+
+
 def ablation(table: pd.DataFrame, *, metric: str, measure: str) -> Figure:
     """Show how much every variant differs from the teacher.
 
@@ -80,12 +90,47 @@ def ablation(table: pd.DataFrame, *, metric: str, measure: str) -> Figure:
         table: what `dakd.ablation.run_grid` returned.
         metric, measure: the metric's name in the table and on the axis.
     """
-    apart = paired_differences(table, metric=metric).drop(["untrained", "teacher"])
-    named = apart.assign(
-        label=[GRID[run].label for run in apart.index],
-        group=[GRID[run].group for run in apart.index],
-    )
+    named = _named(table, metric, "teacher")
     return figures.difference_plot(named, baseline="the teacher", measure=measure)
+
+
+def difference_table(table: pd.DataFrame, baseline: str = "teacher") -> str:
+    """Return the table of docs/evidence.md, Markdown: points from a baseline with t intervals.
+
+    Args:
+        table: what `dakd.ablation.run_grid` returned.
+        baseline: a run in it.
+    """
+    measures = {"rank1": "rank-1", "mAP": "mAP", "mINP": "mINP"}
+    apart = {metric: _named(table, metric, baseline) for metric in measures}
+    lines = [f"| variant | seeds | {' | '.join(measures.values())} |"]
+    lines.append("|---" * (len(measures) + 2) + "|")
+    for run, row in apart["rank1"].iterrows():
+        cells = []
+        for named in apart.values():
+            mean, low, high = (100 * named.loc[run, key] for key in ("mean", "t_low", "t_high"))
+            cell = f"{mean:+.1f} ({low:+.1f} to {high:+.1f})"
+            cells.append(f"**{cell}**" if low > 0 or high < 0 else cell)
+        lines.append(f"| {row['label']} | {len(row['each'])} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def summary_table(table: pd.DataFrame, by: list[str], columns: dict[str, str], digits: int) -> str:
+    """Return a table of docs/evidence.md, Markdown: mean ± standard deviation over seeds.
+
+    Args:
+        table: a row a seed and member of `by`.
+        by: columns that name a row.
+        columns: column -> heading.
+        digits: after the point.
+    """
+    groups = table.groupby(by, sort=False)
+    lines = [f"| {' | '.join([*by, *columns.values()])} |", "|---" * (len(by) + len(columns)) + "|"]
+    for key, own in groups:
+        names = [GRID[k].label if k in GRID else str(k) for k in key]
+        cells = [f"{own[c].mean():.{digits}f} ± {own[c].std():.{digits}f}" for c in columns]
+        lines.append(f"| {' | '.join([*names, *cells])} |")
+    return "\n".join(lines)
 
 
 def draw(folder: str | Path) -> Iterator[Path]:

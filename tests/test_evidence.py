@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from dakd.config import load_profile, replace
-from dakd.evidence import QUANTILES, gap_table, trust_table
+from dakd.evidence import QUANTILES, gap_table, robustness_tables, trust_table
+from dakd.experiment import Experiment
 
 
 @pytest.fixture(scope="module")
@@ -35,3 +36,16 @@ def test_the_gap_has_a_row_a_run_and_seed(config):
     assert table["run"].tolist() == ["untrained", "teacher"]
     assert {"centroid distance", "MMD²", "neighbour mixing"} < set(table.columns)
     assert np.isfinite(table.drop(columns="run").to_numpy(dtype=float)).all()
+
+
+def test_robustness_has_every_seed_run_and_side(config):
+    few = {"repeats": 1, "families": ("noise",), "severities": (3,), "family_repeats": 1}
+    table = robustness_tables(config, seeds=(0, 1), runs=("teacher",), show=False, **few)
+    sides = table[table["family"] == "all"]
+    assert sides[["seed", "where"]].to_numpy().tolist() == [
+        [seed, where] for seed in (0, 1) for where in ("none", "query", "gallery", "both")
+    ]
+    assert table["family"].value_counts()["noise"] == 2
+    clean = Experiment(config, show=False)
+    expected = clean.evaluate(clean.teacher().model).mean["mAP"]
+    assert sides["mAP"].iloc[0] == pytest.approx(expected, abs=1e-6)

@@ -13,6 +13,7 @@ from matplotlib._pylab_helpers import Gcf
 from matplotlib.colors import to_rgb
 
 from dakd import analysis, figures
+from dakd.corruption import FAMILIES
 from dakd.figures.pictures import picture
 from dakd.figures.style import Sheet
 
@@ -31,6 +32,14 @@ SEEDS = pd.DataFrame(
     {"method": ["untrained", "teacher", "teacher"], "seed": [0, 0, 1], "rank1": [0.1, 0.4, 0.6],
      "mAP": [0.1, 0.3, 0.35]}
 )  # fmt: skip
+CORRUPTED = pd.DataFrame(
+    [(m, where, "all", pd.NA if where != "none" else 0, 0.3, 0.2, 0.05, 0.05)
+     for m in ("teacher", "dakd") for where in ("none", "query", "gallery", "both")]
+    + [(m, "both", f, s, 0.3 / s, 0.2 / s, 0.05, 0.05)
+       for m in ("teacher", "dakd") for f in FAMILIES for s in (1, 2, 3, 4, 5)],
+    columns=["method", "where", "family", "severity", "rank1", "mAP", "rank1_std", "mAP_std"],
+)  # fmt: skip
+PEOPLE = torch.randint(0, 256, (2, 3, 32, 16), generator=torch.Generator().manual_seed(0)).byte()
 APART = pd.DataFrame(
     {"label": ["up", "down", "not known"], "group": ["method", "method", "mask"],
      "mean": [0.02, -0.02, 0.01], "low": [0.01, -0.03, 0.0], "high": [0.03, -0.01, 0.02],
@@ -85,6 +94,10 @@ DRAWINGS = {
         pd.DataFrame({"gap": [1.0, 0.5], "MMD²": [0.2, -0.0]}, index=["untrained", "teacher"])
     ),
     "benchmark_bars": lambda: figures.benchmark_bars(SEEDS),
+    "corruption_sheet": lambda: figures.corruption_sheet(PEOPLE),
+    "severity_sheet": lambda: figures.severity_sheet(PEOPLE[0], ["fog", "jpeg"]),
+    "robustness_bars": lambda: figures.robustness_bars(CORRUPTED),
+    "severity_curves": lambda: figures.severity_curves(CORRUPTED),
     "difference_plot": lambda: figures.difference_plot(
         APART, baseline="the teacher", measure="rank-1", title="Differences"
     ),

@@ -18,6 +18,12 @@ from dakd.figures.pictures import (
     strip,
 )
 from dakd.figures.rankings import cmc_curve, ranked_items, ranking, trial_spread
+from dakd.figures.robustness import (
+    corruption_sheet,
+    robustness_bars,
+    severity_curves,
+    severity_sheet,
+)
 from dakd.figures.style import PALETTE, colour, png, save
 from dakd.figures.training import loss_curves, loss_parts
 from dakd.figures.trust import (
@@ -35,6 +41,7 @@ __all__ = [
     "colour",
     "confidence_histograms",
     "contact_sheet",
+    "corruption_sheet",
     "cutswap_strip",
     "difference_plot",
     "gap_bars",
@@ -51,7 +58,10 @@ __all__ = [
     "ranking",
     "reliability_diagram",
     "risk_coverage_curve",
+    "robustness_bars",
     "save",
+    "severity_curves",
+    "severity_sheet",
     "strip",
     "trial_spread",
 ]

@@ -15,6 +15,7 @@ LABELS = {
     "dakd": "DAKD",
     "only_kd": "plain distillation",
     "continued": "teacher, trained on",
+    "cutswap_none": "DAKD without CutSwap",
 }
 
 

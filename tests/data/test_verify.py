@@ -236,11 +236,13 @@ def test_sysu_swapped_lists(copy):
 
 def test_linked_folders_are_followed(copy):
     root = copy("sysu")
-    (root / "cam4").rename(root.parent / "elsewhere")
-    try:
-        (root / "cam4").symlink_to(root.parent / "elsewhere", target_is_directory=True)
-    except OSError:
-        pytest.skip("this system does not let us make links")
+    for folder in ("cam4", "cam5/0003"):
+        elsewhere = root.parent / folder.replace("/", "-")
+        (root / folder).rename(elsewhere)
+        try:
+            (root / folder).symlink_to(elsewhere, target_is_directory=True)
+        except OSError:
+            pytest.skip("this system does not let us make links")
     assert_found(check("sysu", root, decode=False))
 
 
@@ -472,6 +474,13 @@ def test_sums_of_the_known_counts():
     assert len(SYSU) == 16
     assert SYSU_LISTS["train"] + SYSU_LISTS["val"] == 395
     assert LLCM["train", ALL, ALL][0] + LLCM["test", ALL, ALL][0] == LLCM[ALL, ALL, ALL][0] == 1064
+
+
+def test_identity_lists_of_an_export(tmp_path):
+    """Of seven training identities only number 4 is for validation."""
+    marker = {"layout": "sysu", "config": {"train_ids": 7, "test_ids": 20}}
+    (tmp_path / MARKER).write_text(json.dumps(marker))
+    assert expected("sysu", tmp_path).lists == {"train": 6, "val": 1, "test": 20}
 
 
 def test_known_counts_of_regdb(tmp_path):
