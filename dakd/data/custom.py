@@ -48,11 +48,8 @@ def load_custom(
             is in both splits, a split is empty, or the test split lacks a modality.
     """
     table = Path(table).expanduser()
-    rows = _read(table)
-    _check_cells(table, rows)
-    numbers = {c: rows[c].str.extract(WHOLE, expand=False).astype("int64") for c in ("pid", "cam")}
-    rows = rows.assign(**numbers, file=[_locate(table.parent, name) for name in rows["path"]])
-    _check_splits(table, rows)
+    rows = read_table(table)
+    check_splits(table, rows)
     _check_files(table, rows)
     rows = _numbered(rows)
 
@@ -68,8 +65,19 @@ def load_custom(
     return Dataset(name="custom", train=train, test=test, root=table.parent, pictures=content)
 
 
+def read_table(table: Path) -> pd.DataFrame:
+    """Return a table's rows: path, pid, cam, modality, split, and file, each image's path.
+
+    Raises:
+        FileNotFoundError, ImportError, ValueError: see `load_custom`; nothing is said of the files.
+    """
+    rows = _read(table)
+    _check_cells(table, rows)
+    numbers = {c: rows[c].str.extract(WHOLE, expand=False).astype("int64") for c in ("pid", "cam")}
+    return rows.assign(**numbers, file=[_locate(table.parent, name) for name in rows["path"]])
+
+
 def _read(table: Path) -> pd.DataFrame:
-    """Return the five columns as text."""
     if not table.is_file():
         inside = sorted(table.glob("*.csv")) + sorted(table.glob("*.parquet"))
         hint = f"; did you mean {inside[0]}?" if inside else ""
@@ -121,7 +129,13 @@ def _check_cells(table: Path, rows: pd.DataFrame) -> None:
             )
 
 
-def _check_splits(table: Path, rows: pd.DataFrame) -> None:
+def check_splits(table: Path, rows: pd.DataFrame) -> None:
+    """Refuse splits that nobody could be trained and tested on.
+
+    Raises:
+        ValueError: a split is empty, the splits share identities, or the test split lacks a
+            modality.
+    """
     train, test = (rows[rows["split"] == split] for split in CHOICES["split"])
     for split, part in (("train", train), ("test", test)):
         if part.empty:

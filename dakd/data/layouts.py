@@ -8,9 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
-import pandas as pd
-
-from dakd.data.custom import WHOLE, _check_cells, _check_splits, _locate, _read
+from dakd.data.custom import check_splits, read_table
 from dakd.data.expected import ALL, NAMES, REGDB_MODALITIES, Expected, Key, tally
 from dakd.data.export import MARKER
 from dakd.data.lists import disagreements, read_ids, read_index, some
@@ -172,14 +170,18 @@ def _llcm_hint(survey: Survey) -> None:
 
 def survey_custom(survey: Survey, table: Path) -> Expected:
     """Compare a table with the files that it names; return the table's own counts."""
-    rows = survey.attempt(lambda: _read_table(table), table.name)
+    rows = survey.attempt(lambda: read_table(table), table.name)
     title = (
         f"Drawn people, {NAMES['custom']}" if (survey.root / MARKER).is_file() else NAMES["custom"]
     )
     if rows is None:
         return Expected(title)
-    survey.attempt(lambda: _check_splits(table, rows), table.name)
-    items = [Item(*row) for row in rows.itertuples(index=False, name=None)]
+    survey.attempt(lambda: check_splits(table, rows), table.name)
+    folder = table.parent
+    files = [f.relative_to(folder) if f.is_relative_to(folder) else f for f in rows["file"]]
+    cells = rows.assign(path=[file.as_posix() for file in files])
+    columns = (cells[c] for c in ("split", "modality", "cam", "pid", "path"))
+    items = [Item(*row) for row in zip(*columns, strict=True)]
     for item in items:
         there = (survey.root / str(item.path)).is_file()
         (survey.found if there else survey.missing).append(item)
@@ -189,17 +191,6 @@ def survey_custom(survey: Survey, table: Path) -> Expected:
             survey.fault("wrong", str(path), f"is in {number} rows of the table")
     survey.report_files(table.name)
     return Expected(title, dict(tally(item[:4] for item in items)))
-
-
-def _read_table(table: Path) -> pd.DataFrame:
-    """Return split, modality, camera, identity and file (below the table's folder) of each row."""
-    rows = _read(table)
-    _check_cells(table, rows)
-    numbers = {c: rows[c].str.extract(WHOLE, expand=False).astype("int64") for c in ("cam", "pid")}
-    files = [_locate(table.parent, name) for name in rows["path"]]
-    paths = [f.relative_to(table.parent) if f.is_relative_to(table.parent) else f for f in files]
-    rows = rows.assign(**numbers, path=[path.as_posix() for path in paths])
-    return rows[["split", "modality", "cam", "pid", "path"]]
 
 
 LAYOUTS: dict[str, Callable[[Survey, Expected], None]] = {

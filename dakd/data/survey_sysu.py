@@ -7,7 +7,7 @@ from functools import partial
 from dakd.data.expected import ALL, Expected, Key
 from dakd.data.lists import some
 from dakd.data.survey import Item, Kind, Survey
-from dakd.data.sysu import CAMERAS, Permutations, _read_ids, read_permutations
+from dakd.data.sysu import CAMERAS, Permutations, read_part, read_permutations
 
 DRAWS = "exp/rand_perm_cam.mat"
 
@@ -50,7 +50,7 @@ def _sysu_splits(survey: Survey, known: Expected) -> dict[int, str]:
     for part in ("train", "val", "test"):
         name = f"exp/{part}_id.txt"
         key: Key = ("test" if part == "test" else "train", ALL, ALL)
-        ids = survey.attempt(partial(_read_ids, survey.root, part), name, key)
+        ids = survey.attempt(partial(read_part, survey.root, part), name, key)
         lists[part] = ids or set()
         if ids and len(ids) != (number := known.lists.get(part, len(ids))):
             what = f"lists {len(ids)} identities, a complete copy has {number}"

@@ -48,8 +48,8 @@ def load_sysu(
     """
     root = Path(root).expanduser()
     _check_layout(root)
-    train_ids = _read_ids(root, "train") | _read_ids(root, "val")
-    test_ids = _read_ids(root, "test")
+    train_ids = read_part(root, "train") | read_part(root, "val")
+    test_ids = read_part(root, "test")
     if shared := sorted(train_ids & test_ids):
         raise ValueError(
             f"identities {some(shared)} are in both the training and the test lists of "
@@ -110,8 +110,13 @@ def _check_layout(root: Path) -> None:
         raise FileNotFoundError(f"{root} lacks the folders {', '.join(missing)}; {hint}")
 
 
-def _read_ids(root: Path, part: str) -> set[int]:
-    """Identities of ``<part>_id.txt`` or, where there is none, ``<part>_id.mat``."""
+def read_part(root: Path, part: str) -> set[int]:
+    """Return the identities of ``<part>_id.txt`` or, where there is none, ``<part>_id.mat``.
+
+    Raises:
+        FileNotFoundError: neither exists.
+        ValueError: it lists no identities.
+    """
     text, mat = (root / "exp" / f"{part}_id{suffix}" for suffix in (".txt", ".mat"))
     if text.is_file():
         return read_ids(text)
