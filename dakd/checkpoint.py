@@ -7,12 +7,11 @@ atomically, the JSON last: a folder with the JSON is complete. Loading executes 
 import json
 import platform
 from contextlib import ExitStack
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
-import torchvision
 from safetensors.torch import load_file, save_file
 
 from dakd.model import ReIDModel
@@ -27,11 +26,8 @@ class CheckpointError(RuntimeError):
 
 def versions() -> dict[str, str]:
     """Return the versions that a number may depend on."""
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
-    }
+    packages = ("dakd", "torch", "torchvision", "numpy", "pillow")
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
 
 
 def save_checkpoint(

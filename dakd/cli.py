@@ -26,7 +26,7 @@ from dakd.runtime import atomic_path
 from dakd.train import TrainingError
 
 FAULTS = (
-    *(ValueError, OSError, FloatingPointError),
+    *(ValueError, OSError, ImportError, FloatingPointError),
     *(CheckpointError, TrainingError, WeightsError),
 )
 
@@ -58,39 +58,56 @@ class Evaluate:
 
     def run(self) -> None:
         """Print one table a setting."""
-        labs = [self._open(folder) for folder in self.checkpoint]
-        if len(labs) > 1 and self.config.data.name != "regdb":
+        if len(self.checkpoint) > 1 and self.config.data.name != "regdb":
             raise ValueError(
-                f"{len(labs)} checkpoints were given; only RegDB has a network for each trial, "
-                "evaluate the others one by one"
+                f"{len(self.checkpoint)} checkpoints were given; only RegDB has a network for each "
+                "trial, evaluate the others one by one"
             )
-        for setting in labs[0][0].settings:
-            result = Result.join([lab.evaluate(model, **setting) for lab, model in labs])
+        results: dict[str, list[Result]] = {}
+        for folder in self.checkpoint:
+            lab, model = self._open(folder)  # one at a time: each keeps its decoded images
+            for setting in lab.settings:
+                label = "-".join(map(str, setting.values()))
+                results.setdefault(label, []).append(lab.evaluate(model, **setting))
+        name = self.checkpoint[0].name if len(self.checkpoint) == 1 else "joined"
+        for label, of_trials in results.items():
+            result = Result.join(of_trials)
             print(result, end="\n\n")
             if self.out:
-                name = "-".join(map(str, [result.header["protocol"], *setting.values()]))
-                result.save(self.out / f"{name}.json")
+                result.save(self.out / name / f"{result.header['protocol']}-{label}.json")
 
     def _open(self, folder: Path) -> tuple[Experiment, ReIDModel]:
-        """Return a network and the data that it is measured on."""
+        """Return a network and the data that it is measured on; say what it was trained on."""
         model, _, description = load_checkpoint(folder)
-        config = self.config
-        if chosen := description["config"].get("selection"):
-            print(f"{folder}: epoch {chosen['epoch']} was chosen on the {chosen['on']}\n")
-        if trained_on := description["config"].get("experiment", {}).get("data"):
-            for size in ("height", "width"):
-                if trained_on[size] != getattr(config.data, size):
-                    raise ValueError(
-                        f"the network was trained on images of {size} {trained_on[size]}, and this "
-                        f"would measure it at {getattr(config.data, size)}; give the --profile or "
-                        f"--data.{size} of its training"
-                    )
-            if config.data.name == "regdb":  # each network has seen the training half of one trial
-                if trained_on["name"] != "regdb" and len(self.checkpoint) > 1:
-                    raise ValueError(f"{folder} was trained on {trained_on['name']}, not on RegDB")
-                trial = trained_on["trial"]
-                config = replace(config, data=replace(config.data, trial=trial))
-        return Experiment(config), model
+        made, config = description["config"], self.config
+        if chosen := made.get("selection"):
+            print(f"{folder}: epoch {chosen['epoch']} was chosen on the {chosen['on']}")
+        trained_on = made.get("experiment", {}).get("data", {})
+        for size in ("height", "width"):
+            if trained_on.get(size, getattr(config.data, size)) != getattr(config.data, size):
+                raise ValueError(
+                    f"the network was trained on images of {size} {trained_on[size]}, and this "
+                    f"would measure it at {getattr(config.data, size)}; give the --profile or "
+                    f"--data.{size} of its training"
+                )
+        if config.data.name == "regdb" == trained_on.get("name"):
+            # It has seen the training half of its own trial and must be tested on the other.
+            trial = trained_on.get("trial", config.data.trial)
+            config = replace(config, data=replace(config.data, trial=trial))
+        elif len(self.checkpoint) > 1:
+            raise ValueError(
+                f"{folder} was trained on {trained_on.get('name', 'unknown data')}, not on RegDB"
+            )
+        lab = Experiment(config)
+        lab.about = {"network": folder.name}
+        here, there = made.get("data_fingerprint", "unknown"), lab.dataset.fingerprint
+        if here != there:
+            print(
+                f"{folder}: trained on {trained_on.get('name', 'unknown data')} (data {here}), "
+                f"measured on {lab.dataset.name} (data {there}). Its training images may hold "
+                "people who are tested here"
+            )
+        return lab, model
 
 
 @dataclass(frozen=True, kw_only=True)

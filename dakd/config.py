@@ -302,6 +302,7 @@ class EvaluationConfig:
         protocol: ``"auto"`` is the dataset's own.
         trials: galleries drawn; ten is the protocol.
         sampling: ``"agw"`` or ``"official"`` galleries, for SYSU-MM01's protocol.
+        cmc_unit: ``"image"`` or ``"identity"``, what a rank counts; None is the protocol's own.
         flip: average each embedding with that of the mirrored image.
         rerank: k-reciprocal re-ranking.
         batch: images a forward pass.
@@ -310,6 +311,7 @@ class EvaluationConfig:
     protocol: Literal["auto", "sysu", "regdb", "llcm", "llcm-released", "none"] = "auto"
     trials: int = 10
     sampling: Literal["agw", "official"] = "agw"
+    cmc_unit: Literal["image", "identity"] | None = None
     flip: bool = False
     rerank: bool = False
     batch: int = 256

@@ -1,26 +1,25 @@
 """From a network to a benchmark table: embeddings, trials, metrics, a record of how."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
-from dakd.augment import evaluation_transform
 from dakd.checkpoint import versions
 from dakd.data import Dataset, ImageSet
 from dakd.data.lists import some
 from dakd.data.records import Modality
 from dakd.data.sysu import read_permutations
-from dakd.metrics import PROTOCOLS, RankMetrics, rank_metrics
+from dakd.embed import extract
+from dakd.metrics import PROTOCOLS, RankMetrics, Unit, rank_metrics
 from dakd.model import ReIDModel
 from dakd.protocols import Trial, llcm_trials, open_trials, regdb_trials, sysu_trials
 from dakd.reranking import k_reciprocal
 from dakd.result import Result
-from dakd.runtime import autocast, evaluating, pick_device
+from dakd.runtime import pick_device
 
 RANKS = (1, 5, 10, 20)
 ProtocolName = Literal["sysu", "regdb", "llcm", "llcm-released", "none"]
@@ -44,60 +43,8 @@ SETTINGS: dict[ProtocolName, tuple[dict[str, Any], ...]] = {  # what a paper's t
 }
 
 
-@torch.no_grad()
-def extract(
-    model: ReIDModel,
-    images: ImageSet,
-    *,
-    rows: np.ndarray | None = None,
-    transform: Callable[[Tensor], Tensor] | None = None,
-    batch: int = 256,
-    device: str = "auto",
-    precision: str = "float32",
-    flip: bool = False,
-) -> Tensor:
-    """Return the embeddings of images, in eval mode.
-
-    Args:
-        model: the network; moved to `device`.
-        images: the images.
-        rows: which of them, (N,); by default all.
-        transform: uint8 (n, 3, H, W) to normalised float; by default that of testing.
-        batch: images a forward pass.
-        device: ``"auto"``, ``"cpu"``, ``"cuda"``...
-        precision: ``"float32"`` or ``"bfloat16"``.
-        flip: add the embedding of the mirrored image to each before the length is made 1. Costs
-            twice the time, and makes a number that only compares with others made so.
-
-    Returns:
-        (N, D) float32 on the CPU, rows of unit length, in the order of `images`.
-
-    Raises:
-        FloatingPointError: an embedding is not finite.
-    """
-    where = pick_device(device)
-    transform = evaluation_transform() if transform is None else transform
-    rows = np.arange(len(images)) if rows is None else rows
-    model.to(where)
-    parts = []
-    with evaluating(model), autocast(where, precision):
-        for some in np.array_split(rows, max(1, -(-len(rows) // batch))):
-            x = transform(images.images(some).to(where, non_blocking=True))
-            x = x.contiguous(memory_format=torch.channels_last)
-            z = model(x).float()  # (n, D)
-            parts.append(normalize(z + model(x.flip(-1)).float()) if flip else z)
-    embeddings = torch.cat(parts).cpu()  # (N, D)
-    bad = (~embeddings.isfinite().all(dim=1)).nonzero().flatten()
-    if len(bad):
-        raise FloatingPointError(
-            f"{len(bad)} of {len(rows)} embeddings are not finite, that of "
-            f"{images.records[rows[int(bad[0])]]} first; the weights or the images hold NaN"
-        )
-    return embeddings
-
-
 def evaluate(
-    model: ReIDModel | Tensor,
+    model: ReIDModel | Tensor | Callable[[], Tensor],
     dataset: Dataset,
     *,
     protocol: ProtocolName | Literal["auto"] | None = "auto",
@@ -107,8 +54,10 @@ def evaluate(
     shots: int = 1,
     sampling: Literal["agw", "official"] = "agw",
     trials: int = 10,
+    cmc_unit: Unit | None = None,
     flip: bool = False,
     rerank: bool = False,
+    about: Mapping[str, Any] | None = None,
     batch: int = 256,
     device: str = "auto",
     precision: str = "float32",
@@ -119,7 +68,8 @@ def evaluate(
     is mirrored or re-ranked unless asked for, and the result says so either way.
 
     Args:
-        model: a network, or its embeddings (N, D) of ``dataset.test`` (see `extract`).
+        model: a network, or its embeddings (N, D) of ``dataset.test`` (see `extract`), or a
+            function that returns them, called once the request is known to be a good one.
         dataset: from `dakd.data.load_dataset`.
         protocol: ``"auto"`` is the dataset's own. ``"sysu"``, ``"regdb"``, ``"llcm"``;
             ``"llcm-released"``, what the authors' script of LLCM computes; ``"none"`` or None,
@@ -131,9 +81,11 @@ def evaluate(
             alone.
         trials: number of galleries drawn by ``"sysu"`` and ``"llcm"``; ten is the protocol. The
             others draw none. RegDB's ten are ten splits: see `dakd.result.Result.join`.
+        cmc_unit: ``"image"`` or ``"identity"`` instead of the protocol's own (see `rank_metrics`).
         flip: average each embedding with that of the mirrored image; where embeddings are given,
             say that they were made so.
         rerank: k-reciprocal re-ranking (see `dakd.reranking`).
+        about: what else the record should say, such as which network this is.
         batch, device, precision: see `extract`.
 
     Raises:
@@ -149,29 +101,29 @@ def evaluate(
     sides = {"query": query, "gallery": gallery}
     drawn = _draw(protocol or "none", dataset, sides, trials, chosen)
     _refuse_strangers(test, drawn)
-    if not isinstance(model, Tensor):
+    if isinstance(model, ReIDModel):
         z = extract(model, test, batch=batch, device=device, precision=precision, flip=flip)
-    elif len(model) == len(test):
-        z = model.float()
     else:
+        z = (model if isinstance(model, Tensor) else model()).float()
+    if len(z) != len(test):
         raise ValueError(
-            f"{len(model)} embeddings given for {len(test)} test images; pass the embeddings of "
+            f"{len(z)} embeddings given for {len(test)} test images; pass the embeddings of "
             "dataset.test"
         )
-    # The released script exchanges the roles for visible -> infrared only.
-    rule = "llcm" if protocol == "llcm-released" and query == "infrared" else protocol
+    rule = PROTOCOLS[protocol]
+    unit = cmc_unit or rule.unit
     rows, counts = {}, []
     for trial in drawn:
-        measured = _measure(z.to(where), test, trial, rule, rerank)
+        measured = _measure(z.to(where), test, trial, protocol, unit, rerank)
         cmc = {f"rank{k}": measured.cmc[k] for k in RANKS}
         rows[f"trial {trial.number}"] = {**cmc, "mAP": measured.mAP, "mINP": measured.mINP}
-        ranked = len(trial.query) + len(trial.gallery) - measured.num_queries
-        counts.append((measured.num_queries, measured.num_valid, ranked))
+        counts.append((measured.num_queries, measured.num_valid, len(trial.gallery)))
     queries, valid, images = (
         v[0] if len({*v}) == 1 else list(v) for v in zip(*counts, strict=True)
     )
     header = {
         "dataset": dataset.name,
+        "drawn": dataset.drawn,
         "data_fingerprint": dataset.fingerprint,
         "protocol": protocol or "none",
         **sides,
@@ -180,12 +132,13 @@ def evaluate(
         "valid_queries": valid,
         "gallery_images": images,
         "images_per_identity_and_camera": _taken(test, drawn),
-        "camera_rule": PROTOCOLS[rule].drops,
-        "ranks_count": {"identity": "identities", "image": "images"}[PROTOCOLS[rule].unit],
+        "camera_rule": rule.drops,
+        "ranks_count": {"identity": "identities", "image": "images"}[unit],
         "feature": "after the neck, unit length",
         "flip": "on" if flip else "off",
         "reranking": "k-reciprocal" if rerank else "off",
         "versions": versions(),
+        **(about or {}),
     }
     return Result(header, pd.DataFrame.from_dict(rows, orient="index"))
 
@@ -213,7 +166,11 @@ def _draw(
         return regdb_trials(dataset.test, number=dataset.trial or 1, **sides)
     if protocol == "none":
         return open_trials(dataset.test, **sides)
-    return llcm_trials(dataset.test, trials=trials, **sides)
+    drawn = llcm_trials(dataset.test, trials=trials, **sides)
+    if protocol == "llcm-released" and sides["query"] == "visible":
+        # The script ranks the queries for every gallery image, in this direction only.
+        drawn = [Trial(t.number, query=t.gallery, gallery=t.query) for t in drawn]
+    return drawn
 
 
 def _refuse_strangers(test: ImageSet, drawn: list[Trial]) -> None:
@@ -237,13 +194,14 @@ def _permutations(dataset: Dataset) -> Any:
 
 
 def _measure(
-    z: Tensor, test: ImageSet, trial: Trial, protocol: str | None, rerank: bool
+    z: Tensor, test: ImageSet, trial: Trial, protocol: str | None, unit: Unit, rerank: bool
 ) -> RankMetrics:
     query, gallery = (z[torch.as_tensor(rows)] for rows in (trial.query, trial.gallery))
     similarity = k_reciprocal(query, gallery) if rerank else query @ gallery.T  # (Q, G)
     people = (test.pids[trial.query], test.pids[trial.gallery])
     cameras = (test.cams[trial.query], test.cams[trial.gallery])
-    return rank_metrics(similarity, *people, *cameras, protocol=protocol, ranks=RANKS)
+    rule = "llcm" if protocol == "llcm-released" else protocol  # roles have changed already
+    return rank_metrics(similarity, *people, *cameras, protocol=rule, ranks=RANKS, cmc_unit=unit)
 
 
 def _taken(test: ImageSet, drawn: list[Trial]) -> list[int]:

@@ -5,6 +5,7 @@ has already trained is found in the run folder, and trained when missing.
 """
 
 import copy
+import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import fields, replace
@@ -27,8 +28,8 @@ from dakd.runtime import source_fingerprint
 from dakd.train import Trained, train_student, train_teacher
 
 TRAINED_BY = (  # changed code trains again
-    *("augment.py", "distill.py", "losses.py", "memory.py", "model.py", "objectives.py"),
-    *("train.py", "data/sampler.py"),
+    *("augment.py", "distill.py", "embed.py", "losses.py", "memory.py", "model.py"),
+    *("objectives.py", "runtime.py", "train.py", "data/records.py", "data/sampler.py"),
 )
 
 
@@ -38,6 +39,13 @@ def runs_folder() -> Path:
         return Path(os.environ["DAKD_RUNS"])
     checkout = Path(__file__).resolve().parent.parent
     return (checkout if (checkout / "pyproject.toml").is_file() else Path.cwd()) / "runs"
+
+
+def _content(weights: str | None) -> str:
+    """Return digits for what is in a file of weights; nothing for weights that have a name."""
+    if weights is None or not Path(weights).is_file():
+        return ""
+    return hashlib.sha256(Path(weights).read_bytes()).hexdigest()[:10]
 
 
 class Experiment:
@@ -55,6 +63,7 @@ class Experiment:
         self.config = config
         self.folder = Path(runs or runs_folder()) / config.profile
         self.show = show
+        self.about: dict[str, Any] = {}  # what the records of results should say besides
         self._dataset: Dataset | None = None
         self._trained: dict[str, Trained] = {}
         self._embeddings: dict[tuple[int, str], tuple[ReIDModel, Tensor]] = {}
@@ -107,8 +116,8 @@ class Experiment:
         c = self.config
         stored = replace(c.data, keep=True, cache=False)  # where pictures wait changes no result
         data = (stored, self.dataset.fingerprint)
-        code = source_fingerprint(*TRAINED_BY)
-        key = fingerprint(*data, c.model, c.teacher, c.seed, c.precision, code)
+        made_by = (source_fingerprint(*TRAINED_BY), _content(c.model.weights))
+        key = fingerprint(*data, c.model, c.teacher, c.seed, c.precision, *made_by)
 
         def train(folder: Path) -> Trained:
             images = self.dataset.train
@@ -136,7 +145,8 @@ class Experiment:
         wanted = replace(c.student, **{k: v for k, v in given.items() if v is not None})
         DAKDLoss(wanted.preset, wanted.ablation, **wanted.switches)  # refuse before hours of work
         teacher = self.teacher()
-        key = fingerprint(str(teacher.folder and teacher.folder.name), wanted)
+        chosen_by = c.evaluation.protocol if wanted.selects_on_test else ""
+        key = fingerprint(str(teacher.folder and teacher.folder.name), wanted, chosen_by)
 
         def train(folder: Path) -> Trained:
             start = self.untrained()
@@ -217,17 +227,26 @@ class Experiment:
             mode, shots: of SYSU-MM01's protocol.
             direction: ``query`` and ``gallery``, for the protocols that have two.
         """
-        e = self.config.evaluation
+        c, e = self.config, self.config.evaluation
+        trained = next((t for t in self._trained.values() if t.model is model), None)
+        about = {
+            "network": trained.folder.name if trained and trained.folder else "",
+            "height": c.data.height,
+            "width": c.data.width,
+            "seed": c.seed,
+        }
         return evaluate(
-            self.embeddings(model),
+            lambda: self.embeddings(model),
             self.dataset,
             protocol=e.protocol,
             mode=mode,
             shots=shots,
             sampling=e.sampling,
             trials=e.trials,
+            cmc_unit=e.cmc_unit,
             flip=e.flip,
             rerank=e.rerank,
-            device=self.config.device,
+            device=c.device,
+            about=about | self.about,
             **direction,
         )

@@ -24,7 +24,7 @@ from dakd.augment import (
 from dakd.config import ScheduleConfig, StudentConfig, TeacherConfig
 from dakd.data import ImageSet
 from dakd.distill import DAKDLoss, Pair, centre_logits
-from dakd.evaluate import extract
+from dakd.embed import extract
 from dakd.losses import IdentityLoss, LossTerms, TeacherLoss
 from dakd.memory import class_means
 from dakd.model import ReIDModel

@@ -14,7 +14,14 @@ import pandas as pd
 from dakd.runtime import atomic_path
 
 # Two trials that are averaged may differ in these, as RegDB's ten splits do.
-OF_A_TRIAL = ("data_fingerprint", "queries", "valid_queries", "gallery_images")
+OF_A_TRIAL = (
+    "data_fingerprint",
+    "queries",
+    "valid_queries",
+    "gallery_images",
+    "network",
+    "versions",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,10 +69,18 @@ class Result:
             f"ranks count {h['ranks_count']}",
         ]
         return (
-            f"{h['dataset']} · protocol {h['protocol']}: {', '.join(draw)} · flip {h['flip']}, "
+            f"{self._people} · protocol {h['protocol']}: {', '.join(draw)} · flip {h['flip']}, "
             f"re-ranking {h['reranking']}, feature {h['feature']}"
             + (f", corrupted: {h['corrupted']}" if h.get("corrupted", "none") != "none" else "")
         )
+
+    @property
+    def _people(self) -> str:
+        """Say whose images these are: drawn people are not the dataset whose layout they have."""
+        name = str(self.header["dataset"])
+        if not self.header.get("drawn"):
+            return name
+        return f"drawn people, {'in memory' if name == 'synthetic' else f'layout of {name}'}"
 
     @property
     def _short(self) -> str:
@@ -125,7 +140,8 @@ class Result:
                 continue
             if key not in OF_A_TRIAL:
                 raise ValueError(f"results of different {key} cannot be joined: {values}")
-            header[key] = values
+            lists = (value if isinstance(value, list) else [value] for value in values)
+            header[key] = [item for items in lists for item in items]
         trials = pd.concat([result.trials for result in results])
         if twice := trials.index[trials.index.duplicated()].tolist():
             raise ValueError(f"{twice[0]} is there more than once; join each trial's result once")

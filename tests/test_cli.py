@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -34,7 +35,7 @@ def test_train_then_evaluate_a_checkpoint(capsys, tmp_path):
     out = tmp_path / "results"
     assert main(["evaluate", *TINY, "--checkpoint", student, "--out", str(out)]) == 0
     assert "indoor-search, 10-shot, infrared → visible" in capsys.readouterr().out
-    record = json.loads((out / "sysu-all-1.json").read_text())
+    record = json.loads((out / Path(student).name / "sysu-all-1.json").read_text())
     assert 0 <= record["mean"]["rank1"] <= 1
     assert main(["evaluate", "--profile", "demo", "--checkpoint", student]) == 2
     assert "trained on images of height 32" in capsys.readouterr().err
@@ -95,8 +96,15 @@ def test_regdb_networks_of_several_trials_make_one_result(tmp_path, capsys):
     out = ["--out", str(tmp_path), "--data.name", "regdb"]
     assert main(["evaluate", *TINY, *out, "--checkpoint", *folders]) == 0
     assert "regdb: visible → infrared, 2 trials" in capsys.readouterr().out
-    result = Result.load(tmp_path / "regdb-visible-infrared.json")
+    result = Result.load(tmp_path / "joined" / "regdb-visible-infrared.json")
     assert result.trials.index.tolist() == ["trial 2", "trial 5"]
+    wrong_trial = ["--data.name", "regdb", "--data.trial", "7", "--checkpoint", folders[0]]
+    assert main(["evaluate", *TINY, *wrong_trial]) == 0  # tested on the half it has not seen
+    result = capsys.readouterr().out
+    assert "trial 2" in result
+    assert "trained on" not in result
+    assert main(["evaluate", *TINY, "--checkpoint", folders[0]]) == 0
+    assert "trained on regdb (data" in capsys.readouterr().out
     assert main(["evaluate", *TINY, "--checkpoint", *folders]) == 2
     assert "only RegDB has a network for each trial" in capsys.readouterr().err
 

@@ -6,11 +6,15 @@ import torch
 from examples import dataset, image_set
 
 from dakd.augment import evaluation_transform
-from dakd.data import Dataset, ImageSet, Record
+from dakd.config import SyntheticConfig
+from dakd.data import Dataset, ImageSet, Record, load_dataset
+from dakd.data.export import export_dataset
+from dakd.data.sysu import read_permutations
 from dakd.evaluate import evaluate, extract
 from dakd.metrics import rank_metrics
 from dakd.model import build_model
 from dakd.protocols import llcm_trials, sysu_trials
+from dakd.reranking import k_reciprocal
 
 
 def test_extract_keeps_the_order_and_does_not_depend_on_the_batch():
@@ -166,11 +170,87 @@ def test_a_regdb_trial_is_called_by_its_number():
     assert result.trials.index.tolist() == ["trial 4"]
 
 
-def test_the_released_exchange_does_not_hide_reranking():
+def test_reranking_under_the_released_exchange_happens_after_it():
     z, data = llcm_like()
-    plain, reranked = (evaluate(z, data, trials=1, rerank=on) for on in (False, True))
-    assert "re-ranking k-reciprocal" in reranked.title
-    assert not plain.trials.equals(reranked.trials)
+    how = {"query": "visible", "gallery": "infrared", "trials": 1}
+    result = evaluate(z, data, protocol="llcm-released", rerank=True, **how)
+    assert "re-ranking k-reciprocal" in result.title
+    trial = llcm_trials(data.test, **how)[0]
+    pids, cams, (q, g) = data.test.pids, data.test.cams, (trial.gallery, trial.query)
+    expected = rank_metrics(
+        k_reciprocal(z[q], z[g]), pids[q], pids[g], cams[q], cams[g], protocol="llcm"
+    )
+    assert result.mean["mAP"] == expected.mAP
+    assert result.mean["mAP"] != evaluate(z, data, protocol="llcm-released", **how).mean["mAP"]
+
+
+HEADERS = {
+    "sysu": {"mode": "indoor", "shots": 1, "sampling": "agw", "queries": 4, "valid_queries": 3,
+        "gallery_images": 3, "images_per_identity_and_camera": [1, 1], "ranks_count": "identities",
+        "camera_rule": "for a query from camera 3, every gallery image from camera 2"},
+    "regdb": {"mode": None, "shots": None, "sampling": None, "queries": 4, "valid_queries": 4,
+        "gallery_images": 6, "images_per_identity_and_camera": [1, 2], "ranks_count": "images",
+        "camera_rule": "nothing"},
+    "llcm": {"mode": None, "shots": None, "sampling": None, "queries": 4, "valid_queries": 4,
+        "gallery_images": 5, "images_per_identity_and_camera": [1, 1], "ranks_count": "identities",
+        "camera_rule": "gallery images of the query's own identity and camera"},
+    "none": {"mode": None, "shots": None, "sampling": None, "queries": 4, "valid_queries": 4,
+        "gallery_images": 6, "images_per_identity_and_camera": [1, 2], "ranks_count": "images",
+        "camera_rule": "nothing"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("protocol", HEADERS)
+def test_the_whole_header(protocol):
+    # Person 1 has visible images in cameras 1 (two), 2 and 4, person 2 in 1 and 5; infrared images
+    # in 3 (person 1) and 6 (1, 2 and 3); person 3 is seen by camera 5 alone.
+    seen = [(1, 1, 1), (1, 1, 2), (1, 2, 1), (2, 1, 1), (2, 5, 1), (3, 5, 1)]
+    dark = [(1, 3, 1), (1, 6, 1), (2, 6, 1), (3, 6, 1)]
+    records = [Record(p, c, "visible", n) for p, c, n in seen]
+    records += [Record(p, c, "infrared", n) for p, c, n in dark]
+    empty, test = ImageSet([], source=None), ImageSet(records, source=None)
+    data = Dataset(name="sysu", train=empty, test=test)
+    mode = {"mode": "indoor"} if protocol == "sysu" else {}
+    result = evaluate(torch.eye(4)[test.pids], data, protocol=protocol, trials=2, **mode)
+    common = {
+        "dataset": "sysu", "drawn": False, "data_fingerprint": data.fingerprint,
+        "protocol": protocol, "query": "infrared", "gallery": "visible",
+        "feature": "after the neck, unit length", "flip": "off", "reranking": "off",
+    }  # fmt: skip
+    header = dict(result.header)
+    assert {"dakd", "numpy", "pillow", "torch"} < set(header.pop("versions"))
+    assert header == common | HEADERS[protocol]
+
+
+def test_official_galleries_are_those_of_the_file(tmp_path):
+    config = SyntheticConfig(train_ids=4, test_ids=20, images_per_camera=3)
+    root = export_dataset("sysu", config, tmp_path / "s", height=16, width=8, show=False)
+    data = load_dataset("sysu", root, height=16, width=8)
+    assert data.drawn
+    z = torch.nn.functional.normalize(torch.randn(len(data.test), 8), dim=1)
+    result = evaluate(z, data, sampling="official", trials=3)
+    draws = read_permutations(root / "exp" / "rand_perm_cam.mat")
+    trials = sysu_trials(data.test, sampling="official", permutations=draws, trials=3)
+    for row, trial in zip(result.trials["mAP"], trials, strict=True):
+        columns = [(c[trial.query], c[trial.gallery]) for c in (data.test.pids, data.test.cams)]
+        similarity = z[trial.query] @ z[trial.gallery].T
+        assert row == rank_metrics(similarity, *columns[0], *columns[1], protocol="sysu").mAP
+    assert not result.trials.equals(evaluate(z, data, trials=3).trials)
+    assert result.title.startswith("drawn people, layout of sysu")
+
+
+def test_nothing_is_embedded_for_a_request_that_is_refused():
+    _, data = llcm_like()
+    with pytest.raises(ValueError, match="'llcm' has none"):
+        evaluate(lambda: pytest.fail("embedded"), data, shots=10)
+
+
+def test_ranks_can_count_the_other_way():
+    z, data = llcm_like()
+    for unit, word in (("image", "images"), ("identity", "identities")):
+        result = evaluate(z, data, protocol="regdb", cmc_unit=unit)
+        assert result.header["ranks_count"] == word
+    assert result.mean["rank5"] > evaluate(z, data, protocol="regdb").mean["rank5"]
 
 
 def test_flip_adds_the_mirrored_image():

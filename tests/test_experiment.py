@@ -144,3 +144,60 @@ def test_a_bad_switch_is_refused_before_the_teacher_is_trained(config, tmp_path)
     with pytest.raises(ValueError, match="quantile must lie in 0..1"):
         lab.student(quantile=2.0)
     assert not (lab.folder / "models").exists()
+
+
+def test_other_images_are_another_teacher_also_where_sizes_agree(config, tmp_path):
+    small = replace(config.data, name="regdb")
+    folders, prints = set(), set()
+    for noise in (0.3, 0.9):
+        data = replace(small, synthetic=replace(small.synthetic, noise=noise))
+        lab = Experiment(replace(config, data=data), runs=tmp_path, show=False)
+        sizes = {r.path.stat().st_size for r in lab.dataset.train.records}
+        prints.add(lab.dataset.fingerprint)
+        folders.add(lab.teacher().folder.name)
+    assert len(sizes) == 1  # bitmaps
+    assert len(prints) == len(folders) == 2
+
+
+def test_the_data_the_code_and_the_weights_are_in_the_teachers_name(lab, monkeypatch, tmp_path):
+    def name():
+        asked = []
+        fresh = Experiment(lab.config, runs=lab.folder.parent, show=False)
+        monkeypatch.setattr(fresh, "_find", lambda name, train: asked.append(name))
+        fresh.teacher()
+        return asked[0]
+
+    names = [name(), name()]
+    with monkeypatch.context() as changed:
+        changed.setattr("dakd.data.Dataset.fingerprint", "other")
+        names.append(name())
+    with monkeypatch.context() as changed:
+        changed.setattr("dakd.experiment.source_fingerprint", lambda *a: "other")
+        names.append(name())
+    with monkeypatch.context() as changed:
+        changed.setattr("dakd.experiment._content", lambda weights: "other")
+        names.append(name())
+    assert names[0] == names[1]
+    assert len(set(names)) == 4
+
+
+def test_the_protocol_that_chose_the_epoch_is_in_the_students_name(lab):
+    other = replace(lab.config, evaluation=replace(lab.config.evaluation, protocol="none"))
+    second = Experiment(other, runs=lab.folder.parent, show=False)
+    chosen = [x.student(selection="test", epochs=1, steps=1).folder.name for x in (lab, second)]
+    plain = [x.student(epochs=1, steps=1).folder.name for x in (lab, second)]
+    assert chosen[0] != chosen[1]
+    assert plain[0] == plain[1]
+
+
+def test_only_test_images_are_flipped(lab):
+    flipped = replace(lab.config, evaluation=replace(lab.config.evaluation, flip=True))
+    other, model = Experiment(flipped, runs=lab.folder.parent, show=False), lab.teacher().model
+    assert torch.equal(other.embeddings(model, "train"), lab.embeddings(model, "train"))
+    assert not torch.equal(other.embeddings(model, "test"), lab.embeddings(model, "test"))
+
+
+def test_a_result_names_its_network(lab):
+    result = lab.evaluate(lab.teacher().model)
+    assert result.header["network"] == lab.teacher().folder.name
+    assert (result.header["height"], result.header["seed"]) == (32, 0)

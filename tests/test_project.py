@@ -40,7 +40,7 @@ LAYERS = [
     {"data", "augment", "model", "memory", "losses", "distill", "metrics", "reranking"}
     | {"corruption", "analysis", "figures"},
     {"protocols", "result", "checkpoint", "widgets"},
-    {"evaluate", "objectives", "train", "experiment", "ablation", "released"}
+    {"embed", "evaluate", "objectives", "train", "experiment", "ablation", "released"}
     | {"robustness", "evidence", "showcase"},
     {"cli"},
 ]

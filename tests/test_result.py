@@ -6,8 +6,9 @@ import pytest
 from dakd.result import Result
 
 HEADER = {
-    "dataset": "regdb", "data_fingerprint": "a", "protocol": "regdb", "query": "visible",
-    "gallery": "infrared", "mode": None, "shots": None, "sampling": None, "queries": 20,
+    "dataset": "regdb", "drawn": False, "data_fingerprint": "a", "protocol": "regdb",
+    "query": "visible", "gallery": "infrared", "mode": None, "shots": None, "sampling": None,
+    "queries": 20,
     "valid_queries": 18, "gallery_images": 20, "images_per_identity_and_camera": [10, 10],
     "camera_rule": "nothing", "ranks_count": "images", "feature": "neck", "flip": "off",
     "reranking": "off", "versions": {"python": "3"},
@@ -59,6 +60,22 @@ def test_trials_that_differ_in_counts_are_joined_and_show_it():
     assert result.header["queries"] == [20, 22]
     assert result.header["data_fingerprint"] == ["a", "b"]
     assert "18 of 20 to 22 queries" in result.title
+
+
+def test_a_joined_result_can_be_joined_again_and_versions_may_differ():
+    first = Result.join([make(1), make(2, queries=22)])
+    result = Result.join([first, make(3, versions={"python": "4"})])
+    assert result.header["queries"] == [20, 22, 20]
+    assert result.header["versions"] == [{"python": "3"}, {"python": "4"}]
+    assert "20 to 22 queries" in str(result)
+
+
+def test_drawn_people_are_not_called_by_the_name_of_the_dataset():
+    assert make().title.startswith("regdb ·")
+    assert make(drawn=True).title.startswith("drawn people, layout of regdb ·")
+    assert make(dataset="synthetic", drawn=True).title.startswith("drawn people, in memory ·")
+    assert "corrupted: gallery" in make(corrupted="gallery").title
+    assert "corrupted" not in make(corrupted="none").title
 
 
 @pytest.mark.parametrize(

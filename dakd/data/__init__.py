@@ -8,7 +8,7 @@ from dakd.config import SyntheticConfig
 from dakd.data.cache import with_cache
 from dakd.data.custom import load_custom
 from dakd.data.llcm import load_llcm
-from dakd.data.records import Dataset, ImageError, ImageSet, Record
+from dakd.data.records import MARKER, Dataset, ImageError, ImageSet, Record
 from dakd.data.regdb import load_regdb
 from dakd.data.sysu import load_sysu
 
@@ -62,7 +62,7 @@ def load_dataset(
 
         dataset = load_synthetic(synthetic or SyntheticConfig(), height=height, width=width)
         train, test = (dataclasses.replace(s, keep=keep) for s in (dataset.train, dataset.test))
-        return dataclasses.replace(dataset, train=train, test=test)
+        return dataclasses.replace(dataset, train=train, test=test, drawn=True)
     if root is None:
         raise ValueError(
             f"load_dataset({name!r}) needs root=, {WHAT_ROOT_IS[name]}. The licensed datasets are "
@@ -78,6 +78,8 @@ def load_dataset(
         dataset = load_llcm(root, **size)
     else:
         dataset = load_custom(root, **size)
+    if dataset.root and (dataset.root / MARKER).is_file():
+        dataset = dataclasses.replace(dataset, drawn=True)
     return dataset if cache is None else with_cache(dataset, cache, show=show)
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dakd.config import SyntheticConfig
-from dakd.data.export import MARKER
 from dakd.data.llcm import CAMERAS as LLCM_CAMERAS
+from dakd.data.records import MARKER
 from dakd.data.regdb import CAMERAS as REGDB_CAMERAS
 from dakd.data.synthetic import cameras_of, identity_numbers
 from dakd.data.sysu import CAMERAS as SYSU_CAMERAS
@@ -144,7 +144,7 @@ def _drawn(name: str, marker: Path) -> Expected:
     splits = dict(zip(("train", "test"), identity_numbers(config), strict=True))
     if name == "regdb":
         people = sum(map(len, splits.values()))
-        halves = {"train": people // 2, "test": people - people // 2}
+        halves = {"train": people - people // 2, "test": people // 2}
         return Expected(title, _regdb(halves, config.images_per_camera))
     views = {
         cam: [SYSU_CAMERAS[cam]] if name == "sysu" else ["visible", "infrared"][: 1 + (cam != 3)]

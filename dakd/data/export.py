@@ -23,7 +23,7 @@ from scipy.io import savemat
 
 from dakd.config import SyntheticConfig, to_dict
 from dakd.data.drawing.scenery import CAMERAS
-from dakd.data.records import Modality, Record
+from dakd.data.records import MARKER, Modality, Record
 from dakd.data.synthetic import (
     SyntheticSource,
     cameras_of,
@@ -34,7 +34,6 @@ from dakd.data.synthetic import (
 from dakd.runtime import progress
 
 Layout = Literal["sysu", "regdb", "llcm", "custom"]
-MARKER = "dakd_export.json"
 TABLE = "people.csv"
 NOTICE = """These pictures are drawn by a program. They are synthetic and NOT part of {name}.
 

@@ -10,11 +10,10 @@ from pathlib import Path, PurePosixPath
 
 from dakd.data.custom import check_splits, read_table
 from dakd.data.expected import ALL, NAMES, REGDB_MODALITIES, Expected, Key, tally
-from dakd.data.export import MARKER
 from dakd.data.lists import disagreements, read_ids, read_index, some
 from dakd.data.llcm import SUFFIXES as LLCM_SUFFIXES
-from dakd.data.llcm import camera_of
-from dakd.data.records import Modality
+from dakd.data.llcm import camera_of, tested_cameras
+from dakd.data.records import MARKER, Modality
 from dakd.data.regdb import CAMERAS as REGDB_CAMERAS
 from dakd.data.survey import Item, Survey
 from dakd.data.survey_sysu import survey_sysu
@@ -134,8 +133,11 @@ def _llcm_test(survey: Survey, ids: set[int]) -> None:
     unlisted, stray, seen = set(), [], set()
     for file in sorted(survey.images):
         match = re.fullmatch(r"test_(vis|nir)/cam([1-9])/(\d{4,})/[^/]+", file)
-        if match and int(match[3]) in ids:
-            modality, cam, pid = LLCM_FOLDERS[match[1]], int(match[2]), int(match[3])
+        modality = LLCM_FOLDERS[match[1]] if match else None
+        if match and modality and int(match[2]) not in tested_cameras(modality):
+            stray.append(file)
+        elif match and modality and int(match[3]) in ids:
+            cam, pid = int(match[2]), int(match[3])
             survey.found.append(Item("test", modality, cam, pid, file))
             seen.add((modality, pid))
         elif match:
@@ -143,7 +145,7 @@ def _llcm_test(survey: Survey, ids: set[int]) -> None:
         elif file.startswith("test_"):
             stray.append(file)
     survey.note(unlisted, "identities in test folders that test_id.txt does not list, passed over")
-    survey.note(stray, "images in test folders outside of cam1 to cam9, passed over")
+    survey.note(stray, "images in test folders outside of the cameras that are tested, passed over")
     unseen = ids - {pid for _, pid in seen}
     for suffix, modality in LLCM_FOLDERS.items():
         if ids and modality not in {m for m, _ in seen}:

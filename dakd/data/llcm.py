@@ -72,6 +72,15 @@ def camera_of(path: PurePath) -> int | None:
     return int(found[1]) if found and int(found[1]) in CAMERAS else None
 
 
+def tested_cameras(modality: Modality) -> tuple[int, ...]:
+    """Return the cameras that are tested: all nine, but infrared without the empty camera 3.
+
+    >>> tested_cameras("infrared")
+    (1, 2, 4, 5, 6, 7, 8, 9)
+    """
+    return tuple(cam for cam in CAMERAS if (modality, cam) != ("infrared", 3))
+
+
 def _check_layout(root: Path) -> None:
     folders = ("vis", "nir", "test_vis", "test_nir", "idx")
     if not root.is_dir():
@@ -117,13 +126,13 @@ def _train_row(path: Path, modality: Modality) -> Row:
 
 
 def _test_rows(root: Path, ids: Iterable[int]) -> list[Row]:
-    """Rows of the test folders; a camera's folder may be empty or absent, as test_nir/cam3 is."""
+    """Rows of the test folders; a camera's folder may be empty or absent."""
     rows: list[Row] = []
     unseen = []
     for pid in sorted(ids):
         before = len(rows)
         for modality, suffix in SUFFIXES.items():
-            for cam in CAMERAS:
+            for cam in tested_cameras(modality):
                 folder = root / f"test_{suffix}" / f"cam{cam}" / f"{pid:04d}"
                 files = folder.iterdir() if folder.is_dir() else ()
                 rows += [(pid, cam, modality, path) for path in files if is_image(path)]

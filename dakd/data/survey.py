@@ -82,7 +82,7 @@ class Survey:
         """Return what `read` gets from a list; where it cannot, add the problem and return None."""
         try:
             return read()
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, ImportError) as error:
             text = str(error).replace(f"{self.root}{os.sep}", "").removeprefix(where)
             kind: Kind = "missing" if isinstance(error, FileNotFoundError) else "wrong"
             self.fault(kind, where, text.lstrip(":, "), *settled)
@@ -112,7 +112,8 @@ class Survey:
         absent: Counter[str] = Counter()
         for item in self.missing:
             where = str(item.path)
-            while (parent := str(PurePosixPath(where).parent)) not in occupied:
+            outside = PurePosixPath(where).is_absolute()  # of the dataset's folder
+            while not outside and (parent := str(PurePosixPath(where).parent)) not in occupied:
                 where = parent
             absent[where] += 1
         files = {item.path for item in self.missing}

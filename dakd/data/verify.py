@@ -18,8 +18,8 @@ import pandas as pd
 from PIL import Image
 
 from dakd.data.expected import ALL, NAMES, Count, Expected, Key, expected, tally
-from dakd.data.export import MARKER
 from dakd.data.layouts import LAYOUTS, place, survey_custom
+from dakd.data.records import MARKER
 from dakd.data.survey import Kind, Problem, Survey
 from dakd.runtime import progress
 
@@ -191,6 +191,11 @@ def _judge(name: str, survey: Survey, known: Expected) -> pd.DataFrame:
     images = [item for item in (*survey.found, *survey.missing) if item not in extra]
     whole = tally(item[:4] for item in images)  # as if what is reported had been put right
     found = tally(item[:4] for item in survey.found)
+    for split in sorted({key[0] for key in survey.settled if key[1:] == (ALL, ALL)}):
+        survey.notes.append(
+            f"counts of {'all splits' if split == ALL else split} are not judged before what is "
+            "wrong with the lists is put right; then verify again"
+        )
     for key in sorted(known.counts, key=lambda key: key.count(ALL)):  # the finest first
         reported = any(_overlap(key, other) for other in survey.settled)
         if not reported and (kind := _difference(whole.get(key, (0, 0)), known.counts[key])):

@@ -1,10 +1,12 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from dakd.data import Dataset, ImageError, ImageSet, Record
-from dakd.data.records import FileSource
+from dakd.data.records import SAMPLED, FileSource
 
 
 class Counting:
@@ -104,3 +106,34 @@ def test_selected_rows_are_the_same_pictures_and_are_not_read_twice():
     assert part.images([2, 0])[:, 0, 0, 0].tolist() == [4, 1]
     whole.images([4, 1])
     assert sorted(source.reads) == [1, 4]
+
+
+def test_every_part_of_a_record_and_its_file_count_in_the_fingerprint(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(b"one")
+    empty = ImageSet([], source=None)
+
+    def named(**change):
+        record = dataclasses.replace(Record(1, 2, "visible", 3, path), **change)
+        return Dataset(name="x", train=ImageSet([record], source=None), test=empty).fingerprint
+
+    changes = [{"pid": 9}, {"cam": 9}, {"modality": "infrared"}, {"number": 9}, {"path": None}]
+    names = [named(), *(named(**change) for change in changes)]
+    path.write_bytes(b"two")  # of the same size
+    names.append(named())
+    path.write_bytes(b"longer")
+    names.append(named())
+    assert len(set(names)) == len(names) == 8
+
+
+def test_of_many_files_some_count_by_content(tmp_path):
+    paths = [tmp_path / f"{i}.bin" for i in range(SAMPLED)]
+    for path in paths:
+        path.write_bytes(b"a")
+    records = [Record(1, 1, "visible", i, path) for i, path in enumerate(paths)]
+    data = {"train": ImageSet(records, source=None), "test": ImageSet([], source=None)}
+    before = Dataset(name="x", **data).fingerprint
+    for path in paths[::2]:  # every second one at this number
+        path.write_bytes(b"b")
+        assert Dataset(name="x", **data).fingerprint != before
+        path.write_bytes(b"a")

@@ -11,8 +11,10 @@ from PIL import Image
 
 import dakd.data.verify as module
 from dakd.config import SyntheticConfig
+from dakd.data import load_dataset
 from dakd.data.expected import ALL, LLCM, SYSU, SYSU_LISTS, expected, tally
-from dakd.data.export import MARKER, export_dataset
+from dakd.data.export import export_dataset
+from dakd.data.records import MARKER
 from dakd.data.sysu import CAMERAS, read_permutations
 from dakd.data.verify import verify
 
@@ -511,3 +513,46 @@ def test_known_counts_of_sysu_by_the_official_lists():
     )
     assert {key: counted[key] for key in SYSU} == SYSU
     assert np.all([draw.shape[0] == 10 for draw in draws.values()])
+
+
+def test_an_odd_number_of_people_is_split_as_the_export_does(tmp_path):
+    config = SyntheticConfig(train_ids=5, test_ids=20, images_per_camera=1)
+    root = export_dataset("regdb", config, tmp_path / "r", height=16, width=8, show=False)
+    report = check("regdb", root, decode=False)
+    assert report.ok, str(report)
+    assert counts(report, "train 1", "visible", 1)[0] == 13
+
+
+def test_a_table_with_an_absolute_path_that_is_not_there(tmp_path):
+    Image.new("RGB", (4, 8)).save(tmp_path / "a.png")
+    table = tmp_path / "people.csv"
+    lines = [
+        "path,pid,cam,modality,split",
+        "a.png,1,1,visible,train",
+        "/not/there.png,2,1,visible,test",
+    ]
+    table.write_text("\n".join([*lines, "a.png,3,1,infrared,test", ""]))
+    missing = [p for p in check("custom", tmp_path, decode=False).problems if p.kind == "missing"]
+    assert len(missing) == 1
+    assert "not" in missing[0].where
+
+
+def test_infrared_images_of_llcms_camera_3_are_passed_over(copy):
+    root = copy("llcm")
+    before = len(load_dataset("llcm", root, height=16, width=8).test)
+    pid = (root / "idx" / "test_id.txt").read_text().split(",")[0]
+    folder = root / "test_nir" / "cam3" / f"{int(pid):04d}"
+    folder.mkdir(parents=True)
+    Image.new("RGB", (4, 8)).save(folder / "x.jpg")
+    report = check("llcm", root, decode=False)
+    assert report.ok, str(report)
+    assert any("cam3" in note for note in report.notes)
+    assert len(load_dataset("llcm", root, height=16, width=8).test) == before
+
+
+def test_counts_that_a_wrong_list_hides_are_said_to_be_open(copy):
+    root = copy("sysu")
+    ids = root / "exp" / "val_id.txt"
+    ids.write_text(ids.read_text().rpartition(",")[0] or "1")
+    notes = " ".join(check("sysu", root, decode=False).notes)
+    assert "are not judged before what is wrong with the lists is put right" in notes

@@ -1,0 +1,65 @@
+"""From images to embeddings, in eval mode."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from dakd.augment import evaluation_transform
+from dakd.data import ImageSet
+from dakd.model import ReIDModel
+from dakd.runtime import autocast, evaluating, pick_device
+
+
+@torch.no_grad()
+def extract(
+    model: ReIDModel,
+    images: ImageSet,
+    *,
+    rows: np.ndarray | None = None,
+    transform: Callable[[Tensor], Tensor] | None = None,
+    batch: int = 256,
+    device: str = "auto",
+    precision: str = "float32",
+    flip: bool = False,
+) -> Tensor:
+    """Return the embeddings of images, in eval mode.
+
+    Args:
+        model: the network; moved to `device`.
+        images: the images.
+        rows: which of them, (N,); by default all.
+        transform: uint8 (n, 3, H, W) to normalised float; by default that of testing.
+        batch: images a forward pass.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"``...
+        precision: ``"float32"`` or ``"bfloat16"``.
+        flip: add the embedding of the mirrored image to each before the length is made 1. Costs
+            twice the time, and makes a number that only compares with others made so.
+
+    Returns:
+        (N, D) float32 on the CPU, rows of unit length, in the order of `images`.
+
+    Raises:
+        FloatingPointError: an embedding is not finite.
+    """
+    where = pick_device(device)
+    transform = evaluation_transform() if transform is None else transform
+    rows = np.arange(len(images)) if rows is None else rows
+    model.to(where)
+    parts = []
+    with evaluating(model), autocast(where, precision):
+        for part in np.array_split(rows, max(1, -(-len(rows) // batch))):
+            x = transform(images.images(part).to(where, non_blocking=True))
+            x = x.contiguous(memory_format=torch.channels_last)
+            z = model(x).float()  # (n, D)
+            parts.append(normalize(z + model(x.flip(-1)).float()) if flip else z)
+    embeddings = torch.cat(parts).cpu()  # (N, D)
+    bad = (~embeddings.isfinite().all(dim=1)).nonzero().flatten()
+    if len(bad):
+        raise FloatingPointError(
+            f"{len(bad)} of {len(rows)} embeddings are not finite, that of "
+            f"{images.records[rows[int(bad[0])]]} first; the weights or the images hold NaN"
+        )
+    return embeddings
