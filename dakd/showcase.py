@@ -115,21 +115,42 @@ def difference_table(table: pd.DataFrame, baseline: str = "teacher") -> str:
     return "\n".join(lines)
 
 
-def summary_table(table: pd.DataFrame, by: list[str], columns: dict[str, str], digits: int) -> str:
-    """Return a table of docs/evidence.md, Markdown: mean ± standard deviation over seeds.
+def trust_summary(table: pd.DataFrame) -> str:
+    """Return what `dakd.evidence.trust_table` found, Markdown, in per cent but for the areas."""
+    percent = ["accuracy", "ece", "kept_0.5", "dropped_0.5"]
+    scaled = table.assign(**{column: 100 * table[column] for column in percent})
+    columns = {
+        "accuracy": "accuracy",
+        "ece": "ECE",
+        "area": "area",
+        "random": "random order",
+        "kept_0.5": "kept",
+        "dropped_0.5": "dropped",
+    }
+    digits = {column: 1 if column in percent else 3 for column in columns}
+    return _summary(scaled, ["modality", "level"], columns, digits)
 
-    Args:
-        table: a row a seed and member of `by`.
-        by: columns that name a row.
-        columns: column -> heading.
-        digits: after the point.
-    """
-    groups = table.groupby(by, sort=False)
+
+def gap_summary(table: pd.DataFrame) -> str:
+    """Return what `dakd.evidence.gap_table` found, Markdown."""
+    columns = {column: column for column in table.columns if column not in ("run", "seed")}
+    named = table.assign(network=[GRID[run].label for run in table["run"]])
+    return _summary(named, ["network"], columns, dict.fromkeys(columns, 3))
+
+
+def _summary(
+    table: pd.DataFrame, by: list[str], columns: dict[str, str], digits: dict[str, int]
+) -> str:
+    """Return mean ± standard deviation over seeds of every group."""
     lines = [f"| {' | '.join([*by, *columns.values()])} |", "|---" * (len(by) + len(columns)) + "|"]
-    for key, own in groups:
-        names = [GRID[k].label if k in GRID else str(k) for k in key]
-        cells = [f"{own[c].mean():.{digits}f} ± {own[c].std():.{digits}f}" for c in columns]
-        lines.append(f"| {' | '.join([*names, *cells])} |")
+    for key, own in table.groupby(by, sort=False):
+        cells = [
+            f"{own[c].mean():.{digits[c]}f} ± {own[c].std():.{digits[c]}f}"
+            if own[c].notna().all()
+            else "–"
+            for c in columns
+        ]
+        lines.append(f"| {' | '.join([*key, *cells])} |")
     return "\n".join(lines)
 
 

@@ -73,6 +73,13 @@ def test_figures_draws_the_pictures_of_the_readme(tmp_path):
     }  # fmt: skip
 
 
+def test_evidence_writes_the_tables_that_are_asked_for(tmp_path):
+    few = ["--tables", "trust", "--seeds", "0", "--out", str(tmp_path)]
+    assert main(["evidence", *TINY, *ONE_STEP, *few]) == 0
+    assert [path.name for path in tmp_path.glob("*.csv")] == ["trust_smoke.csv"]
+    assert len(pd.read_csv(tmp_path / "trust_smoke.csv")) == 4
+
+
 @pytest.mark.parametrize("layout", ["sysu", "regdb", "llcm", "custom"])
 def test_an_export_is_verified_and_a_damaged_one_is_not(layout, tmp_path, capsys):
     root, flags = tmp_path / "copy", ["--height", "32", "--width", "16"]

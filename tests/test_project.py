@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from dakd.cli import parse
-from dakd.showcase import benchmark_table
+from dakd.showcase import benchmark_table, difference_table, gap_summary, trust_summary
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "dakd"
@@ -165,6 +165,16 @@ def test_numbers_of_the_readme_are_those_of_the_committed_table():
     table = pd.read_csv(ROOT / "figures" / "ablation_demo.csv")
     assert benchmark_table(table) in README
     assert table["seed"].nunique() == 3
+
+
+def test_numbers_of_the_evidence_are_those_of_the_committed_tables():
+    text = (ROOT / "docs" / "evidence.md").read_text()
+    figures = ROOT / "figures"
+    table = pd.read_csv(figures / "ablation_demo.csv")
+    for baseline in ("teacher", "continued"):
+        assert difference_table(table, baseline) in text
+    assert trust_summary(pd.read_csv(figures / "trust_demo.csv")) in text
+    assert gap_summary(pd.read_csv(figures / "gap_demo.csv")) in text
 
 
 @pytest.mark.parametrize("path", TEXTS + NOTEBOOKS, ids=lambda path: path.name)
