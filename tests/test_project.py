@@ -171,7 +171,7 @@ def test_numbers_of_the_evidence_are_those_of_the_committed_tables():
     text = (ROOT / "docs" / "evidence.md").read_text()
     figures = ROOT / "figures"
     table = pd.read_csv(figures / "ablation_demo.csv")
-    for baseline in ("teacher", "continued"):
+    for baseline in ("teacher", "continued", "identity_from_teacher"):
         assert difference_table(table, baseline) in text
     assert trust_summary(pd.read_csv(figures / "trust_demo.csv")) in text
     assert gap_summary(pd.read_csv(figures / "gap_demo.csv")) in text
