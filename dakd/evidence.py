@@ -109,7 +109,9 @@ def robustness_tables(
     for seed in seeds:
         lab = Experiment(replace(config, seed=seed), show=show)
         models = {run: network(lab, run).model for run in runs}
-        how = {"device": config.device, "batch": config.evaluation.batch, **how}
-        table = robustness_table(models, lab.dataset, show=show, **how)
+        e = config.evaluation
+        setting: dict[str, Any] = {"protocol": e.protocol, "trials": e.trials}
+        setting |= {"sampling": e.sampling, "device": config.device, "batch": e.batch}
+        table = robustness_table(models, lab.dataset, show=show, **setting | how)
         tables.append(table.assign(seed=seed))
     return pd.concat(tables, ignore_index=True)
