@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath, PureWindowsPath
 
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp")
@@ -86,6 +86,31 @@ def disagreements(pairs: Iterable[tuple[str, int]]) -> list[str]:
         for folder, numbers in sorted(labels.items())
         if len(numbers) > 1
     ]
+
+
+def check_layout(
+    root: Path, folders: Sequence[str], dataset: str, *, probe: str, what: str = ""
+) -> None:
+    """Refuse a folder that does not have a dataset's layout.
+
+    Args:
+        root: the dataset's folder.
+        folders: what must be in it.
+        dataset: its name, for the message.
+        probe: the one of them that tells whether a folder inside `root` was meant.
+        what: the folders in short words, if not their names.
+
+    Raises:
+        FileNotFoundError: `root` or a folder in it does not exist.
+    """
+    if not root.is_dir():
+        raise FileNotFoundError(
+            f"no folder {root}; root must be the folder that holds {what or ', '.join(folders)}"
+        )
+    if missing := [name for name in folders if not (root / name).is_dir()]:
+        inner = next((p for p in sorted(root.iterdir()) if (p / probe).is_dir()), None)
+        hint = f"did you mean {inner}?" if inner else f"unpack the whole {dataset} download there"
+        raise FileNotFoundError(f"{root} lacks the folders {', '.join(missing)}; {hint}")
 
 
 def some(items: Iterable[object], limit: int = 8) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path, PurePath
 
-from dakd.data.lists import disagreements, is_image, read_ids, read_index, some
+from dakd.data.lists import check_layout, disagreements, is_image, read_ids, read_index, some
 from dakd.data.records import Dataset, FileSource, ImageSet, Modality, Record
 
 CAMERAS = range(1, 10)
@@ -43,7 +43,7 @@ def load_llcm(
         ValueError: a list, a name or an identity's pictures are not as they must be.
     """
     root = Path(root).expanduser()
-    _check_layout(root)
+    check_layout(root, ("vis", "nir", "test_vis", "test_nir", "idx"), "LLCM", probe="test_vis")
     train = _train_rows(root)
     test_ids = read_ids(root / "idx" / "test_id.txt")
     if shared := sorted(test_ids & {pid for pid, *_ in train}):
@@ -79,18 +79,6 @@ def tested_cameras(modality: Modality) -> tuple[int, ...]:
     (1, 2, 4, 5, 6, 7, 8, 9)
     """
     return tuple(cam for cam in CAMERAS if (modality, cam) != ("infrared", 3))
-
-
-def _check_layout(root: Path) -> None:
-    folders = ("vis", "nir", "test_vis", "test_nir", "idx")
-    if not root.is_dir():
-        raise FileNotFoundError(
-            f"no folder {root}; root must be the folder that holds {', '.join(folders)}"
-        )
-    if missing := [name for name in folders if not (root / name).is_dir()]:
-        inner = next((p for p in sorted(root.iterdir()) if (p / "test_vis").is_dir()), None)
-        hint = f"did you mean {inner}?" if inner else "unpack the whole LLCM download there"
-        raise FileNotFoundError(f"{root} lacks the folders {', '.join(missing)}; {hint}")
 
 
 def _train_rows(root: Path) -> list[Row]:

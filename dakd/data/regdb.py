@@ -10,7 +10,7 @@ from itertools import groupby
 from pathlib import Path
 
 from dakd.config import fingerprint
-from dakd.data.lists import disagreements, read_index, some
+from dakd.data.lists import check_layout, disagreements, read_index, some
 from dakd.data.records import Dataset, FileSource, ImageSet, Modality, Record
 
 CAMERAS: dict[int, tuple[str, Modality]] = {1: ("Visible", "visible"), 2: ("Thermal", "infrared")}
@@ -42,7 +42,7 @@ def load_regdb(
     if trial not in TRIALS:
         raise ValueError(f"trial {trial!r} is unknown; RegDB is split in the trials 1 to 10")
     root = Path(root).expanduser()
-    _check_layout(root)
+    check_layout(root, ("Visible", "Thermal", "idx"), "RegDB", probe="Thermal")
     train, test = (_read_split(root, split, int(trial)) for split in ("train", "test"))
     if shared := sorted(_identities(train) & _identities(test)):
         raise ValueError(
@@ -66,18 +66,6 @@ def load_regdb(
         pictures=fingerprint(who),
         trial=int(trial),
     )
-
-
-def _check_layout(root: Path) -> None:
-    folders = ("Visible", "Thermal", "idx")
-    if not root.is_dir():
-        raise FileNotFoundError(
-            f"no folder {root}; root must be the folder that holds {', '.join(folders)}"
-        )
-    if missing := [name for name in folders if not (root / name).is_dir()]:
-        inner = next((p for p in sorted(root.iterdir()) if (p / "Thermal").is_dir()), None)
-        hint = f"did you mean {inner}?" if inner else "unpack the whole RegDB download there"
-        raise FileNotFoundError(f"{root} lacks the folders {', '.join(missing)}; {hint}")
 
 
 def _read_split(root: Path, split: str, trial: int) -> list[Row]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import scipy.io
 
-from dakd.data.lists import read_ids, some
+from dakd.data.lists import check_layout, read_ids, some
 from dakd.data.records import Dataset, FileSource, ImageSet, Modality, Record
 
 CAMERAS: dict[int, Modality] = {
@@ -47,7 +47,13 @@ def load_sysu(
         ValueError: an identity list, a file name or an identity's images are not as they must be.
     """
     root = Path(root).expanduser()
-    _check_layout(root)
+    check_layout(
+        root,
+        [*(f"cam{c}" for c in CAMERAS), "exp"],
+        "SYSU-MM01",
+        probe="cam1",
+        what="cam1 ... cam6 and exp",
+    )
     train_ids = read_part(root, "train") | read_part(root, "val")
     test_ids = read_part(root, "test")
     if shared := sorted(train_ids & test_ids):
@@ -95,19 +101,6 @@ def read_permutations(path: str | os.PathLike[str]) -> Permutations:
                 )
             permutations[cam, pid] = draws
     return permutations
-
-
-def _check_layout(root: Path) -> None:
-    if not root.is_dir():
-        raise FileNotFoundError(
-            f"no folder {root}; root must be the folder that holds cam1 ... cam6 and exp"
-        )
-    missing = [f"cam{c}" for c in CAMERAS if not (root / f"cam{c}").is_dir()]
-    missing += [] if (root / "exp").is_dir() else ["exp"]
-    if missing:
-        inner = next((p for p in sorted(root.iterdir()) if (p / "cam1").is_dir()), None)
-        hint = f"did you mean {inner}?" if inner else "unpack the whole SYSU-MM01 download there"
-        raise FileNotFoundError(f"{root} lacks the folders {', '.join(missing)}; {hint}")
 
 
 def read_part(root: Path, part: str) -> set[int]:
