@@ -34,12 +34,14 @@ class Run:
         kind: which network; ``"continued"`` is the teacher, trained on by its own objective for as
             long as a student is.
         student: fields of `dakd.config.StudentConfig` that differ from the configuration.
+        teacher: fields of `dakd.config.TeacherConfig` that differ; a student then has that teacher.
     """
 
     group: str
     label: str
     kind: Literal["untrained", "teacher", "continued", "student"] = "student"
     student: Mapping[str, Any] = field(default_factory=dict)
+    teacher: Mapping[str, Any] = field(default_factory=dict)
 
 
 _IDENTITY = {"weight": 0.0, "identity_weight": 1.0}
@@ -67,8 +69,11 @@ GRID: Mapping[str, Run] = MappingProxyType({
     "no_class": Run("levels", "instance level alone", student={"ablation": "mlkd_no_class"}),
     "mask_none": Run("mask", "no mask", student={"mask_keep": "none"}),
     "mask_uncertain": Run("mask", "uncertain half", student={"mask_keep": "uncertain"}),
-    "cutswap_none": Run("augmentation", "no CutSwap", student={"cutswap": "none"}),
-    "cutswap_release": Run("augmentation", "whole image", student={"cutswap": "release"}),
+    "cutswap_none": Run("CutSwap", "DAKD without CutSwap", student={"cutswap": "none"}),
+    "cutswap_release": Run("CutSwap", "whole image", student={"cutswap": "release"}),
+    "teacher_no_cutswap": Run(
+        "CutSwap", "teacher without CutSwap", "teacher", teacher={"cutswap": "none"}
+    ),
     "mask_mean": Run("release", "mask scales the mean", student={"mask_acts_on": "mean"}),
     "swapped": Run("release", "infrared at t = 2, 6", student={"swapped_temperatures": (2, 6)}),
     "two_passes": Run("release", "two forward passes", student={"passes": 2}),
@@ -80,6 +85,7 @@ GRID: Mapping[str, Run] = MappingProxyType({
     "t_high": Run("temperatures", "t = 5, 6", student={"temperatures": (5, 6)}),
     "not_standardised": Run("temperatures", "not standardised", student={"standardised": False}),
 })  # fmt: skip
+LABELS: Mapping[str, str] = MappingProxyType({name: run.label for name, run in GRID.items()})
 
 
 def run_grid(
@@ -146,13 +152,20 @@ def _read(path: Path) -> dict[tuple[str, int], dict[str, Any]]:
 def _key(lab: Experiment, run: Run) -> str:
     code = source_fingerprint(*TRAINED_BY)
     stored = replace(lab.config.data, keep=True, cache=False)
-    config = replace(lab.config, data=stored, device="auto")
+    config = replace(_own(lab.config, run), data=stored, device="auto")
     return fingerprint(config, run.kind, dict(run.student), lab.dataset.fingerprint, code)
+
+
+def _own(config: Config, run: Run) -> Config:
+    """Return what all runs share, with the teacher of this one."""
+    return replace(config, teacher=replace(config.teacher, **run.teacher))
 
 
 def network(lab: Experiment, name: str) -> Trained:
     """Return the network of a run of `GRID`, trained when missing."""
     run = GRID[name]
+    if run.teacher:
+        lab = Experiment(_own(lab.config, run), runs=lab.folder.parent, show=lab.show)
     if run.kind == "untrained":
         return Trained(lab.untrained(), pd.DataFrame(), seconds=0.0)
     if run.kind == "student":
@@ -167,13 +180,22 @@ def _measure(lab: Experiment, name: str) -> dict[str, Any]:
     first: Result = next(iter(results.values()))
     trials = {metric: values.round(6).tolist() for metric, values in first.trials.items()}
     columns: dict[str, Any] = {
-        "changes": json.dumps(dict(GRID[name].student)),
+        "changes": json.dumps(_changes(GRID[name])),
         "seconds": round(trained.seconds, 1),
         "parameters": sum(p.numel() for p in trained.model.parameters()),
     }
     for setting, result in results.items():
         columns |= {f"{setting}/{metric}": round(v, 6) for metric, v in result.mean.items()}
     return {**columns, "trials": json.dumps(trials)}
+
+
+def _changes(run: Run) -> dict[str, Any]:
+    """Return what a run changes, the teacher's fields with their prefix.
+
+    >>> _changes(GRID["teacher_no_cutswap"])
+    {'teacher.cutswap': 'none'}
+    """
+    return {**run.student, **{f"teacher.{name}": value for name, value in run.teacher.items()}}
 
 
 def _name(setting: Mapping[str, Any]) -> str:

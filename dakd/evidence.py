@@ -20,6 +20,10 @@ from dakd.robustness import robustness_table
 from dakd.runtime import make_generator, pick_device
 
 QUANTILES = (0.25, 0.5, 0.75)
+ROBUST = (  # teacher and student, each with and without CutSwap, and what is trained beyond them
+    *("teacher", "teacher_no_cutswap", "continued"),
+    *("dakd", "cutswap_none", "dakd_identity"),
+)
 
 
 def trust_table(
@@ -91,7 +95,7 @@ def gap_table(
 def robustness_tables(
     config: Config,
     seeds: Sequence[int] = (0, 1, 2),
-    runs: Sequence[str] = ("teacher", "continued", "dakd", "cutswap_none"),
+    runs: Sequence[str] = ROBUST,
     *,
     show: bool = True,
     **how: Any,

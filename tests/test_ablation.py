@@ -87,7 +87,8 @@ def test_every_run_of_the_grid_is_a_valid_and_different_variant(config, name):
     run = GRID[name]
     student = replace(config.student, **run.student)
     DAKDLoss(student.preset, student.ablation, **student.switches)
-    same = [n for n, r in GRID.items() if (r.kind, r.student) == (run.kind, run.student)]
+    own = (run.kind, run.student, run.teacher)
+    same = [n for n, r in GRID.items() if (r.kind, r.student, r.teacher) == own]
     assert same == [name]
 
 

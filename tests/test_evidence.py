@@ -1,9 +1,19 @@
+import json
+import re
+import shlex
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
 
+from dakd.ablation import GRID, LABELS, network, run_grid
+from dakd.cli import parse
 from dakd.config import load_profile, replace
-from dakd.evidence import QUANTILES, gap_table, robustness_tables, trust_table
+from dakd.evidence import QUANTILES, ROBUST, gap_table, robustness_tables, trust_table
 from dakd.experiment import Experiment
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -49,3 +59,107 @@ def test_robustness_has_every_seed_run_and_side(config):
     clean = Experiment(config, show=False)
     expected = clean.evaluate(clean.teacher().model).mean["mAP"]
     assert sides["mAP"].iloc[0] == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_run_has_a_teacher_of_its_own(config, tmp_path):
+    lab = Experiment(config, show=False)
+    usual, bare = lab.teacher(), network(lab, "teacher_no_cutswap")
+    assert bare.folder.parent == usual.folder.parent
+    made = json.loads((bare.folder / "checkpoint.json").read_text())["config"]["experiment"]
+    assert made["teacher"]["cutswap"] == "none"
+    assert network(lab, "teacher").folder == usual.folder != bare.folder
+    both = ("teacher", "teacher_no_cutswap")
+    table = run_grid(config, tmp_path / "t.csv", runs=both, seeds=(0,), show=False)
+    assert table["key"].nunique() == 2
+    assert table["changes"].tolist() == ["{}", '{"teacher.cutswap": "none"}']
+
+
+def test_the_robustness_table_asks_for_teacher_and_student_with_and_without_cutswap():
+    students = {name: GRID[name].student.get("cutswap") for name in ("dakd", "cutswap_none")}
+    assert students == {"dakd": None, "cutswap_none": "none"}
+    assert {"teacher", "teacher_no_cutswap", *students} <= set(ROBUST) <= set(GRID)
+
+
+pytest.importorskip("matplotlib")
+showcase = pytest.importorskip("dakd.showcase")
+
+
+def rows(run, *seeds):
+    """Rows of the ablation's table; every seed's two trials have these values."""
+    trials = [json.dumps(dict.fromkeys(("rank1", "mAP", "mINP"), [v, v + 0.1])) for v in seeds]
+    return pd.DataFrame({"run": run, "seed": range(len(seeds)), "trials": trials})
+
+
+def test_questions_are_answered_against_dakd_and_gaps_are_seen():
+    table = pd.concat(
+        [rows("teacher", 0.1, 0.1), rows("mask_none", 0.31, 0.33), rows("dakd", 0.3, 0.3)]
+    )
+    lines = showcase.question_table(table).splitlines()
+    assert "| no mask | ours | 2 | +2.0 (-10.7 to +14.7) |" in " ".join(
+        lines
+    )  # t of 1 degree: 12.7
+    assert lines.count("| uncertain half | release, difference 2 | – | – | – | – |") == 2
+    assert sum(line.startswith("| **") for line in lines) == 5
+    six = re.findall(r"release, difference (\d)", " ".join(lines[-7:-1]))
+    assert six == list("123456")
+    assert not re.search("only_kd|mask_none", " ".join(lines))
+
+
+def test_differences_are_in_the_order_of_the_grid():
+    table = pd.concat([rows("dakd", 0.3), rows("continued", 0.2), rows("teacher", 0.1)])
+    apart = showcase.differences(table, metric="mAP")
+    assert apart["label"].tolist() == ["teacher, trained on", "DAKD"]
+    assert apart["group"].tolist() == ["controls", "method"]
+    np.testing.assert_allclose(apart["mean"], [0.1, 0.2])
+
+
+def corrupted():
+    """A table of two networks and three seeds, with numbers made by hand."""
+    cells = [("none", "all", 0, 0.4), ("query", "all", None, 0.3), ("both", "all", None, 0.1)]
+    cells += [("both", f, s, 0.2 - s / 100) for f in ("noise", "blur") for s in (1, 5)]
+    return pd.DataFrame(
+        [
+            {"method": name, "where": where, "family": family, "severity": severity, "seed": seed}
+            | {m: value + seed / 100 for m in ("rank1", "mAP")}
+            | {"rank1_std": 0.0, "mAP_std": 0.0}
+            for name in ("teacher", "cutswap_none")
+            for seed in (0, 1, 2)
+            for where, family, severity, value in cells
+        ]
+    )
+
+
+def test_the_robustness_summary_says_what_the_table_holds():
+    lines = showcase.robustness_summary(corrupted()).splitlines()
+    assert lines[0] == "| corrupted | teacher | DAKD without CutSwap |"
+    found = {line.split(" | ")[0].strip("| "): line.split(" | ")[1] for line in lines[2:]}
+    assert found == {
+        "nothing": "41.0 ± 1.0", "queries": "31.0 ± 1.0", "both": "11.0 ± 1.0",
+        "both: noise": "18.0 ± 1.0", "both: blur": "18.0 ± 1.0",
+        "both: severity 1": "20.0 ± 1.0", "both: severity 5": "16.0 ± 1.0",
+        "left with both": "26.8 ± 1.8",  # 10/40, 11/41, 12/42
+    }  # fmt: skip
+
+
+def test_the_robustness_figure_is_drawn_where_there_is_a_table(tmp_path):
+    corrupted().to_csv(tmp_path / "robustness_demo.csv", index=False)
+    made = showcase.pictures.of_results(tmp_path)
+    assert list(made) == ["robustness_demo"]
+    shown = {
+        text.get_text()
+        for text in made["robustness_demo"].findobj(lambda a: hasattr(a, "get_text"))
+    }
+    assert {"teacher", "DAKD without CutSwap", "noise", "blur"} <= shown
+    assert not {"cutswap_none", "only_kd"} & shown
+
+
+def test_the_page_on_robustness_names_networks_command_and_table():
+    section = (ROOT / "docs" / "evidence.md").read_text().partition("## Robustness")[2]
+    assert all(f"*{LABELS[run]}*" in section for run in ROBUST)
+    lines = re.findall(r"^dakd (.+)$", section, flags=re.MULTILINE)
+    asked = parse(shlex.split(lines[0], comments=True))
+    assert (asked.tables, asked.config.profile) == (("robustness",), "demo")
+    path = ROOT / "figures" / "robustness_demo.csv"
+    if path.is_file():
+        assert showcase.robustness_summary(pd.read_csv(path)) in section
+        assert "figures/robustness_demo.png" in section

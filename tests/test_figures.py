@@ -96,7 +96,7 @@ DRAWINGS = {
     "benchmark_bars": lambda: figures.benchmark_bars(SEEDS),
     "corruption_sheet": lambda: figures.corruption_sheet(PEOPLE),
     "severity_sheet": lambda: figures.severity_sheet(PEOPLE[0], ["fog", "jpeg"]),
-    "robustness_bars": lambda: figures.robustness_bars(CORRUPTED),
+    "robustness_bars": lambda: figures.robustness_bars(CORRUPTED, curves="mAP"),
     "severity_curves": lambda: figures.severity_curves(CORRUPTED),
     "difference_plot": lambda: figures.difference_plot(
         APART, baseline="the teacher", measure="rank-1", title="Differences"
@@ -189,6 +189,31 @@ def test_ranking_counts_ranks_without_dropped_images():
     shown = [t for t in words(figure) if t[-1] in "✓✗–"]
     assert shown == ["1 ✗", "–", "2 ✓", "3 ✗"]
     assert "AP 0.50" in words(figure)
+
+
+def test_ranking_adds_the_first_right_image_when_none_is_shown():
+    late = [False] * 5 + [True] * 3
+    figure = figures.ranking(PICTURES[0], PICTURES, correct=late, dropped=[1, *[0] * 7], shown=3)
+    shown = [t for t in words(figure) if t[-1] in "✓✗–"]
+    assert shown == ["–", "1 ✗", "2 ✗", "5 ✓"]  # the sixth image, the fifth that counts
+    assert "…" in words(figure)
+    for correct in (CORRECT, [False] * 8):  # one is shown already; nobody is right
+        figure = figures.ranking(PICTURES[0], PICTURES, correct=correct, shown=3)
+        assert len([t for t in words(figure) if t[-1] in "✓✗"]) == 3
+        assert "…" not in words(figure)
+
+
+def test_methods_are_called_what_their_labels_say_and_keep_their_colour():
+    labels = {"only_kd": "plain distillation"}
+    pink = to_rgb(figures.PALETTE["only_kd"])
+    curve = figures.cmc_curve({"only_kd": {1: 0.2, 5: 0.5}}, labels=labels)
+    assert to_rgb(curve.axes[0].lines[0].get_color()) == pink
+    spread = figures.trial_spread({"only_kd": TRIALS}, labels=labels)
+    assert to_rgb(spread.axes[0].collections[0].get_facecolor()[0][:3]) == pink
+    bars = figures.benchmark_bars(SEEDS.assign(method="only_kd"), labels=labels)
+    for figure in (curve, spread, bars):
+        assert "plain distillation" in words(figure)
+        assert "only_kd" not in words(figure)
 
 
 def test_ranked_items_prints_the_precisions_of_ap():

@@ -253,17 +253,46 @@ def test_severity_sheet_has_a_row_a_kind(data):
 
 
 def test_bars_and_curves_show_the_numbers():
-    table = table_of("teacher", "full_mlkd", "something else")
-    bars = figures.robustness_bars(table, title="t")
+    table = table_of("teacher", "dakd", "something else")
+    bars = figures.robustness_bars(table, labels={"dakd": "DAKD"}, title="t")
     assert {"none", "queries", "gallery", "both", "DAKD", "something else"} <= words(bars)
-    heights = {patch.get_height() for patch in bars.axes[0].patches}
-    assert heights == {0.5}
-    curves = figures.severity_curves(table, measure="rank1")
+    assert "dakd" not in words(bars)
+    assert {patch.get_height() for patch in bars.axes[0].patches} == {0.5}
+    curves = figures.severity_curves(table, measure="rank1", labels={"dakd": "DAKD"})
+    assert "DAKD" in words(curves)
     line = curves.axes[2].lines[1]
-    assert list(line.get_xdata()) == [0, 1, 2, 3, 4, 5]
-    np.testing.assert_allclose(line.get_ydata(), [0.5, 0.45, 0.4, 0.35, 0.3, 0.25])
+    np.testing.assert_allclose(line.get_xdata(orig=False), range(6), atol=0.2)  # beside each other
+    np.testing.assert_allclose(line.get_ydata(orig=False), [0.5, 0.45, 0.4, 0.35, 0.3, 0.25])
     assert [axes.get_title("left") for axes in curves.axes] == list(FAMILIES)
     assert len({line.get_color() for line in curves.axes[0].lines}) == 3
+
+
+def test_several_seeds_are_averaged_and_shown():
+    one = table_of("teacher")
+    table = pd.concat([one.assign(seed=s, rank1=one["rank1"] + s / 10) for s in (0, 1, 2)])
+    axes = figures.robustness_bars(table, measures=["rank1"]).axes[0]
+    assert {round(patch.get_height(), 9) for patch in axes.patches} == {0.6}
+    spread = axes.collections[0].get_segments()[0]
+    np.testing.assert_allclose(spread[:, 1], [0.5, 0.7])  # over seeds; over trials it is 0.02
+    np.testing.assert_allclose(axes.lines[0].get_ydata(), np.repeat([0.5, 0.6, 0.7], 4))
+    alone = figures.robustness_bars(one, measures=["rank1"]).axes[0]
+    np.testing.assert_allclose(alone.collections[0].get_segments()[0][:, 1], [0.48, 0.52])
+    assert not alone.lines
+
+
+def test_one_figure_holds_sides_families_and_twins():
+    table = table_of("teacher", "teacher_no_cutswap", "dakd")
+    table.loc[table["family"] == "blur", "mAP"] *= 2
+    twins = {"teacher_no_cutswap": "teacher"}
+    figure = figures.robustness_bars(table, curves="mAP", twins=twins)
+    assert [axes.get_title("left") for axes in figure.axes] == ["rank-1", "mAP", *FAMILIES]
+    full, hollow, other = (figure.axes[0].patches[4 * i] for i in range(3))  # four sides each
+    assert hollow.get_edgecolor() == full.get_facecolor() != other.get_facecolor()
+    assert hollow.get_facecolor() != full.get_facecolor()
+    assert (full.get_hatch(), hollow.get_hatch()) == ("", "/////")
+    strokes = [line.get_linestyle() for line in figure.axes[2].lines]
+    assert strokes == ["-", "--", "-"]
+    assert len({axes.get_ylim() for axes in figure.axes[2:]}) == 1
 
 
 @pytest.mark.parametrize(

@@ -39,8 +39,8 @@ def difference_plot(
     y, ticks, names = 0.0, [], []
     for group in groups:
         axes.annotate(
-            group, (0, y), xycoords=("axes fraction", "data"), xytext=(4, 0), va="center",
-            textcoords="offset points", fontsize=SMALL, fontweight="bold", color=PALETTE["muted"],
+            group, (0, y), xycoords=("axes fraction", "data"), xytext=(-4, 0), va="center",
+            textcoords="offset points", ha="right", fontsize=SMALL, fontweight="bold",
         )  # fmt: skip
         for _, row in differences[differences["group"] == group].iterrows():
             y += 0.9

@@ -1,6 +1,6 @@
 """The benchmark: methods beside each other, with their spread over seeds."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 import seaborn
@@ -10,20 +10,13 @@ from dakd.figures.pictures import WIDTH
 from dakd.figures.rankings import NAMES
 from dakd.figures.style import PALETTE, SMALL, colour, new_figure, per_cent, styled
 
-LABELS = {
-    "full_mlkd": "DAKD",
-    "dakd": "DAKD",
-    "only_kd": "plain distillation",
-    "continued": "teacher, trained on",
-    "cutswap_none": "DAKD without CutSwap",
-}
-
 
 @styled
 def benchmark_bars(
     table: pd.DataFrame,
     *,
     measures: Sequence[str] = ("rank1", "mAP"),
+    labels: Mapping[str, str] | None = None,
     title: str | None = None,
 ) -> Figure:
     """Show every method's mean over seeds as a bar, each seed as a dot, ± one std as a line.
@@ -31,6 +24,7 @@ def benchmark_bars(
     Args:
         table: a row a method and seed: ``method`` and one column a measure, as fractions.
         measures: columns to show, a panel each.
+        labels: what a method is called in the figure; one that is not in it keeps its name.
         title: of the figure.
 
     Raises:
@@ -42,7 +36,7 @@ def benchmark_bars(
     for name in ("mode", "shots"):
         if name in table and table[name].nunique() > 1:
             raise ValueError(f"the table mixes values of {name!r}; choose one setting first")
-    data = table.assign(name=table["method"].map(lambda method: LABELS.get(method, method)))
+    data = table.assign(name=table["method"].replace(dict(labels or {})))
     inks = {name: colour(method) for name, method in zip(data["name"], data["method"], strict=True)}
     height = 0.9 + 0.5 * len(inks) + 0.3 * bool(title)
     figure = new_figure(min(WIDTH, 4.5 * len(measures)), height, title=title)

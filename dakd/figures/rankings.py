@@ -16,6 +16,7 @@ from dakd.figures.style import (
     BODY,
     PALETTE,
     SMALL,
+    TITLE,
     bare,
     colour,
     ink_on,
@@ -50,6 +51,7 @@ def ranking(
     ap: float | None = None,
     title: str | None = None,
     columns: int = 10,
+    shown: int | None = None,
 ) -> Figure:
     """Show a query and its ranked gallery: ✓ right, ✗ wrong, – dropped by the camera rule.
 
@@ -62,6 +64,7 @@ def ranking(
         ap: average precision of this query, printed under the query.
         title: of the figure.
         columns: images a line.
+        shown: show this many; if none of them is right, the first right one follows as one more.
 
     Raises:
         ValueError: lengths that do not fit.
@@ -70,8 +73,10 @@ def ranking(
     marks = _marks(correct, dropped)
     if len(marks) != len(images):
         raise ValueError(f"{len(images)} ranked images, but {len(marks)} values of correct")
-    columns = min(columns, len(images))
-    lines = -(-len(images) // columns)
+    signs = [sign for _, sign in marks]
+    chosen, late = _chosen(signs, shown)
+    columns = min(columns + late, len(chosen))
+    lines = -(-len(chosen) // columns)
     cell = WIDTH / (columns + 1.5)
     height = lines * (cell * query.shape[-2] / query.shape[-1] + 0.55) + 0.3 * bool(title)
     figure = new_figure(WIDTH, height, title=title, dense=True)
@@ -83,19 +88,32 @@ def ranking(
     grid[0, 0].set_title("query", loc="center", fontsize=SMALL, color=PALETTE["ink"])
     if ap is not None:
         grid[0, 0].set_xlabel(f"AP {ap:.2f}", fontsize=BODY, color=PALETTE["ink"])
-    rank = 0
-    for i, (image, (ink, sign)) in enumerate(zip(images, marks, strict=True)):
-        axes = grid[i // columns, 1 + i % columns]
-        show(axes, image, frame=ink)
-        rank += sign != "–"
-        label = sign if sign == "–" else f"{rank} {sign}"
+    ranks = np.cumsum([sign != "–" for sign in signs])
+    for place, i in enumerate(chosen):
+        axes, (ink, sign) = grid[place // columns, 1 + place % columns], marks[i]
+        show(axes, images[i], frame=ink)
+        label = sign if sign == "–" else f"{ranks[i]} {sign}"
         axes.set_title(label, loc="center", fontsize=SMALL, color=ink)
         texts = [captions[i]] if captions is not None else []
         texts += [f"{np.asarray(similarity)[i]:.2f}"] if similarity is not None else []
         axes.set_xlabel("\n".join(texts), fontsize=SMALL, color=PALETTE["muted"])
         if sign == "–":
             axes.images[0].set_alpha(0.35)
+    if late:
+        axes.set_ylabel("…", rotation=0, ha="right", va="center", fontsize=TITLE)
     return figure
+
+
+def _chosen(signs: Sequence[str], shown: int | None) -> tuple[list[int], bool]:
+    """Return which places of a ranking are shown, and whether the last one lies further down.
+
+    >>> _chosen(["✗", "✗", "–", "✓", "✓"], 2), _chosen(["✓", "✗", "✓"], 2)
+    (([0, 1, 3], True), ([0, 1], False))
+    """
+    first = signs.index("✓") if "✓" in signs else 0
+    chosen = list(range(len(signs)))[:shown]
+    late = first not in chosen
+    return chosen + [first] * late, late
 
 
 @styled
@@ -133,12 +151,17 @@ def ranked_items(
 
 @styled
 def cmc_curve(
-    curves: Mapping[str, Mapping[int, float]], *, title: str | None = None, chance: Any = None
+    curves: Mapping[str, Mapping[int, float]],
+    *,
+    labels: Mapping[str, str] | None = None,
+    title: str | None = None,
+    chance: Any = None,
 ) -> Figure:
     """Plot the share of queries whose person is among the first k identities.
 
     Args:
         curves: for each name, `RankMetrics.cmc`: {rank: fraction}.
+        labels: what a name is called in the figure; one that is not in it stays.
         title: of the figure.
         chance: a further {rank: fraction}, drawn as a thin dashed line.
     """
@@ -147,7 +170,8 @@ def cmc_curve(
     for marker, (name, curve) in zip("osD^vP*", curves.items(), strict=False):
         ranks = sorted(curve)
         values = [curve[k] for k in ranks]
-        axes.plot(ranks, values, marker=marker, markersize=5, color=colour(name), label=name)
+        label = (labels or {}).get(name, name)
+        axes.plot(ranks, values, marker=marker, markersize=5, color=colour(name), label=label)
     if chance is not None:
         ranks = sorted(chance)
         axes.plot(ranks, [chance[k] for k in ranks], color=PALETTE["ink"], linestyle="--",
@@ -164,6 +188,7 @@ def trial_spread(
     tables: Mapping[str, pd.DataFrame],
     *,
     measures: Sequence[str] = ("rank1", "mAP", "mINP"),
+    labels: Mapping[str, str] | None = None,
     title: str | None = None,
 ) -> Figure:
     """Show every trial as a dot, and mean ± one standard deviation as a bar through them.
@@ -171,6 +196,7 @@ def trial_spread(
     Args:
         tables: for each setting, `Result.trials` (a row a trial, fractions).
         measures: its columns to show.
+        labels: what a setting is called in the figure; one that is not in it keeps its name.
         title: of the figure.
     """
     figure = new_figure(WIDTH, 0.9 + 0.42 * len(tables) + 0.3 * bool(title), title=title)
@@ -182,7 +208,8 @@ def trial_spread(
         axes.set_ylim(len(tables) - 0.4, -0.6)
         axes.grid(False, axis="y")
         per_cent(axes.xaxis)
-    panels[0].set_yticks(range(len(tables)), list(tables), color=PALETTE["ink"])
+    names = [(labels or {}).get(name, name) for name in tables]
+    panels[0].set_yticks(range(len(tables)), names, color=PALETTE["ink"])
     return figure
 
 

@@ -1,24 +1,37 @@
 """Corrupted images, and what a corruption costs each method."""
 
 import itertools
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from dakd.corruption import FAMILIES, SEVERITIES, corrupt
-from dakd.figures.benchmark import LABELS
 from dakd.figures.pictures import WIDTH, contact_sheet, show
 from dakd.figures.rankings import NAMES
 from dakd.figures.style import PALETTE, SMALL, bare, colour, new_figure, per_cent, styled
-from dakd.figures.training import INKS, STROKES
+from dakd.figures.training import INKS
 from dakd.runtime import make_generator, require
 
 SIDES = {"none": "none", "query": "queries", "gallery": "gallery", "both": "both"}
-MARKS = "osD^vP"
+MARKS = "osD^vPX*"
+SPARE = (PALETTE["muted"], *INKS[:3:-1])  # the first inks belong to modalities and methods
+CELL = ["method", "where", "family", "severity"]
+
+
+class Look(NamedTuple):
+    """How a method is drawn everywhere in a figure."""
+
+    label: str
+    ink: str
+    fill: str
+    mark: str
 
 
 @styled
@@ -72,79 +85,135 @@ def severity_sheet(
 
 @styled
 def robustness_bars(
-    table: pd.DataFrame, *, measures: Sequence[str] = ("rank1", "mAP"), title: str | None = None
+    table: pd.DataFrame,
+    *,
+    measures: Sequence[str] = ("rank1", "mAP"),
+    curves: str | None = None,
+    labels: Mapping[str, str] | None = None,
+    twins: Mapping[str, str] | None = None,
+    title: str | None = None,
 ) -> Figure:
     """Compare methods on clean images, corrupted queries, a corrupted gallery, and both.
 
+    A bar is a mean, its line ± one standard deviation: over seeds, each of them a dot, or over
+    trials where the table holds one seed.
+
     Args:
-        table: from `dakd.robustness.robustness_table`; the lines are ± one standard deviation.
+        table: from `dakd.robustness.robustness_table` or `dakd.evidence.robustness_tables`.
         measures: columns to show, a panel each.
+        curves: a column to plot over the severity beneath, as `severity_curves` does.
+        labels: what a method is called in the figure; one that is not in it keeps its name.
+        twins: methods that have the colour of another one, and are hollow.
         title: of the figure.
 
     Raises:
-        ValueError: a missing column, or no row of a side.
+        ValueError: a missing column, or no row of a side or of a family.
     """
     rows = _part(table, measures, family="all")
-    sides = [side for side in SIDES if side in set(rows["where"])]
-    looks = _looks(table)
-    figure = new_figure(WIDTH, 2.9 + 0.35 * bool(title), title=title)
-    panels = figure.subplots(1, len(measures), squeeze=False)[0]
-    width = 0.8 / len(looks)
-    for axes, measure in zip(panels, measures, strict=True):
-        for i, (method, (ink, _, _)) in enumerate(looks.items()):
-            own = rows[rows["method"] == method].set_index("where").reindex(sides)
-            place = np.arange(len(sides)) + (i - (len(looks) - 1) / 2) * width
-            error = {"ecolor": PALETTE["ink"], "elinewidth": 1.2}
-            axes.bar(place, own[measure], 0.92 * width, color=ink, label=LABELS.get(method, method),
-                     yerr=own[f"{measure}_std"], error_kw=error)  # fmt: skip
-        axes.set_xticks(range(len(sides)), [SIDES[side] for side in sides])
-        axes.set(title=NAMES.get(measure, measure), xlabel="corrupted images")
-        axes.grid(False, axis="x")
-        per_cent(axes.yaxis)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    looks = _looks(table, labels or {}, twins or {})
+    families = _families(table) if curves else []
+    figure = new_figure(WIDTH, 2.9 + 2.2 * bool(curves) + 0.35 * bool(title), title=title)
+    panels = _panels(figure, measures, families)
+    for measure in measures:
+        _bars(panels[measure], rows, looks, measure)
+    if curves:
+        _curves({family: panels[family] for family in families}, table, looks, curves)
+    handles = panels[measures[0]].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=3)
     return figure
 
 
 @styled
 def severity_curves(
-    table: pd.DataFrame, *, measure: str = "mAP", title: str | None = None
+    table: pd.DataFrame,
+    *,
+    measure: str = "mAP",
+    labels: Mapping[str, str] | None = None,
+    title: str | None = None,
 ) -> Figure:
-    """Plot a measure over the severity, a panel a family; severity 0 is clean.
+    """Plot a measure over the severity, both sides corrupted, a panel a family; 0 is clean.
 
     Args:
-        table: from `dakd.robustness.robustness_table`; the bands are ± one standard deviation.
-        measure: a column of it.
-        title: of the figure.
+        table, labels, title: as for `robustness_bars`; lines are ± one standard deviation, too.
+        measure: a column of the table.
 
     Raises:
         ValueError: a missing column, or no row of a family.
     """
-    families = [family for family in FAMILIES if family in set(table.get("family", ()))]
-    rows = pd.concat([_part(table, [measure], family=family) for family in families or ["noise"]])
-    clean = table[table["where"] == "none"]
-    figure = new_figure(WIDTH, 2.7 + 0.35 * bool(title), title=title)
-    panels = figure.subplots(1, len(families), sharey=True, squeeze=False)[0]
-    for axes, family in zip(panels, families, strict=True):
-        for method, (ink, stroke, mark) in _looks(table).items():
-            own = pd.concat([clean, rows[rows["family"] == family]])
-            own = own[own["method"] == method].sort_values("severity")
-            level, mean = own["severity"].astype(int), own[measure]
-            spread = own[f"{measure}_std"]
-            axes.fill_between(level, mean - spread, mean + spread, color=ink, alpha=0.12, lw=0)
-            axes.plot(level, mean, color=ink, linestyle=stroke, marker=mark, markersize=4,
-                      label=LABELS.get(method, method))  # fmt: skip
-        axes.set(title=family, xlabel="severity", xticks=range(6))
-        per_cent(axes.yaxis)
-    panels[0].set_ylabel(NAMES.get(measure, measure))
-    panels[0].set_ylim(0, None)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    families = _families(table)
+    width = min(WIDTH, 2.6 + 2.9 * len(families))
+    figure = new_figure(width, 2.7 + 0.35 * bool(title), title=title)
+    panels = _panels(figure, families)
+    _curves(panels, table, _looks(table, labels or {}, {}), measure)
+    handles = next(iter(panels.values())).get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=3)
     return figure
+
+
+def _panels(figure: Figure, *lines: Sequence[str]) -> dict[str, Axes]:
+    """Return panels by name, in lines that are all as wide as the figure."""
+    lines = tuple(line for line in lines if len(line))
+    width = math.lcm(*map(len, lines))
+    return figure.subplot_mosaic(
+        [[n for n in line for _ in range(width // len(line))] for line in lines]
+    )
+
+
+def _bars(axes: Axes, rows: pd.DataFrame, looks: Mapping[str, Look], measure: str) -> None:
+    """Draw a group of bars a side."""
+    sides = [side for side in SIDES if side in set(rows["where"])]
+    width, ink = 0.84 / len(looks), PALETTE["ink"]
+    for i, (method, look) in enumerate(looks.items()):
+        own = rows[rows["method"] == method]
+        cells = _cells(own, measure).set_index("where").reindex(sides)
+        place = np.arange(len(sides)) + (i - (len(looks) - 1) / 2) * width
+        bars = axes.bar(place, cells["mean"], 0.82 * width, color=look.fill, edgecolor=look.ink,
+                        linewidth=1, label=look.label, yerr=cells["spread"],
+                        error_kw={"ecolor": ink, "elinewidth": 1.2})  # fmt: skip
+        for bar in bars:
+            bar.set_hatch("/////" if look.fill != look.ink else "")
+        if _seeds(own) > 1:
+            at = own["where"].map(dict(zip(sides, place, strict=True)))
+            axes.plot(at, own[measure], "o", markersize=3, color=PALETTE["ground"],
+                      markeredgecolor=ink, markeredgewidth=0.7)  # fmt: skip
+    axes.set_xticks(range(len(sides)), [SIDES[side] for side in sides])
+    axes.set(title=NAMES.get(measure, measure), xlabel="corrupted images")
+    axes.grid(False, axis="x")
+    per_cent(axes.yaxis)
+
+
+def _curves(
+    panels: Mapping[str, Axes], table: pd.DataFrame, looks: Mapping[str, Look], measure: str
+) -> None:
+    """Draw a curve a method into the panel of every family, at one scale."""
+    clean = table[table["where"] == "none"]
+    for family, axes in panels.items():
+        rows = pd.concat([clean, _part(table, [measure], family=family)])
+        for i, (method, look) in enumerate(looks.items()):
+            cells = _cells(rows[rows["method"] == method], measure).sort_values("severity")
+            level = cells["severity"].astype(float) + 0.05 * (i - (len(looks) - 1) / 2)
+            stroke = "-" if look.fill == look.ink else "--"
+            axes.errorbar(level, cells["mean"], cells["spread"], color=look.ink, linestyle=stroke,
+                          linewidth=1.4, elinewidth=0.9, marker=look.mark, markersize=4,
+                          markerfacecolor=look.fill, label=look.label)  # fmt: skip
+        axes.set(title=family, xlabel="severity", xticks=range(6), xlim=(-0.4, 5.4))
+        per_cent(axes.yaxis)
+    first, top = next(iter(panels.values())), max(a.get_ylim()[1] for a in panels.values())
+    first.set_ylabel(f"{NAMES.get(measure, measure)}, both corrupted")
+    for axes in panels.values():
+        axes.set_ylim(0, top)
+        axes.tick_params(labelleft=axes is first)
+
+
+def _families(table: pd.DataFrame) -> list[str]:
+    """Return the families of a table in their own order; refuse one without any."""
+    known = set(table.get("family", ()))
+    return [family for family in FAMILIES if family in known] or ["noise"]
 
 
 def _part(table: pd.DataFrame, measures: Sequence[str], *, family: str) -> pd.DataFrame:
     """Return the rows of a family; refuse a table that lacks them or a column."""
-    columns = {"method", "where", "family", "severity"}
-    columns |= {*measures} | {f"{measure}_std" for measure in measures}
+    columns = {*CELL} | {*measures} | {f"{measure}_std" for measure in measures}
     missing = sorted(columns - set(table.columns))
     require(not missing, f"the table lacks the columns {', '.join(missing)}")
     rows = table[table["family"] == family]
@@ -152,10 +221,28 @@ def _part(table: pd.DataFrame, measures: Sequence[str], *, family: str) -> pd.Da
     return rows
 
 
-def _looks(table: pd.DataFrame) -> dict[str, tuple[str, str, str]]:
-    """Return colour, stroke and marker of every method of a table."""
-    looks, spare = {}, itertools.cycle(INKS[4:])  # the first belong to modalities and methods
-    for method, stroke, mark in zip(table["method"].unique(), STROKES * 9, MARKS * 6, strict=False):
-        own = colour(method)
-        looks[method] = (next(spare) if own == PALETTE["muted"] else own, stroke, mark)
+def _seeds(rows: pd.DataFrame) -> int:
+    """Return the number of trainings in a table."""
+    return rows["seed"].nunique() if "seed" in rows else 1
+
+
+def _cells(rows: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """Return mean and spread of every cell, over seeds, or over trials where there is one seed."""
+    cells = rows.groupby(CELL, sort=False, dropna=False)
+    spread = cells[measure].std() if _seeds(rows) > 1 else cells[f"{measure}_std"].first()
+    return pd.DataFrame({"mean": cells[measure].mean(), "spread": spread}).reset_index()
+
+
+def _looks(
+    table: pd.DataFrame, labels: Mapping[str, str], twins: Mapping[str, str]
+) -> dict[str, Look]:
+    """Return how every method of a table is drawn, in the table's order."""
+    looks, inks, spare, marks = {}, {}, itertools.cycle(SPARE), itertools.cycle(MARKS)
+    for method in table["method"].unique():
+        like = twins.get(method, method)
+        if like not in inks:
+            own = colour(like)
+            inks[like] = next(spare) if own == PALETTE["muted"] else own
+        fill = PALETTE["ground"] if method in twins else inks[like]
+        looks[method] = Look(labels.get(method, method), inks[like], fill, next(marks))
     return looks

@@ -1,0 +1,114 @@
+"""The pictures of README and docs, drawn again by one command (`dakd figures`)."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+
+from dakd import figures
+from dakd.ablation import LABELS, MAIN
+from dakd.augment import CutSwap
+from dakd.config import SyntheticConfig
+from dakd.data import ImageSet
+from dakd.data.synthetic import load_synthetic
+from dakd.runtime import make_generator
+from dakd.showcase.tables import differences
+
+CAMERAS = (1, 2, 4, 5, 3, 6)  # the visible ones first
+PEOPLE, EACH = 8, 2
+TWINS = {"teacher_no_cutswap": "teacher", "cutswap_none": "dakd"}  # the same without CutSwap
+
+
+def contact_sheet(images: ImageSet) -> Figure:
+    """Show eight identities, a row each, by two images of every camera."""
+    complete = [p for p in images.classes if len(np.unique(images.cams[images.pids == p])) == 6]
+    rows = [
+        np.flatnonzero((images.pids == pid) & (images.cams == cam))[:EACH]
+        for pid in complete[:PEOPLE]
+        for cam in CAMERAS
+    ]
+    pictures = images.images(np.concatenate(rows))
+    infrared = [cam in (3, 6) for cam in CAMERAS for _ in range(EACH)]
+    return figures.contact_sheet(
+        pictures.unflatten(0, (PEOPLE, len(CAMERAS) * EACH)),  # (8, 12, 3, H, W)
+        row_titles=[f"id {pid}" for pid in complete[:PEOPLE]],
+        column_titles=[f"cam {cam}" for cam in CAMERAS for _ in range(EACH)],
+        column_modalities=["infrared" if dark else "visible" for dark in infrared],
+    )
+
+
+def cutswap(images: ImageSet, count: int = 8) -> Figure:
+    """Show CutSwap on visible images: original, rectangle, paper's version, release's."""
+    pictures = images.images(np.flatnonzero(images.cams == 5)[: 4 * count : 4]).float() / 255
+    swap = CutSwap(p=1.0)
+    draws = swap.sample(pictures, make_generator(3))
+    release = CutSwap(p=1.0, variant="release").apply(pictures, draws)
+    rectangles = torch.stack(tuple(draws.box), dim=1)  # (n, 4)
+    return figures.cutswap_strip(pictures, rectangles, swap.apply(pictures, draws), release)
+
+
+def ablation(table: pd.DataFrame, *, metric: str, measure: str) -> Figure:
+    """Show how much every variant differs from the teacher.
+
+    Args:
+        table: what `dakd.ablation.run_grid` returned.
+        metric, measure: the metric's name in the table and on the axis.
+    """
+    apart = differences(table, metric=metric).drop("untrained", errors="ignore")
+    title = f"{measure}: every variant against the teacher of its seed"
+    return figures.difference_plot(apart, baseline="the teacher", measure=measure, title=title)
+
+
+def robustness(table: pd.DataFrame) -> Figure:
+    """Show what corrupted images cost: by side in rank-1 and mAP, by family and severity in mAP.
+
+    Args:
+        table: what `dakd.evidence.robustness_tables` returned.
+    """
+    title = f"Corrupted test images, seeds {', '.join(map(str, table['seed'].unique()))}"
+    return figures.robustness_bars(table, curves="mAP", labels=LABELS, twins=TWINS, title=title)
+
+
+def of_results(folder: Path) -> dict[str, Figure]:
+    """Return the pictures of ``ablation_demo.csv`` and ``robustness_demo.csv``, if they are there.
+
+    Args:
+        folder: where the tables lie.
+    """
+    made = {}
+    if (path := folder / "ablation_demo.csv").is_file():
+        table = pd.read_csv(path)
+        main = table[table["run"].isin(MAIN)].assign(method=table["run"])
+        main = main.rename(columns={"all-1/rank1": "rank1", "all-1/mAP": "mAP"})
+        made["benchmark_demo"] = figures.benchmark_bars(main, labels=LABELS)
+        for metric, measure in (("rank1", "rank-1"), ("mAP", "mAP")):
+            made[f"ablation_{metric}"] = ablation(table, metric=metric, measure=measure)
+    if (path := folder / "robustness_demo.csv").is_file():
+        made["robustness_demo"] = robustness(pd.read_csv(path))
+    return made
+
+
+def draw(folder: str | Path) -> Iterator[Path]:
+    """Write every picture of README and docs into `folder`, one by one.
+
+    Those of results are drawn from the tables in the same folder.
+    """
+    folder = Path(folder)
+    config = SyntheticConfig(train_ids=4 * PEOPLE, images_per_camera=4)
+    people = load_synthetic(config, height=192, width=96).train
+    visible, infrared = (
+        people.images(np.flatnonzero((people.pids == 1) & (people.cams == cam))[:1])[0]
+        for cam in (4, 6)
+    )
+    made = {
+        "method_overview": figures.method_overview(visible, infrared),
+        "contact_sheet": contact_sheet(people),
+        "cutswap": cutswap(people),
+        **of_results(folder),
+    }
+    for name, figure in made.items():
+        dpi = 90 if name == "contact_sheet" else 150  # ninety-six pictures make a large file
+        yield figures.save(figure, folder / f"{name}.png", dpi=dpi)
