@@ -1,6 +1,8 @@
 """Calibration and modality gap: values by hand, loop references, invariants, bad input."""
 
 import json
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -292,6 +294,24 @@ def test_gap_impossible_requests():
 def test_umap_refuses_too_few_rows():
     with pytest.raises(ValueError, match="more than 10 rows"):
         analysis.umap_map(np.eye(10))
+
+
+def test_umap_is_asked_for_what_a_caption_would_say(monkeypatch):
+    asked = {}
+
+    class Mapper:
+        def __init__(self, **settings):
+            asked.update(settings)
+
+        def fit_transform(self, z):
+            return z[:, :2]
+
+    monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=Mapper))
+    z = np.eye(10)
+    shown = analysis.umap_map(z, neighbours=7, min_dist=0.3, metric="euclidean", seed=4)
+    assert shown.tolist() == z[:, :2].tolist()
+    assert asked == {"n_neighbors": 7, "min_dist": 0.3, "metric": "euclidean",
+                     "random_state": 4, "n_jobs": 1}  # fmt: skip
 
 
 def test_gradcam_sees_what_the_similarity_depends_on_and_leaves_the_model_alone():

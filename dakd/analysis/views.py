@@ -9,12 +9,25 @@ from dakd.model import ReIDModel
 
 
 def umap_map(
-    embeddings: np.ndarray | Tensor, *, seed: int = 0, neighbours: int = 15, min_dist: float = 0.1
+    embeddings: np.ndarray | Tensor,
+    *,
+    neighbours: int = 15,
+    min_dist: float = 0.1,
+    metric: str = "cosine",
+    seed: int = 0,
 ) -> np.ndarray:
-    """Return a two-dimensional UMAP of embeddings by cosine distance, (N, 2) float32.
+    """Return a two-dimensional UMAP of embeddings, (N, 2) float32 (McInnes et al., 2018).
 
     One thread and a fixed seed, so that the map is the same every time. Distances between far
-    groups on such a map mean little; the numbers of `modality_gap` are the evidence.
+    groups on such a map mean little; the numbers of `modality_gap` are the evidence. A map should
+    be shown with these arguments: other ones give another picture.
+
+    Args:
+        embeddings: (N, D).
+        neighbours: whose distances the map tries to keep; more of them show coarser structure.
+        min_dist: how close points may lie on the map, 0..1.
+        metric: distance between embeddings, a name that UMAP knows.
+        seed: of the optimisation.
 
     Raises:
         ModuleNotFoundError: the notebook extras are not installed.
@@ -26,7 +39,7 @@ def umap_map(
     import umap
 
     mapper = umap.UMAP(
-        n_neighbors=neighbours, min_dist=min_dist, metric="cosine", random_state=seed, n_jobs=1
+        n_neighbors=neighbours, min_dist=min_dist, metric=metric, random_state=seed, n_jobs=1
     )
     return np.asarray(mapper.fit_transform(z))  # (N, 2)
 

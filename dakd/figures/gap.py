@@ -97,39 +97,63 @@ def _scatter(axes: Axes, xy: np.ndarray, infrared: np.ndarray, inks: np.ndarray)
 
 @styled
 def gap_bars(
-    table: pd.DataFrame, *, measures: Sequence[str] | None = None, title: str | None = None
+    table: pd.DataFrame,
+    *,
+    measures: Sequence[str] | None = None,
+    seeds: pd.DataFrame | None = None,
+    title: str | None = None,
 ) -> Figure:
-    """Compare measures of the gap across networks, a panel a measure.
+    """Compare measures across networks, or across anything else, a panel a measure.
 
     Args:
         table: a row a network, a column a measure (see `dakd.analysis.modality_gap`).
         measures: columns to show; all without.
+        seeds: the same columns, any number of rows of a name; each value is a dot under its bar.
         title: of the figure.
+
+    Raises:
+        ValueError: a measure is not in a table.
     """
     shown = list(table.columns) if measures is None else list(measures)
+    for name, frame in (("table", table), ("seeds", seeds)):
+        if frame is not None and (missing := [m for m in shown if m not in frame]):
+            raise ValueError(f"{name} lacks the columns {', '.join(missing)}")
     columns = min(4, len(shown))
     lines = -(-len(shown) // columns)
-    figure = new_figure(WIDTH, lines * (0.55 + 0.34 * len(table)) + 0.3 * bool(title), title=title)
+    row = 0.34 if seeds is None else 0.42  # inches
+    figure = new_figure(WIDTH, lines * (0.55 + row * len(table)) + 0.3 * bool(title), title=title)
     grid = figure.subplots(lines, columns, squeeze=False, sharey=True)
     for axes, measure in zip(grid.flat, shown, strict=False):
-        values = table[measure].to_numpy()
-        inks = [colour(str(name)) for name in table.index]
-        axes.barh(range(len(table)), values, color=inks, height=0.72)
-        for row, (value, ink) in enumerate(zip(values, inks, strict=True)):
-            inside = value > 0.55 * max(np.abs(values).max(), 1e-9)
-            axes.annotate(f"{round(value, 3) + 0.0:.3f}", (max(value, 0), row), va="center",
-                          ha="right" if inside else "left", xytext=(-4 if inside else 4, 0),
-                          textcoords="offset points", fontsize=SMALL,
-                          color=ink_on(ink) if inside else PALETTE["ink"])  # fmt: skip
+        _bars(axes, table[measure], None if seeds is None else seeds[measure])
         axes.set_title(measure, fontsize=BODY)
-        least, most = min(0, values.min()), max(values.max(), 1e-3)
-        axes.set_xlim(1.6 * least, 1.05 * most)
-        axes.spines["left"].set_position("zero")
-        axes.set_xticks([])
-        axes.grid(False)
-        axes.spines[["bottom"]].set_visible(False)
-        axes.set_yticks(range(len(table)), [str(name) for name in table.index])
-        axes.set_ylim(len(table) - 0.5, -0.5)
     for axes in list(grid.flat)[len(shown) :]:
         axes.set_axis_off()
     return figure
+
+
+def _bars(axes: Axes, values: pd.Series, seeds: pd.Series | None) -> None:
+    """Draw a bar for each value, with its number; under it a dot for each seed of its name."""
+    inks = [colour(str(name)) for name in values.index]
+    height, lift = (0.72, 0.0) if seeds is None else (0.5, 0.12)
+    axes.barh(np.arange(len(values)) - lift, values, color=inks, height=height)
+    reach = [0.0, *values]
+    for row, (name, ink) in enumerate(zip(values.index, inks, strict=True)):
+        if seeds is not None and name in seeds.index:
+            dots = list(seeds[seeds.index == name])
+            reach += dots
+            axes.scatter(dots, [row + 0.28] * len(dots), s=16, color=ink, linewidth=0.6,
+                         edgecolor=PALETTE["ink"], clip_on=False)  # fmt: skip
+    most = max(*reach, 1e-3)
+    for row, (value, ink) in enumerate(zip(values, inks, strict=True)):
+        inside = value > 0.55 * most
+        axes.annotate(f"{round(value, 3) + 0.0:.3f}", (max(value, 0), row - lift), va="center",
+                      ha="right" if inside else "left", xytext=(-4 if inside else 4, 0),
+                      textcoords="offset points", fontsize=SMALL,
+                      color=ink_on(ink) if inside else PALETTE["ink"])  # fmt: skip
+    axes.set_xlim(1.6 * min(reach), 1.05 * most)
+    axes.spines["left"].set_position("zero")
+    axes.set_xticks([])
+    axes.grid(False)
+    axes.spines[["bottom"]].set_visible(False)
+    axes.set_yticks(range(len(values)), [str(name) for name in values.index])
+    axes.set_ylim(len(values) - 0.5, -0.5)

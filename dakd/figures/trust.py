@@ -1,6 +1,7 @@
 """Is the teacher's confidence right? Histograms, masks, calibration."""
 
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -143,15 +144,17 @@ def risk_coverage_curve(
     """Plot the error rate of what is kept, from only the most confident image to all.
 
     Args:
-        results: for each name, from `dakd.analysis.risk_coverage`; dotted, a perfect order.
+        results: for each name, from `dakd.analysis.risk_coverage`. A name that begins with a
+            modality or a method, such as ``"visible, class level"``, has its colour.
         title: of the figure.
         quantile: of the mask; its coverage is marked.
     """
-    figure = new_figure(5.8, 3.6, title=title)
+    figure = new_figure(5.8, 3.4 + 0.2 * len(results), title=title)
     axes = figure.subplots()
     for stroke, (name, result) in zip(("-", "--", "-.", ":") * 3, results.items(), strict=False):
         label = f"{name}: area {result.area:.3f} (best {result.best:.3f})"
-        axes.plot(result.coverage, result.risk, color=colour(name), linestyle=stroke, label=label)
+        ink = colour(name.split(",")[0])
+        axes.plot(result.coverage, result.risk, color=ink, linestyle=stroke, label=label)
     if quantile is not None:
         axes.axvline(1 - quantile, color=PALETTE["ink"], linewidth=1, linestyle=":")
         axes.annotate("kept by the mask", (1 - quantile, 1), xycoords=("data", "axes fraction"),
@@ -161,5 +164,8 @@ def risk_coverage_curve(
     axes.set(xlim=(0, 1), ylim=(0, None))
     per_cent(axes.xaxis)
     per_cent(axes.yaxis)
+    rest = partial(np.subtract, 1)  # its own inverse
+    above = axes.secondary_xaxis("top", functions=(rest, rest))
+    above.set_xlabel("quantile of the mask")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2))
     return figure
