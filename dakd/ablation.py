@@ -17,7 +17,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from dakd.checkpoint import versions
-from dakd.config import Config, fingerprint, replace, to_dict
+from dakd.config import Config, EngineConfig, fingerprint, replace, to_dict
 from dakd.experiment import TRAINED_BY, Experiment
 from dakd.result import Result
 from dakd.runtime import atomic_path, source_fingerprint
@@ -152,7 +152,7 @@ def _read(path: Path) -> dict[tuple[str, int], dict[str, Any]]:
 def _key(lab: Experiment, run: Run) -> str:
     code = source_fingerprint(*TRAINED_BY)
     stored = replace(lab.config.data, keep=True, cache=False)
-    config = replace(_own(lab.config, run), data=stored, device="auto")
+    config = replace(_own(lab.config, run), data=stored, device="auto", engine=EngineConfig())
     return fingerprint(config, run.kind, dict(run.student), lab.dataset.fingerprint, code)
 
 

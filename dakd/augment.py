@@ -378,6 +378,14 @@ class Pipeline(Augmentation):
         return x
 
 
+def rows_of(draws: Any, rows: slice) -> Any:
+    """Return the draws of some images of a batch."""
+    if isinstance(draws, Tensor):
+        return draws[rows]
+    items = (rows_of(item, rows) for item in draws)
+    return type(draws)(*items) if hasattr(draws, "_fields") else tuple(items)
+
+
 def visible_train(*, pad: int, cutswap: Literal["paper", "release", "none"] = "paper") -> Pipeline:
     """Return the visible training augmentation: crop, flip, normalise, CutSwap, erasing."""
     swap = [] if cutswap == "none" else [CutSwap(variant=cutswap)]

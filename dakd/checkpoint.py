@@ -1,6 +1,6 @@
 """A trained network on disk: weights as safetensors, everything else as JSON and CSV.
 
-A folder holds ``model.safetensors``, ``history.csv`` and ``checkpoint.json``. Each is written
+A folder holds ``model.safetensors``, ``history.jsonl`` and ``checkpoint.json``. Each is written
 atomically, the JSON last: a folder with the JSON is complete. Loading executes no code.
 """
 
@@ -14,10 +14,11 @@ from typing import Any
 import pandas as pd
 from safetensors.torch import load_file, save_file
 
+from dakd.history import HISTORY, read_history, write_history
 from dakd.model import ReIDModel
 from dakd.runtime import atomic_path
 
-WEIGHTS, HISTORY, DESCRIPTION = "model.safetensors", "history.csv", "checkpoint.json"
+WEIGHTS, DESCRIPTION = "model.safetensors", "checkpoint.json"
 
 
 class CheckpointError(RuntimeError):
@@ -53,7 +54,7 @@ def save_checkpoint(
             for name in (DESCRIPTION, HISTORY, WEIGHTS)
         }
         save_file(state, paths[WEIGHTS])
-        history.to_csv(paths[HISTORY], index=False)
+        write_history(paths[HISTORY], history)
         paths[DESCRIPTION].write_text(json.dumps(description, indent=2), encoding="utf-8")
         # An old description must not vouch for new weights if the machine stops right here.
         (folder / DESCRIPTION).unlink(missing_ok=True)
@@ -81,7 +82,7 @@ def load_checkpoint(folder: str | Path) -> tuple[ReIDModel, pd.DataFrame, dict[s
         description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
         model = ReIDModel(**description["architecture"])
         model.load_state_dict(load_file(folder / WEIGHTS))
-        history = pd.read_csv(folder / HISTORY)
+        history = read_history(folder)
     except Exception as error:
         raise CheckpointError(
             f"the checkpoint in {folder} cannot be read: {error}; delete the folder and train again"

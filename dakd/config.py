@@ -157,6 +157,8 @@ class ScheduleConfig:
         milestones: epochs after which the rate falls to a tenth.
         cutswap: ``"paper"``, ``"release"`` or ``"none"``.
         pad: pixels of padding before the random crop.
+        holdout: share of the training identities that are not learned from and choose the epoch
+            that is reported, by mAP among them; 0 learns from all and reports the last epoch.
     """
 
     epochs: int = 160
@@ -170,9 +172,11 @@ class ScheduleConfig:
     milestones: tuple[int, ...] = ()
     cutswap: Literal["paper", "release", "none", "preset"] = "paper"
     pad: int = 10
+    holdout: float = 0.0
 
     def __post_init__(self) -> None:
         _positive(self, "epochs", "identities", "images", "lr")
+        _fraction(self, "holdout")
         where = type(self).__name__
         require(self.steps is None or self.steps > 0, f"{where}.steps must be positive or None")
         for name in ("pad", "weight_decay", "warmup"):
@@ -268,6 +272,11 @@ class StudentConfig(ScheduleConfig):
             self.identity_weight >= 0,
             f"StudentConfig.identity_weight must not be negative, not {self.identity_weight}",
         )
+        require(
+            not (self.holdout and self.selects_on_test),
+            "StudentConfig: holdout and the test set cannot both choose the epoch; set "
+            "selection='last' with holdout, or holdout=0",
+        )
 
     @property
     def cutswap_variant(self) -> Literal["paper", "release", "none"]:
@@ -322,6 +331,37 @@ class EvaluationConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EngineConfig:
+    """How a training runs: nothing here decides what it results in.
+
+    Attributes:
+        workers: threads that fetch batches ahead; None is 2 with a GPU, none on the CPU.
+        compile: compile the networks with `torch.compile`; rounds otherwise, and needs a compiler.
+        deterministic: on a GPU, use only kernels that give the same result every time (slower).
+        snapshot_seconds: time between two snapshots of a training that writes a folder; 0 writes
+            one after every step.
+        keep_snapshots: how many are kept.
+        tensorboard: write TensorBoard's files into the run folder, where it is installed.
+    """
+
+    workers: int | None = None
+    compile: bool = False
+    deterministic: bool = False
+    snapshot_seconds: float = 300.0
+    keep_snapshots: int = 2
+    tensorboard: bool = True
+
+    def __post_init__(self) -> None:
+        _positive(self, "keep_snapshots")
+        for name in ("workers", "snapshot_seconds"):
+            value = getattr(self, name)
+            require(
+                value is None or value >= 0,
+                f"EngineConfig.{name} must not be negative, not {value}",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """Everything that decides a run."""
 
@@ -334,6 +374,7 @@ class Config:
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     student: StudentConfig = field(default_factory=StudentConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
 
     def __post_init__(self) -> None:
         require(self.seed >= 0, f"Config.seed must not be negative, not {self.seed}")
@@ -419,6 +460,7 @@ __all__ = [
     "PROFILES",
     "Config",
     "DataConfig",
+    "EngineConfig",
     "EvaluationConfig",
     "ModelConfig",
     "Profile",

@@ -28,8 +28,9 @@ from dakd.runtime import source_fingerprint
 from dakd.train import Trained, train_student, train_teacher
 
 TRAINED_BY = (  # changed code trains again
-    *("augment.py", "distill.py", "embed.py", "losses.py", "memory.py", "model.py"),
-    *("objectives.py", "runtime.py", "train.py", "data/records.py", "data/sampler.py"),
+    *("augment.py", "distill.py", "embed.py", "losses.py", "memory.py", "loop.py"),
+    *("model.py", "objectives.py", "parallel.py", "runtime.py", "selection.py", "train.py"),
+    *("data/records.py", "data/sampler.py"),
 )
 
 
@@ -127,7 +128,7 @@ class Experiment:
 
     def _how(self, folder: Path) -> dict[str, Any]:
         c = self.config
-        how = {"seed": c.seed, "device": c.device, "precision": c.precision}
+        how = {"seed": c.seed, "device": c.device, "precision": c.precision, "engine": c.engine}
         notes = {"experiment": to_dict(c), "data_fingerprint": self.dataset.fingerprint}
         return {**how, "folder": folder, "notes": notes, "show": self.show}
 

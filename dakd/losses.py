@@ -254,7 +254,7 @@ class TeacherLoss(nn.Module):
             PrototypeMemory(num_classes, dim, momentum=modality_momentum, update="each")
             for _ in range(3)
         )  # M^v, M^r, M^a
-        self._built = False
+        self.built = False
 
     def rebuild(
         self,
@@ -285,7 +285,7 @@ class TeacherLoss(nn.Module):
             memory.reset(mean)
         joint = torch.stack([memory.values for memory in self._memories()]).mean(0)  # (K, D)
         self.memory.reset(F.normalize(joint, dim=1))
-        self._built = True
+        self.built = True
 
     def _memories(self) -> tuple[PrototypeMemory, PrototypeMemory, PrototypeMemory]:
         return self.visible, self.infrared, self.auxiliary
@@ -301,7 +301,7 @@ class TeacherLoss(nn.Module):
             ValueError: shapes do not fit.
         """
         streams = Streams(visible, infrared, auxiliary)
-        if not self._built:
+        if not self.built:
             raise RuntimeError("the memories are empty; call rebuild(...) before the first batch")
         _check_streams(streams, labels)
         joint, joint_labels = torch.cat(streams), labels.repeat(3)  # (3B, D), (3B,)
@@ -322,16 +322,29 @@ class TeacherLoss(nn.Module):
         }
         return weighted({n: term() for n, term in terms.items() if self.weights[n]}, self.weights)
 
-    def update(self, visible: Tensor, infrared: Tensor, auxiliary: Tensor, labels: Tensor) -> None:
+    def update(
+        self,
+        visible: Tensor,
+        infrared: Tensor,
+        auxiliary: Tensor,
+        labels: Tensor,
+        *,
+        images_each: int | None = None,
+    ) -> None:
         """Move the memories' values towards a batch; call it after the step's backward.
 
         The global memory takes, for each class, the hardest of its embeddings of all streams.
+
+        Args:
+            visible, infrared, auxiliary: (B, D), L2-normalised.
+            labels: (B,).
+            images_each: see `dakd.memory.PrototypeMemory.update`.
         """
         streams = Streams(visible, infrared, auxiliary)
         _check_streams(streams, labels)
         self.memory.update(torch.cat(streams), labels.repeat(3))
         for memory, z in zip(self._memories(), streams, strict=True):
-            memory.update(z, labels)
+            memory.update(z, labels, images_each=images_each)
 
 
 def _check_streams(streams: Streams, labels: Tensor) -> None:

@@ -107,16 +107,20 @@ class PrototypeMemory(nn.Module):
         self.centres.copy_(self.values)
 
     @torch.no_grad()
-    def update(self, embeddings: Tensor, labels: Tensor) -> None:
-        """Move the values towards a batch: embeddings (B, D), labels (B,).
+    def update(self, embeddings: Tensor, labels: Tensor, *, images_each: int | None = None) -> None:
+        """Move the values towards a batch.
 
-        With ``update="each"`` the host waits once for the device, to count the batch's classes.
+        Args:
+            embeddings: (B, D).
+            labels: (B,).
+            images_each: how often every class of the batch appears in it, where all appear equally
+                often; without it, ``update="each"`` makes the host wait for the device to count.
         """
         embeddings = embeddings.detach().to(self.values.dtype)
         if self.rule == "hardest":
             self._move(embeddings[self._hardest(embeddings, labels)], labels)
             return
-        for rows in _rounds(labels):
+        for rows in _rounds(labels, images_each):
             self._move(embeddings[rows], labels[rows])
 
     def _hardest(self, embeddings: Tensor, labels: Tensor) -> Tensor:
@@ -131,11 +135,14 @@ class PrototypeMemory(nn.Module):
         self.values.index_copy_(0, labels, F.normalize(moved, dim=1))
 
 
-def _rounds(labels: Tensor) -> tuple[Tensor, ...]:
+def _rounds(labels: Tensor, images_each: int | None) -> tuple[Tensor, ...]:
     """Return the rows of every class's first image, of every class's second image, and so on.
 
     Classes do not touch one another, so going round by round gives what going row by row gives.
     """
     same = (labels[:, None] == labels).tril(-1)  # (B, B): an earlier row of the same class
     occurrence = same.sum(1)  # (B,)
-    return occurrence.argsort(stable=True).split(occurrence.bincount().tolist())
+    order = occurrence.argsort(stable=True)  # (B,)
+    return order.split(
+        occurrence.bincount().tolist() if images_each is None else len(labels) // images_each
+    )

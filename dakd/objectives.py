@@ -4,7 +4,6 @@ An objective says what is prepared before an epoch, what a batch's loss is, and 
 a step; the loop itself is in `dakd.train`.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dakd.augment import (
+    Augmentation,
     ChannelExchange,
     Normalise,
     Pipeline,
     auxiliary_train,
     infrared_train,
+    rows_of,
     visible_train,
 )
 from dakd.config import ScheduleConfig, StudentConfig, TeacherConfig
@@ -28,6 +29,7 @@ from dakd.embed import extract
 from dakd.losses import IdentityLoss, LossTerms, TeacherLoss
 from dakd.memory import class_means
 from dakd.model import ReIDModel
+from dakd.parallel import ALONE, World
 from dakd.runtime import autocast, make_generator, pick_device
 
 
@@ -36,8 +38,9 @@ class Batch:
     """A step's pictures, paired by identity.
 
     Attributes:
-        visible, infrared: (B, 3, H, W) uint8, on the device.
-        labels: (B,) the class of row i in both.
+        visible, infrared: (b, 3, H, W) uint8, on the device; of several processes each holds its
+            own part of the batch's B rows.
+        labels: (B,) the class of row i in both, of the whole batch.
         pids: (B,) the same as identity numbers.
     """
 
@@ -68,9 +71,17 @@ class Objective:
     """What teacher and student have in common: where and how precisely things are computed."""
 
     def __init__(
-        self, images: ImageSet, config: ScheduleConfig, *, seed: int, device: str, precision: str
+        self,
+        images: ImageSet,
+        config: ScheduleConfig,
+        *,
+        seed: int,
+        device: str,
+        precision: str,
+        world: World = ALONE,
     ) -> None:
-        self.images = images
+        self.images, self.world = images, world
+        self.images_each = config.images
         self.device = pick_device(device)
         self.precision = precision
         self.generator = make_generator(seed, self.device)
@@ -80,42 +91,85 @@ class Objective:
         self.augment_visible = visible_train(pad=config.pad, cutswap=config.cutswap_variant)
         self.augment_infrared = infrared_train(pad=config.pad)
 
-    def forward(self, model: ReIDModel, *streams: Tensor) -> tuple[Tensor, ...]:
-        """Embed several streams (B, 3, H, W) in one pass; they share the batch statistics."""
+    def augmented(self, augment: Augmentation, pictures: Tensor) -> Tensor:
+        """Augment this process's pictures by their part of the draws for the whole batch."""
+        count = len(pictures) * self.world.size
+        whole = pictures[:1].expand(count, -1, -1, -1)  # a shape; the pictures are not looked at
+        draws = augment.sample(whole, self.generator)
+        return augment.apply(pictures, rows_of(draws, self.world.part(count)))
+
+    def forward(self, model: nn.Module, *streams: Tensor) -> tuple[Tensor, ...]:
+        """Embed several streams (b, 3, H, W) in one pass; they share the batch statistics.
+
+        Returns:
+            The embeddings of all processes, (B, D) for each stream.
+        """
         x = torch.cat(streams).contiguous(memory_format=torch.channels_last)
         with autocast(self.device, self.precision):
-            return model(x).chunk(len(streams))  # each (B, D)
+            embeddings = model(x)
+        B = len(streams[0]) * self.world.size
+        return tuple(self.world.gather(z, B) for z in embeddings.chunk(len(streams)))
 
     def embed(
-        self,
-        model: ReIDModel,
-        rows: np.ndarray,
-        transform: Callable[[Tensor], Tensor] | None = None,
+        self, model: ReIDModel, rows: np.ndarray, augment: Augmentation | None = None
     ) -> Tensor:
-        """Return eval-mode embeddings (n, D) of training images, on the device."""
+        """Return eval-mode embeddings (n, D) of training images, on the device.
+
+        Args:
+            model: the network.
+            rows: of the training images, (n,); every process embeds its part of them.
+            augment: by default what test images go through.
+        """
+        part = self.world.part(len(rows))
+        transform = None
+        if augment is not None:
+            whole = self.images.images(rows[:1]).to(self.device).expand(len(rows), -1, -1, -1)
+            transform = _Replay(augment, rows_of(augment.sample(whole, self.generator), part))
         embeddings = extract(
             model,
             self.images,
-            rows=rows,
+            rows=rows[part],
             transform=transform,
             device=str(self.device),
             precision=self.precision,
         )
-        return embeddings.to(self.device)
+        return self.world.gather(embeddings.to(self.device), len(rows))
 
     def parameters(self) -> list[nn.Parameter]:
         """Return what is learned besides the network; nothing by default."""
         return []
 
+    def memories(self) -> dict[str, Tensor]:
+        """Return what changes from step to step besides parameters, in place; by default nothing.
+
+        A snapshot holds them, and a training that is continued writes into them.
+        """
+        return {}
+
+    def restored(self) -> None:
+        """Be told that `memories` have been filled from a snapshot."""
+
     def start_epoch(self, model: ReIDModel) -> None:
         """Prepare what the epoch's losses need; nothing by default."""
 
-    def loss(self, model: ReIDModel, batch: Batch) -> LossTerms:
+    def loss(self, model: nn.Module, batch: Batch) -> LossTerms:
         """Return the batch's loss, total and parts."""
         raise NotImplementedError
 
     def after_step(self) -> None:
         """Update what follows the network; nothing by default."""
+
+
+class _Replay:
+    """Applies draws that were made for all rows to the batches of `extract`, one after another."""
+
+    def __init__(self, augment: Augmentation, draws: Any) -> None:
+        self.augment, self.draws, self.done = augment, draws, 0
+
+    def __call__(self, x: Tensor) -> Tensor:
+        rows = slice(self.done, self.done + len(x))
+        self.done += len(x)
+        return self.augment.apply(x, rows_of(self.draws, rows))
 
 
 class IdentityObjective(Objective):
@@ -129,12 +183,12 @@ class IdentityObjective(Objective):
         """Return the class directions."""
         return list(self.objective.parameters())
 
-    def loss(self, model: ReIDModel, batch: Batch) -> LossTerms:
+    def loss(self, model: nn.Module, batch: Batch) -> LossTerms:
         """Classify the identities of visible and infrared images."""
         embeddings = self.forward(
             model,
-            self.augment_visible(batch.visible, self.generator),
-            self.augment_infrared(batch.infrared, self.generator),
+            self.augmented(self.augment_visible, batch.visible),
+            self.augmented(self.augment_infrared, batch.infrared),
         )
         loss = self.objective(torch.cat(embeddings), batch.labels.repeat(2))
         return LossTerms(loss, {"identity": loss})
@@ -157,23 +211,31 @@ class TeacherObjective(Objective):
             self.labels[self.visible_rows],
             self.embed(model, self.infrared_rows),
             self.labels[self.infrared_rows],
-            self.embed(model, self.visible_rows, lambda x: exchange(x, self.generator)),
+            self.embed(model, self.visible_rows, exchange),
         )
 
-    def loss(self, model: ReIDModel, batch: Batch) -> LossTerms:
+    def loss(self, model: nn.Module, batch: Batch) -> LossTerms:
         """Embed visible, infrared and channel-exchanged visible; compare with the memories."""
         embeddings = self.forward(
             model,
-            self.augment_visible(batch.visible, self.generator),
-            self.augment_infrared(batch.infrared, self.generator),
-            self.augment_auxiliary(batch.visible, self.generator),
+            self.augmented(self.augment_visible, batch.visible),
+            self.augmented(self.augment_infrared, batch.infrared),
+            self.augmented(self.augment_auxiliary, batch.visible),
         )
         self.last = (*(z.detach() for z in embeddings), batch.labels)
         return self.objective(*embeddings, batch.labels)
 
     def after_step(self) -> None:
         """Move the memories towards the batch's embeddings."""
-        self.objective.update(*self.last)
+        self.objective.update(*self.last, images_each=self.images_each)
+
+    def memories(self) -> dict[str, Tensor]:
+        """Return the prototypes and centres of all memories."""
+        return dict(self.objective.named_buffers())
+
+    def restored(self) -> None:
+        """Go on with the memories as they are."""
+        self.objective.built = True
 
 
 class StudentObjective(Objective):
@@ -188,21 +250,31 @@ class StudentObjective(Objective):
     ) -> None:
         super().__init__(images, config, **where)
         self.config = config
-        self.teacher = teacher.to(self.device).eval()
+        self.teacher = teacher.to(device=self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         self.objective = DAKDLoss(config.preset, config.ablation, **config.switches)
-        embeddings = extract(teacher, images, device=str(self.device))
-        self.centres = class_centres(embeddings.to(self.device), images)
+        part = self.world.part(len(images))
+        embeddings = extract(
+            teacher, images, rows=np.arange(len(images))[part], device=str(self.device)
+        )
+        gathered = self.world.gather(embeddings.to(self.device), len(images))
+        self.centres = class_centres(gathered, images)
 
-    def loss(self, model: ReIDModel, batch: Batch) -> LossTerms:
+    def memories(self) -> dict[str, Tensor]:
+        """Return the teacher's class centres, to continue with the same to the bit."""
+        return {f"centres_{name}": value for name, value in self.centres._asdict().items()}
+
+    def loss(self, model: nn.Module, batch: Batch) -> LossTerms:
         """Show teacher and student the same augmented pictures; compare what they say."""
         streams = (
-            self.augment_visible(batch.visible, self.generator),
-            self.augment_infrared(batch.infrared, self.generator),
+            self.augmented(self.augment_visible, batch.visible),
+            self.augmented(self.augment_infrared, batch.infrared),
         )
         with torch.no_grad():
             for _ in range(self.config.forward_passes - 1):
                 self.forward(model, *streams)
-            teacher = Pair(*self.forward(self.teacher, *streams))
+        with torch.inference_mode():
+            said = self.forward(self.teacher, *streams)
+        teacher = Pair(*(z.clone() for z in said))  # ordinary tensors, that autograd may keep
         student = Pair(*self.forward(model, *streams))
         terms = self.objective(student, teacher, self.centres)
         if not self.config.identity_weight:

@@ -61,11 +61,36 @@ def evaluating(model: nn.Module) -> Iterator[nn.Module]:
         model.train(was_training)
 
 
+@contextlib.contextmanager
+def deterministic(on: bool) -> Iterator[None]:
+    """Let torch use only kernels that give the same result every time, or the fastest ones.
+
+    Nothing to the CPU, whose kernels here are all of the first kind. Must be entered before the
+    GPU's first use: its matrix library reads a variable of the environment then.
+    """
+    before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    if on:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+    # Without a wish for the same result, the fastest convolution is found by trying.
+    torch.backends.cudnn.benchmark = not torch.are_deterministic_algorithms_enabled()
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0])
+        torch.backends.cudnn.benchmark = before[1]
+
+
 def progress(
-    items: Iterable[Any] | None, *, total: int | None = None, title: str = "", show: bool = True
+    items: Iterable[Any] | None,
+    *,
+    total: int | None = None,
+    done: int = 0,
+    title: str = "",
+    show: bool = True,
 ) -> Any:
     """Wrap `items` in a progress bar (a widget in a notebook); ``show=False`` is silent."""
-    return tqdm(items, total=total, desc=title, disable=not show, leave=False)
+    return tqdm(items, total=total, initial=done, desc=title, disable=not show, leave=False)
 
 
 @contextlib.contextmanager

@@ -37,7 +37,7 @@ def test_a_failed_write_leaves_no_checkpoint_that_mixes_old_and_new(tmp_path, mo
     assert torch.equal(loaded.backbone.conv1.weight, old.backbone.conv1.weight)
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         "checkpoint.json",
-        "history.csv",
+        "history.jsonl",
         "model.safetensors",
     ]
 

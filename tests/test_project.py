@@ -36,13 +36,13 @@ EXTRAS = [
     "jupyterlab",
 ]
 LAYERS = [
-    {"config", "runtime"},
+    {"config", "runtime", "parallel"},
     {"data", "augment", "model", "memory", "losses", "distill", "metrics", "reranking"}
     | {"corruption", "analysis", "figures"},
-    {"protocols", "result", "checkpoint", "widgets"},
-    {"embed", "evaluate", "objectives", "train", "experiment", "ablation", "released"}
-    | {"robustness", "evidence", "showcase"},
-    {"cli"},
+    {"protocols", "result", "checkpoint", "widgets", "history", "snapshot"},
+    {"embed", "evaluate", "objectives", "loop", "train", "experiment", "ablation", "released"}
+    | {"robustness", "evidence", "showcase", "selection", "recipes"},
+    {"cli", "__main__"},
 ]
 
 

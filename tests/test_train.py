@@ -1,22 +1,20 @@
 import copy
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from examples import TensorSource, image_set
 
-from dakd.checkpoint import load_checkpoint
+from dakd.checkpoint import is_complete, load_checkpoint
 from dakd.config import StudentConfig, TeacherConfig
 from dakd.data import ImageSet
 from dakd.data.sampler import CrossModalSampler
 from dakd.evaluate import extract
+from dakd.loop import Stage, fit, learning_rate
 from dakd.model import build_model
 from dakd.objectives import Batch, StudentObjective, TeacherObjective
 from dakd.train import (
     TrainingError,
-    fit,
-    learning_rate,
     train_student,
     train_teacher,
     with_both_modalities,
@@ -113,7 +111,7 @@ def test_every_row_of_a_batch_pairs_one_person_in_both_modalities(learner, teach
         objective = StudentObjective(images, config, teacher=teacher.model, **how)
     loss = objective.loss
     objective.loss = lambda model, batch: seen.append(batch) or loss(model, batch)
-    fit(build_model("small"), objective, config, seed=0, title="", show=False)
+    fit(Stage(build_model("small"), objective, config), seed=0)
     assert len(seen) == SMALL["steps"]
     for batch in seen:
         assert batch.visible.shape == batch.infrared.shape == (8, 3, 32, 16)
@@ -148,11 +146,11 @@ def test_nan_in_a_batch_stops_training_and_names_step_part_and_identities(images
     config = TeacherConfig(**SMALL)
     how = {"seed": 0, "device": "cpu", "precision": "float32"}
     objective = TeacherObjective(images, config, dim=256, **how)
-    objective.augment_infrared = lambda x, generator: torch.full(x.shape, float("nan"))
+    objective.augmented = lambda augment, x: torch.full(x.shape, float("nan"))
     with pytest.raises(
         TrainingError, match=r"loss, global, .* not finite at epoch 0, step 0, identities \[\d"
     ):
-        fit(build_model("small"), objective, config, seed=0, title="", show=False)
+        fit(Stage(build_model("small"), objective, config), seed=0)
 
 
 def test_nan_weights_are_refused_before_the_first_step(images):
@@ -183,17 +181,17 @@ def test_data_of_one_modality_only_cannot_be_trained_on():
 
 
 def test_weights_that_end_non_finite_are_never_saved(images, tmp_path, monkeypatch):
-    def diverge(model, *args, **kwargs):
+    def diverge(stage, *, history, **kwargs):
         with torch.no_grad():
-            model.neck.weight.fill_(float("inf"))
-        return pd.DataFrame({"epoch": [0], "loss": [1.0]})
+            stage.model.neck.weight.fill_(float("inf"))
+        history.rows.append({"epoch": 0, "loss": 1.0})
 
     monkeypatch.setattr("dakd.train.fit", diverge)
     with pytest.raises(TrainingError, match=r"non-finite weights, neck\.weight first"):
         train_teacher(
             build_model("small"), images, TeacherConfig(**SMALL), folder=tmp_path / "t", **ON_CPU
         )
-    assert not (tmp_path / "t").exists()
+    assert not is_complete(tmp_path / "t")
 
 
 def test_the_second_stage_draws_other_batches_than_the_first(images, monkeypatch):

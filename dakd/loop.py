@@ -1,0 +1,243 @@
+"""The one training loop, for teacher and student alike.
+
+Read `fit` first: it is the whole loop, in the order of time. A `Stage` holds everything that
+changes from step to step, and can be saved and continued. What differs between teacher and student
+is in `dakd.objectives`.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+from dakd.config import EngineConfig, ScheduleConfig
+from dakd.data.prefetch import prefetch
+from dakd.data.sampler import CrossModalSampler
+from dakd.history import History, TrainingError
+from dakd.model import ReIDModel
+from dakd.objectives import Batch, Objective
+from dakd.runtime import progress, require
+from dakd.selection import Best
+from dakd.snapshot import RunFolder, Snapshot, Stopped
+
+
+def learning_rate(config: ScheduleConfig, steps: int) -> Callable[[int], float]:
+    """Return the factor on the learning rate at every step (of `steps` an epoch)."""
+
+    def factor(step: int) -> float:
+        epoch = step // steps
+        if config.schedule == "constant":
+            return 1.0
+        if config.schedule == "multistep":
+            warm = min(1.0, (epoch + 1) / config.warmup) if config.warmup else 1.0
+            return warm * 0.1 ** sum(epoch >= milestone for milestone in config.milestones)
+        done = step / max(1, config.epochs * steps - 1)  # one cycle: up for a quarter, then down
+        rise = 0.25
+        if done < rise:
+            return 0.04 + 0.96 * (1 - np.cos(np.pi * done / rise)) / 2
+        return 1e-3 + (1 - 1e-3) * (1 + np.cos(np.pi * (done - rise) / (1 - rise))) / 2
+
+    return factor
+
+
+class Stage:
+    """One objective that a network is trained with: everything that changes from step to step.
+
+    Args:
+        model: the network that learns.
+        objective: what it learns.
+        config: batches and optimiser.
+        number: of the stage, from 0.
+        first_epoch: epochs count from it, so that a second stage draws other batches than the
+            first.
+        best: chooses the epoch that is reported.
+    """
+
+    def __init__(
+        self,
+        model: ReIDModel,
+        objective: Objective,
+        config: ScheduleConfig,
+        *,
+        number: int = 0,
+        first_epoch: int = 0,
+        best: Best | None = None,
+    ) -> None:
+        self.model, self.objective, self.config, self.best = model, objective, config, best
+        self.number = number
+        self.epoch, self.step = first_epoch, 0  # of the next step
+        self.last_epoch = first_epoch + config.epochs
+        model.to(device=objective.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        learned = [p for p in model.parameters() if p.requires_grad] + objective.parameters()
+        self.optimiser = torch.optim.Adam(
+            learned,
+            lr=config.lr,
+            weight_decay=config.weight_decay,
+            fused=True if objective.device.type == "cuda" else None,
+        )
+
+    def save(self) -> Snapshot:
+        """Return all of it."""
+        objective = self.objective
+        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
+        tensors |= {f"memory.{k}": v for k, v in objective.memories().items()}
+        tensors |= {f"learned.{i}": p for i, p in enumerate(objective.parameters())}
+        for number, values in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{number}.{name}": v for name, v in values.items()}
+        tensors["generator"] = objective.generator.get_state()
+        notes: dict[str, Any] = {"stage": self.number, "epoch": self.epoch, "step": self.step}
+        if self.best and self.best.state:
+            tensors |= {f"best.{k}": v for k, v in self.best.state.items()}
+            notes["best"] = {"epoch": self.best.epoch, "value": self.best.value}
+        return Snapshot(tensors, notes)
+
+    @torch.no_grad()
+    def load(self, snapshot: Snapshot) -> None:
+        """Go on from a snapshot of this stage."""
+        objective, notes = self.objective, snapshot.notes
+        parts: dict[str, dict[str, Any]] = {}
+        for name, value in snapshot.tensors.items():
+            part, _, rest = name.partition(".")
+            parts.setdefault(part, {})[rest] = value
+        self.model.load_state_dict(parts["model"])
+        for name, value in objective.memories().items():
+            value.copy_(parts["memory"][name])
+        for number, parameter in enumerate(objective.parameters()):
+            parameter.copy_(parts["learned"][str(number)])
+        state: dict[int, dict[str, Any]] = {}
+        for name, value in parts.get("optimiser", {}).items():
+            which, _, what = name.partition(".")
+            state.setdefault(int(which), {})[what] = value
+        groups = self.optimiser.state_dict()["param_groups"]
+        self.optimiser.load_state_dict({"state": state, "param_groups": groups})
+        objective.generator.set_state(parts["generator"][""])
+        objective.restored()
+        self.epoch, self.step = notes["epoch"], notes["step"]
+        if self.best and "best" in notes:
+            self.best.epoch, self.best.value = notes["best"]["epoch"], notes["best"]["value"]
+            self.best.state = {k: v.to(objective.device) for k, v in parts["best"].items()}
+
+
+def fit(
+    stage: Stage,
+    *,
+    seed: int,
+    title: str = "",
+    show: bool = False,
+    history: History | None = None,
+    run: RunFolder | None = None,
+    engine: EngineConfig | None = None,
+) -> History:
+    """Train a stage to its end; the one loop of the package.
+
+    Args:
+        stage: what is trained, from where it stands; trained in place.
+        seed: of the batches.
+        title: of the progress bar.
+        show: show it.
+        history: of the steps before, to which this one's are added.
+        run: where snapshots go.
+        engine: see `dakd.config.EngineConfig`.
+
+    Raises:
+        TrainingError: a loss is not finite.
+        Stopped: the user asked to stop; the state is saved.
+        ValueError: fewer identities than a batch needs (see `CrossModalSampler`).
+    """
+    config, objective, model = stage.config, stage.objective, stage.model
+    engine, history = engine or EngineConfig(), history or History()
+    run = run or RunFolder(None, {}, engine)
+    world, images = objective.world, objective.images
+    require(
+        config.identities % world.size == 0,
+        f"{config.identities} identities in a batch do not divide among {world.size} processes; "
+        "change the number of either",
+    )
+    sampler = CrossModalSampler(
+        images.pids,
+        images.infrared,
+        identities=config.identities,
+        images=config.images,
+        steps=config.steps,
+        seed=seed,
+    )
+    if sampler.uneven:
+        warnings.warn(f"uneven training data: {sampler.report}", stacklevel=3)
+    rate = learning_rate(config, len(sampler))
+    first = stage.last_epoch - config.epochs
+    total, begun = config.epochs * len(sampler), (stage.epoch - first) * len(sampler) + stage.step
+    history.images_per_step = 2 * config.identities * config.images
+    bar = progress(None, total=total, done=begun, title=title, show=show and world.main)
+    with bar as history.bar, world.together(model) as learner:
+        forward: Any = torch.compile(learner, dynamic=False) if engine.compile else learner
+        while stage.epoch < stage.last_epoch:
+            if stage.step == 0:
+                objective.start_epoch(model)
+            sampler.set_epoch(stage.epoch)
+            model.train()
+            history.start()
+            for batch in _batches(sampler, objective, engine, skip=stage.step):
+                lr = config.lr * rate((stage.epoch - first) * len(sampler) + stage.step)
+                for group in stage.optimiser.param_groups:
+                    group["lr"] = lr
+                terms = objective.loss(forward, batch)
+                stage.optimiser.zero_grad(set_to_none=True)
+                terms.total.backward()
+                stage.optimiser.step()
+                objective.after_step()
+                place = {"epoch": stage.epoch, "step": stage.step, "lr": lr}
+                history.add(place, terms, batch.pids)
+                stage.step += 1
+                history.bar.update()
+                if history.due or run.due:
+                    _look(history, run, stage)
+                if run.due:
+                    _save(history, run, stage)
+            _look(history, run, stage)
+            if stage.best:
+                stage.best.look(model, stage.epoch)
+            stage.epoch, stage.step = stage.epoch + 1, 0
+    model.eval()
+    return history
+
+
+def _batches(
+    sampler: CrossModalSampler, objective: Objective, engine: EngineConfig, skip: int
+) -> Iterator[Batch]:
+    """Yield an epoch's batches from the step `skip` on, fetched ahead and on the device."""
+    images, device, world = objective.images, objective.device, objective.world
+    on_gpu = device.type == "cuda"
+    workers = engine.workers if engine.workers is not None else 2 * on_gpu
+
+    def fetch(rows: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, list[torch.Tensor]]:
+        part = world.part(len(rows[0]))
+        host = [images.images(r[part]) for r in rows] + [torch.from_numpy(images.labels[rows[0]])]
+        return images.pids[rows[0]], [t.pin_memory() for t in host] if on_gpu else host
+
+    steps = (rows for step, rows in enumerate(sampler) if step >= skip)
+    for pids, host in prefetch(steps, fetch, workers):
+        visible, infrared, labels = (t.to(device, non_blocking=True) for t in host)
+        yield Batch(visible, infrared, labels, pids)
+
+
+def _look(history: History, run: RunFolder, stage: Stage) -> None:
+    """Read the losses; where one is not finite, keep the state and stop."""
+    try:
+        history.look()
+    except TrainingError as error:
+        raise run.fail(error, stage.save()) from None
+
+
+def _save(history: History, run: RunFolder, stage: Stage) -> None:
+    """Write a snapshot; stop there if the user has asked to."""
+    history.settle()
+    snapshot = stage.save()
+    snapshot.notes["rows"] = len(history.rows)
+    run.save(len(history.rows), snapshot)
+    if run.stop():
+        raise Stopped(
+            f"stopped after epoch {stage.epoch}, step {stage.step}; the state is saved in "
+            f"{run.path}, and the same call or command goes on from there"
+        )

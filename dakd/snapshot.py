@@ -1,0 +1,268 @@
+"""A run folder: who may write into it, and snapshots from which a training is continued exactly.
+
+A snapshot is one safetensors file that holds everything the next step depends on; loading executes
+no code. It is written under another name and then renamed, so that a kill at any moment leaves the
+one before it.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from dakd.checkpoint import is_complete, load_checkpoint
+from dakd.config import EngineConfig
+from dakd.history import TrainingError
+from dakd.runtime import atomic_path
+
+SNAPSHOTS, FAILURE = "snapshots", "failure.safetensors"
+
+
+class Stopped(KeyboardInterrupt):
+    """Training was asked to stop and has saved its state; the message says how to continue."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What was saved.
+
+    Attributes:
+        tensors: by name.
+        notes: everything else; plain values.
+    """
+
+    tensors: dict[str, Tensor]
+    notes: dict[str, Any]
+
+
+@dataclass
+class RunFolder:
+    """The folder of one training; `open_run` makes it.
+
+    Attributes:
+        path: the folder, or None where nothing is written.
+        settings: what the training follows from; another training may not write here.
+        engine: how often snapshots are written, and how many are kept.
+        writes: whether this process is the one that writes.
+        stop: says whether the user has asked to stop.
+    """
+
+    path: Path | None
+    settings: Mapping[str, Any]
+    engine: EngineConfig
+    writes: bool = True
+    stop: Callable[[], bool] = field(default=lambda: False)
+    _begun: float = field(default_factory=time.monotonic)
+    _saved: float = field(default_factory=time.monotonic)
+    _before: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """How long the training took so far, all its parts together."""
+        return self._before + time.monotonic() - self._begun
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time for a snapshot."""
+        if self.path is None:
+            return False
+        return self.stop() or time.monotonic() - self._saved >= self.engine.snapshot_seconds
+
+    def save(self, step: int, snapshot: Snapshot) -> None:
+        """Write a snapshot after `step` steps and delete the oldest; a full disk is a warning."""
+        if self.path is None or not self.writes:
+            return
+        folder = self.path / SNAPSHOTS
+        try:
+            snapshot.notes["seconds"] = self.seconds
+            _write(folder / f"{step:09d}.safetensors", snapshot, self.settings)
+        except OSError as error:
+            warnings.warn(
+                f"no snapshot after {step} steps: {error}; training goes on, make room in {folder}",
+                stacklevel=2,
+            )
+        for old in sorted(folder.glob("*.safetensors"))[: -self.engine.keep_snapshots]:
+            old.unlink()
+        self._saved = time.monotonic()
+
+    def latest(self) -> Snapshot | None:
+        """Return the latest snapshot that can be read, if there is any.
+
+        Raises:
+            TrainingError: it belongs to a training with other settings.
+        """
+        if self.path is None:
+            return None
+        for file in sorted((self.path / SNAPSHOTS).glob("*.safetensors"), reverse=True):
+            try:
+                snapshot = _read(file)
+            except (OSError, SafetensorError, KeyError, ValueError) as error:
+                warnings.warn(f"{file} is passed over, it cannot be read: {error}", stacklevel=2)
+                continue
+            _refuse_other(self.path, snapshot.notes["settings"], self.settings)
+            self._before = snapshot.notes["seconds"]
+            return snapshot
+        return None
+
+    def fail(self, error: TrainingError, snapshot: Snapshot) -> TrainingError:
+        """Keep the state in which training failed and return the error that says where it is."""
+        if self.path is None:
+            return error
+        if self.writes:
+            _write(self.path / FAILURE, snapshot, self.settings)
+        return TrainingError(
+            f"{error}. The state after the last step is in {self.path / FAILURE}, for looking at; "
+            "the snapshots before it are kept"
+        )
+
+    def clear(self) -> None:
+        """Delete the snapshots, once the checkpoint is written."""
+        if self.path and self.writes:
+            shutil.rmtree(self.path / SNAPSHOTS, ignore_errors=True)
+            (self.path / FAILURE).unlink(missing_ok=True)
+
+
+@contextmanager
+def open_run(
+    path: str | Path | None,
+    settings: Mapping[str, Any],
+    engine: EngineConfig,
+    *,
+    writes: bool = True,
+    size: int = 0,
+) -> Iterator[RunFolder]:
+    """Yield the run folder, checked and locked; Ctrl-C and SIGTERM become requests to stop.
+
+    Args:
+        path: the folder, made when missing; None writes nothing.
+        settings: JSON values that decide the result.
+        engine: how often snapshots are written, and how many are kept.
+        writes: whether this process is the one that writes.
+        size: of one snapshot, in bytes.
+
+    Raises:
+        TrainingError: the folder belongs to other settings, or another process trains into it.
+        OSError: the folder cannot be written to, or the disk has no room for the snapshots.
+    """
+    settings = json.loads(json.dumps(settings))
+    if path is None:
+        yield RunFolder(None, settings, engine)
+        return
+    folder = Path(path)
+    if is_complete(folder):
+        _refuse_other(folder, load_checkpoint(folder)[2]["config"], settings)
+    if not writes:
+        yield RunFolder(folder, settings, engine, writes=False)
+        return
+    _check_room(folder, size * (engine.keep_snapshots + 2))
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise TrainingError(
+            f"another process is training into {folder}; wait for it, or give another folder"
+        ) from None
+    try:
+        with _asked_to_stop() as stop:
+            yield RunFolder(folder, settings, engine, stop=stop)
+    finally:
+        lock.release()
+
+
+def weights_fingerprint(model: nn.Module) -> str:
+    """Return ten digits that change when a weight does."""
+    digest = hashlib.sha256()
+    for value in model.state_dict().values():
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:10]
+
+
+def _write(path: Path, snapshot: Snapshot, settings: Mapping[str, Any]) -> None:
+    tensors = {name: value.detach().cpu().contiguous() for name, value in snapshot.tensors.items()}
+    notes = json.dumps({**snapshot.notes, "settings": dict(settings)})
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata={"notes": notes})
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+
+
+def _read(path: Path) -> Snapshot:
+    with safe_open(path, "pt") as file:
+        notes = json.loads(file.metadata()["notes"])
+        return Snapshot({name: file.get_tensor(name) for name in file.keys()}, notes)  # noqa: SIM118
+
+
+def _refuse_other(folder: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+    known, asked = _flat(there), _flat({k: v for k, v in here.items() if k in there})
+    apart = [
+        f"  {name}: {known.get(name, 'nothing')} there, {asked.get(name, 'nothing')} here"
+        for name in sorted({*known, *asked})
+        if name.split(".")[0] in here and known.get(name) != asked.get(name)
+    ]
+    if apart:
+        raise TrainingError(
+            f"{folder} holds a training with other settings; give another folder or delete it:\n"
+            + "\n".join(apart)
+        )
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested dictionaries as one, names joined by dots."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        inner = isinstance(value, Mapping)
+        flat |= _flat(value, f"{prefix}{name}.") if inner else {f"{prefix}{name}": value}
+    return flat
+
+
+def _check_room(folder: Path, needed: int) -> None:
+    """Refuse a folder that cannot be written to, or whose disk is too full."""
+    try:
+        with atomic_path(folder / ".probe") as probe:
+            probe.write_bytes(b"dakd")
+        (folder / ".probe").unlink()
+    except OSError as error:
+        raise OSError(f"cannot write to {folder}: {error}; give another folder") from error
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise OSError(
+            f"{folder} has {free / 1e9:.1f} GB free and its snapshots may need {needed / 1e9:.1f} "
+            "GB; make room, or give a folder on another disk"
+        )
+
+
+@contextmanager
+def _asked_to_stop() -> Iterator[Callable[[], bool]]:
+    """Turn the first Ctrl-C or SIGTERM into a request; a second Ctrl-C interrupts at once."""
+    asked = False
+
+    def request(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        asked = True
+
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    before = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,63 @@
+"""Trainings for tests that end them: run in a process of their own, in the same few steps."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import torch
+from examples import image_set
+
+from dakd.config import EngineConfig, StudentConfig, TeacherConfig
+from dakd.model import build_model
+from dakd.snapshot import Stopped
+from dakd.train import Trained, train_student, train_teacher
+
+SMALL = {"epochs": 2, "steps": 3, "identities": 4, "images": 2, "pad": 1, "lr": 1e-3}
+ON_CPU = {"device": "cpu", "precision": "float32", "show": False}
+OFTEN = EngineConfig(snapshot_seconds=0, tensorboard=False)  # a snapshot after every step
+
+
+def teacher(folder: Path | None = None, engine: EngineConfig = OFTEN, **changes) -> Trained:
+    """Two stages of two epochs of three steps."""
+    config = TeacherConfig(**{**SMALL, "identity_epochs": 2, **changes})
+    where = {**ON_CPU, "engine": engine, "folder": folder}
+    return train_teacher(build_model("small"), image_set(range(1, 9)), config, **where)
+
+
+def student(folder: Path | None = None, engine: EngineConfig = OFTEN, **changes) -> Trained:
+    """A student of an untrained teacher, that chooses its epoch on held-out identities."""
+    config = StudentConfig(**{**SMALL, "holdout": 0.25, **changes})
+    where = {**ON_CPU, "engine": engine, "folder": folder}
+    networks = build_model("small", seed=1), build_model("small")
+    return train_student(*networks, image_set(range(1, 9)), config, **where)
+
+
+LEARNERS = {"teacher": teacher, "student": student}
+
+
+def train(learner: str, folder: str, barrier=None) -> None:
+    """Train in a child process; 130 if it was asked to stop."""
+    torch.set_num_threads(1)
+    if barrier is not None:
+        barrier.wait()  # the clock of the killer starts here, not when Python starts
+    try:
+        LEARNERS[learner](Path(folder))
+    except Stopped as stopped:
+        print(stopped, flush=True)
+        sys.exit(130)
+
+
+def interrupt_after(steps: int) -> None:
+    """Send this process Ctrl-C once so many snapshots have been written."""
+    from dakd.snapshot import RunFolder
+
+    save, done = RunFolder.save, []
+
+    def counted(self, step, snapshot):
+        save(self, step, snapshot)
+        done.append(step)
+        if len(done) == steps:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    RunFolder.save = counted

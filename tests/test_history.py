@@ -1,0 +1,117 @@
+import json
+import sys
+import types
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from dakd.history import History, TrainingError, read_history
+from dakd.losses import LossTerms
+
+
+def terms(value, **parts):
+    return LossTerms(torch.tensor(value), {k: torch.tensor(v) for k, v in parts.items()})
+
+
+def add(history, steps, **parts):
+    for step in range(steps):
+        history.add(
+            {"epoch": 0, "step": step, "lr": 1e-3}, terms(float(step), **parts), np.array([7])
+        )
+
+
+def test_the_file_grows_with_every_look_and_can_be_read_meanwhile(tmp_path):
+    history = History(tmp_path)
+    assert read_history(tmp_path).empty
+    add(history, 3, global_=0.5)
+    assert read_history(tmp_path).empty  # nobody has looked yet
+    history.look()
+    assert read_history(tmp_path)["loss"].tolist() == [0, 1, 2]
+    with (tmp_path / "history.jsonl").open("a") as file:
+        file.write('{"epoch": 0, "st')  # a line that is being written
+    assert len(read_history(tmp_path)) == 3
+
+
+def test_numbers_are_the_same_on_disk(tmp_path):
+    history = History(tmp_path)
+    history.add({"epoch": 0, "step": 0, "lr": 0.1 + 0.2}, terms(1 / 3), np.array([1]))
+    history.look()
+    pd.testing.assert_frame_equal(
+        read_history(tmp_path), pd.DataFrame(history.rows), check_exact=True
+    )
+
+
+def test_throughput_and_memory_are_in_every_row(tmp_path):
+    history = History(tmp_path)
+    history.images_per_step = 64
+    add(history, 2)
+    history.look()
+    row = read_history(tmp_path).iloc[1]
+    assert row["images_per_second"] > 0
+    assert 10 < row["memory_mb"] < 1e6
+
+
+def test_going_on_cuts_the_file_to_the_rows_that_count(tmp_path):
+    history = History(tmp_path)
+    add(history, 5)
+    history.look()
+    again = History(tmp_path, history.rows[:2])
+    assert len(read_history(tmp_path)) == 2
+    add(again, 1)
+    again.look()
+    assert read_history(tmp_path)["step"].tolist() == [0, 1, 0]
+
+
+def test_the_rows_before_a_bad_one_are_kept(tmp_path):
+    history = History(tmp_path)
+    add(history, 2, triplet=0.1)
+    history.add(
+        {"epoch": 0, "step": 2, "lr": 1}, terms(1.0, triplet=float("inf")), np.array([4, 4])
+    )
+    with pytest.raises(
+        TrainingError, match=r"triplet not finite at epoch 0, step 2, identities \[4\]"
+    ):
+        history.look()
+    assert len(read_history(tmp_path)) == 2
+
+
+def test_tensorboard_gets_every_scalar_where_it_is_installed(tmp_path, monkeypatch):
+    written = []
+
+    class Writer:
+        def __init__(self, folder, purge_step):
+            written.append((folder, purge_step))
+
+        def add_scalar(self, name, value, step):
+            written.append((name, value, step))
+
+        def close(self):
+            written.append("closed")
+
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    module = types.SimpleNamespace(SummaryWriter=Writer)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
+    history = History(tmp_path, [{"loss": 3.0}], tensorboard=True)
+    add(history, 1, triplet=0.25)
+    history.look()
+    history.close()
+    assert written[0] == (str(tmp_path / "tensorboard"), 1)
+    assert ("triplet", 0.25, 1) in written
+    assert written[-1] == "closed"
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    written.clear()
+    add(History(tmp_path, tensorboard=True), 1)
+    assert written == []
+
+
+def test_every_line_is_one_json_object(tmp_path):
+    history = History(tmp_path)
+    add(history, 1, a=1.0)
+    history.look()
+    add(history, 1, b=2.0)
+    history.look()
+    lines = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
+    assert "b" not in lines[0]
+    assert "a" not in lines[1]

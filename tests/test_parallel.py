@@ -1,0 +1,124 @@
+import multiprocessing
+import os
+import socket
+
+import pytest
+import torch
+from examples import image_set
+from killed import ON_CPU, SMALL
+
+from dakd.config import StudentConfig, TeacherConfig
+from dakd.model import build_model
+from dakd.parallel import World, _SharedBatchNorm
+from dakd.train import Trained, train_student, train_teacher
+
+START = {
+    "teacher": lambda: build_model("small", "gem"),
+    "student": lambda: build_model("small", seed=1),
+}
+LEARNERS = list(START)
+
+
+def train(learner: str) -> Trained:
+    """Three steps a stage; the student has an uneven mask, labels and two forward passes."""
+    images = image_set(range(1, 10))
+    small = {**SMALL, "epochs": 1, "weight_decay": 0.1}  # Adam alone forgives scaled gradients
+    if learner == "teacher":
+        config = TeacherConfig(**small, identity_epochs=1)
+        return train_teacher(START[learner](), images, config, **ON_CPU)
+    config = StudentConfig(**small, identity_weight=0.5, quantile=0.3, passes=2)
+    networks = START[learner](), build_model("small")
+    return train_student(*networks, images, config, **ON_CPU)
+
+
+def one_of_two(rank: int, port: int, folder: str) -> None:
+    """Train both as one of two processes; both write what they have in the end."""
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    torch.set_num_threads(1)
+    for learner in LEARNERS:
+        trained = train(learner)
+        kinds = {type(m).__name__ for m in trained.model.modules()}
+        left = {"loss": trained.history["loss"].tolist(), "state": trained.model.state_dict()}
+        torch.save(left | {"kinds": kinds}, f"{folder}/{learner}{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("two")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    start = multiprocessing.get_context("spawn")
+    children = [start.Process(target=one_of_two, args=(r, port, str(folder))) for r in (0, 1)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join(240)
+        child.kill()
+        assert child.exitcode == 0
+    return {
+        learner: [torch.load(folder / f"{learner}{rank}.pt") for rank in (0, 1)]
+        for learner in LEARNERS
+    }
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_two_processes_train_as_one_with_the_same_batch(learner, two_processes):
+    alone, (first, second) = train(learner), two_processes[learner]
+    assert first["loss"] == second["loss"]
+    assert first["loss"] == pytest.approx(alone.history["loss"].tolist(), rel=1e-4)
+    assert first["loss"][0] == pytest.approx(alone.history["loss"][0], rel=1e-6)
+    start, after = START[learner]().state_dict(), alone.model.state_dict()
+    for name, value in after.items():
+        assert torch.equal(first["state"][name], second["state"][name]), name
+        apart, moved = (first["state"][name] - value).float(), (value - start[name]).float()
+        assert apart.norm() <= 0.05 * moved.norm(), name  # Adam makes much of tiny gradients
+    assert not first["kinds"] & {"_SharedBatchNorm", "DistributedDataParallel"}
+
+
+def test_alone_there_is_nothing_to_do(monkeypatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    world, model = World.join("cpu"), build_model("small")
+    assert (world.rank, world.size, world.main) == (0, 1, True)
+    with world.together(model) as same:
+        assert same is model
+    z = torch.rand(3, 2, requires_grad=True)
+    assert world.gather(z, 3) is z
+
+
+@pytest.mark.parametrize(("count", "size"), [(7, 3), (2, 4), (8, 2), (1, 1)])
+def test_parts_hold_every_row_once_and_in_order(count, size):
+    rows = list(range(count))
+    assert sum((rows[World(rank, size).part(count)] for rank in range(size)), []) == rows
+
+
+def test_a_batch_that_does_not_divide_is_refused(monkeypatch):
+    from dakd.loop import Stage, fit
+    from dakd.objectives import IdentityObjective
+
+    config = TeacherConfig(**{**SMALL, "identities": 3})
+    where = {"seed": 0, "device": "cpu", "precision": "float32", "world": World(0, 2)}
+    objective = IdentityObjective(image_set(range(1, 9)), config, dim=256, **where)
+    with pytest.raises(ValueError, match="3 identities in a batch do not divide among 2 processes"):
+        fit(Stage(build_model("small"), objective, config), seed=0)
+
+
+@pytest.mark.parametrize("shape", [(6, 4), (6, 4, 5, 3)])
+def test_the_shared_batch_norm_of_one_process_is_torchs(shape, monkeypatch):
+    monkeypatch.setattr("torch.distributed.all_reduce", lambda x: None)
+    monkeypatch.setattr("torch.distributed.get_world_size", lambda: 1)
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0)) * 3 + 5
+    torchs = (torch.nn.BatchNorm1d if len(shape) == 2 else torch.nn.BatchNorm2d)(4)
+    ours = _SharedBatchNorm(4)
+    results = []
+    for layer in (torchs, ours):
+        own = x.clone().requires_grad_(True)
+        y = layer(own)
+        (y.square() * x).sum().backward()
+        results.append((y.detach(), own.grad, layer.weight.grad, layer.running_mean,
+                        layer.running_var, layer.num_batches_tracked))  # fmt: skip
+    for theirs, mine in zip(*results, strict=True):
+        torch.testing.assert_close(mine, theirs, atol=2e-4, rtol=1e-4)
+    torch.testing.assert_close(ours.eval()(x), torchs.eval()(x))

@@ -1,0 +1,187 @@
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import sys
+import time
+
+import killed
+import pytest
+import torch
+
+from dakd.checkpoint import is_complete
+from dakd.config import EngineConfig
+from dakd.history import TrainingError, read_history
+from dakd.model import build_model
+from dakd.snapshot import RunFolder, Snapshot, Stopped, open_run
+
+ROUNDS = int(os.environ.get("DAKD_KILL_ROUNDS", "2"))  # 20 were run when this was written
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Compute as the child processes do: sums depend on the number of threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def whole(one_thread):
+    """What the trainings give when nobody disturbs them, by learner."""
+    return {name: learner() for name, learner in killed.LEARNERS.items()}
+
+
+def assert_same(trained, expected):
+    for name, value in expected.model.state_dict().items():
+        assert torch.equal(trained.model.state_dict()[name], value), name
+    timed = ["images_per_second", "memory_mb"]
+    assert trained.history.drop(columns=timed).equals(expected.history.drop(columns=timed))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows starts processes too slowly for it")
+@pytest.mark.parametrize("learner", ["teacher", "student"])
+def test_a_training_killed_at_random_moments_ends_in_the_same_weights(learner, whole, tmp_path):
+    start = multiprocessing.get_context("forkserver")
+    start.set_forkserver_preload(["killed"])
+    for number in range(ROUNDS):
+        folder, kills, rng = tmp_path / str(number), 0, random.Random(number)
+        while not is_complete(folder):
+            barrier = start.Barrier(2)
+            child = start.Process(target=killed.train, args=(learner, str(folder), barrier))
+            child.start()
+            barrier.wait()
+            child.join(rng.uniform(0.1, 1.0) if kills < 6 else None)
+            kills += child.is_alive()
+            child.kill()
+            child.join()
+            assert child.exitcode in (0, -signal.SIGKILL)
+        assert kills > 0
+        assert_same(killed.LEARNERS[learner](folder), whole[learner])
+        assert not (folder / "snapshots").exists()
+
+
+def test_ctrl_c_saves_says_how_to_continue_and_continues(whole, tmp_path, monkeypatch):
+    monkeypatch.setattr(RunFolder, "save", RunFolder.save)  # put back after the test
+    killed.interrupt_after(steps=8)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(Stopped, match=r"after epoch 2, step 2; .* the same call"):
+        killed.teacher(tmp_path)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert len(read_history(tmp_path)) == 8
+    assert_same(killed.teacher(tmp_path), whole["teacher"])
+
+
+def test_a_finished_training_is_loaded_and_not_done_again(whole, tmp_path, monkeypatch):
+    first = killed.teacher(tmp_path)
+    monkeypatch.setattr("dakd.train.fit", None)
+    again = killed.teacher(tmp_path)
+    assert_same(again, first)
+    assert again.seconds == first.seconds > 0
+
+
+def stop_early(folder, steps=4):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunFolder, "save", RunFolder.save)
+        killed.interrupt_after(steps)
+        with pytest.raises(Stopped):
+            killed.teacher(folder)
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_another_configuration_is_refused_and_the_difference_shown(tmp_path, finished):
+    killed.teacher(tmp_path) if finished else stop_early(tmp_path)
+    kept = {p: p.read_bytes() for p in tmp_path.rglob("*.safetensors")}
+    with pytest.raises(TrainingError, match="other settings") as error:
+        killed.teacher(tmp_path, lr=3e-3, schedule="onecycle")
+    assert "teacher.lr: 0.001 there, 0.003 here" in str(error.value)
+    assert "teacher.schedule: multistep there, onecycle here" in str(error.value)
+    assert "epochs" not in str(error.value)
+    assert kept == {p: p.read_bytes() for p in tmp_path.rglob("*.safetensors")}
+
+
+def test_the_last_snapshots_are_kept_and_a_broken_one_is_passed_over(whole, tmp_path):
+    stop_early(tmp_path, steps=5)
+    files = sorted((tmp_path / "snapshots").iterdir())
+    assert len(files) == 2
+    files[-1].write_bytes(files[-1].read_bytes()[:1000])
+    with pytest.warns(UserWarning, match="passed over"):
+        assert_same(killed.teacher(tmp_path), whole["teacher"])
+
+
+def test_how_it_is_computed_is_no_other_configuration(whole, tmp_path):
+    stop_early(tmp_path)
+    other = EngineConfig(workers=2, snapshot_seconds=1000, tensorboard=False)
+    assert_same(killed.teacher(tmp_path, other), whole["teacher"])
+
+
+def test_two_trainings_never_write_into_one_folder(tmp_path):
+    with (
+        open_run(tmp_path, {}, EngineConfig()),
+        pytest.raises(TrainingError, match="another process is training"),
+        open_run(tmp_path, {}, EngineConfig()),
+    ):
+        pass
+
+
+def test_a_folder_that_cannot_be_written_to_is_noticed_before_training(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr("dakd.train.fit", None)
+    with pytest.raises(OSError, match="cannot write to .*; give another folder"):
+        killed.teacher(tmp_path / "file" / "run")
+
+
+def test_a_full_disk_is_noticed_before_training(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 10, 10**6))
+    monkeypatch.setattr("dakd.train.fit", None)
+    with pytest.raises(OSError, match=r"0\.0 GB free and its snapshots may need 0\.\d GB"):
+        killed.teacher(tmp_path)
+
+
+def test_a_disk_that_fills_up_costs_snapshots_and_not_the_training(tmp_path, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("dakd.snapshot.save_file", full)
+    with pytest.warns(UserWarning, match="no snapshot after 1 steps: no space left"):
+        assert is_complete(killed.teacher(tmp_path).folder)
+
+
+def test_snapshots_follow_the_clock(tmp_path, monkeypatch):
+    run = RunFolder(tmp_path, {}, EngineConfig(snapshot_seconds=100))
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    assert not run.due
+    now += 101
+    assert run.due
+    run.save(7, Snapshot({"x": torch.ones(2)}, {"rows": 7}))
+    assert not run.due
+    assert run.latest().tensors["x"].tolist() == [1, 1]
+    assert not RunFolder(None, {}, EngineConfig(snapshot_seconds=0)).due
+
+
+def test_nan_keeps_the_state_in_which_it_appeared(tmp_path, monkeypatch):
+    from dakd.objectives import TeacherObjective
+
+    loss = TeacherObjective.loss
+
+    def broken(self, model, batch):
+        terms = loss(self, model, batch)
+        return terms._replace(total=terms.total * float("nan"))
+
+    monkeypatch.setattr(TeacherObjective, "loss", broken)
+    with pytest.raises(TrainingError, match=r"loss not finite at epoch 2, .*failure\.safetensors"):
+        killed.teacher(tmp_path)
+    assert (tmp_path / "failure.safetensors").is_file()
+    assert len(read_history(tmp_path)) == 6  # the steps before it
+    assert sorted(p.stem for p in (tmp_path / "snapshots").iterdir())[-1] == "000000006"
+
+
+def test_the_weights_at_the_start_belong_to_the_settings(tmp_path):
+    stop_early(tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(killed, "build_model", lambda name: build_model(name, seed=9))
+        with pytest.raises(TrainingError, match=r"start: \w+ there, \w+ here"):
+            killed.teacher(tmp_path)
