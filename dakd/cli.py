@@ -21,8 +21,10 @@ from dakd.data.verify import verify
 from dakd.evidence import gap_table, robustness_tables, trust_table
 from dakd.experiment import Experiment
 from dakd.model import ReIDModel, WeightsError
+from dakd.recipes import RECIPES, recipe, run_recipe
 from dakd.result import Result
 from dakd.runtime import atomic_path
+from dakd.snapshot import Stopped
 from dakd.train import TrainingError
 
 FAULTS = (
@@ -108,6 +110,38 @@ class Evaluate:
                 "people who are tested here"
             )
         return lab, model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Run a dataset's experiment: teacher, student, evaluation, one record; goes on if repeated."""
+
+    name: Annotated[Literal["sysu", "regdb", "llcm"], tyro.conf.Positional]
+    config: Annotated[Config, tyro.conf.arg(name="")]
+    root: Path | None = None
+    """The dataset's folder; without one, drawn people (in full size only with --drawn)."""
+    out: Path = Path("results")
+    """Folder for the record (JSON)."""
+    trials: tuple[int, ...] | None = None
+    """Which of RegDB's ten splits; all if not given."""
+    drawn: bool = False
+    """Train on drawn people in full size."""
+    check: bool = True
+    """Compare the dataset with a complete copy first."""
+
+    def run(self) -> None:
+        """Print the numbers and where the record lies."""
+        config = self.config
+        if self.name != config.data.name:
+            raise ValueError(
+                f"recipe {self.name!r} does not run on {config.data.name!r}; write its name first, "
+                "as in `dakd recipe sysu --root FOLDER`, and leave --data.name to it"
+            )
+        if self.root is not None:
+            config = replace(config, data=replace(config.data, root=str(self.root)))
+        how: dict[str, Any] = {"trials": self.trials, "drawn": self.drawn, "check": self.check}
+        if made := run_recipe(config, self.out, **how):  # by the main process
+            print(made)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,7 +233,7 @@ class Figures:
             print(path)
 
 
-Command = Train | Evaluate | Verify | Export | Reproduce | Evidence | Figures
+Command = Train | Evaluate | Recipe | Verify | Export | Reproduce | Evidence | Figures
 
 
 def parse(arguments: Sequence[str]) -> Command:
@@ -207,10 +241,15 @@ def parse(arguments: Sequence[str]) -> Command:
     profile = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     profile.add_argument("--profile")
     known, _ = profile.parse_known_args(arguments)
-    config = load_profile(known.profile)
+    name = next((word for word in arguments[1:] if word in RECIPES), "sysu")
+    if arguments[:1] == ["recipe"]:  # full size unless it is said otherwise
+        config = recipe(name, profile=known.profile)
+    else:
+        config = load_profile(known.profile)
     defaults: dict[str, Command] = {
         "train": Train(config=config),
         "evaluate": Evaluate(config=config, checkpoint=tyro.MISSING),
+        "recipe": Recipe(name=tyro.MISSING, config=config),
         "verify": Verify(name=tyro.MISSING, root=tyro.MISSING),
         "export": Export(root=tyro.MISSING, synthetic=SyntheticConfig()),
         "reproduce": Reproduce(config=config),
@@ -224,9 +263,12 @@ def parse(arguments: Sequence[str]) -> Command:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; a known fault is one line and exit code 2, not a traceback."""
+    """Run a command; a known fault is one line and exit code 2, not a traceback; 130 if stopped."""
     try:
         return parse(sys.argv[1:] if arguments is None else arguments).run() or 0
+    except Stopped as stopped:
+        print(f"dakd: {stopped}", file=sys.stderr)
+        return 130
     except FAULTS as error:
         print(f"dakd: {error}", file=sys.stderr)
         return 2

@@ -6,9 +6,11 @@ import pytest
 
 from dakd.ablation import GRID
 from dakd.cli import Export, main, parse
-from dakd.config import load_profile
+from dakd.config import load_profile, replace
 from dakd.data import load_dataset
+from dakd.recipes import recipe
 from dakd.result import Result
+from dakd.snapshot import Stopped
 
 TINY = ["--profile", "smoke", "--device", "cpu"]
 ONE_STEP = ["--teacher.epochs", "1", "--teacher.steps", "1"]
@@ -39,6 +41,35 @@ def test_train_then_evaluate_a_checkpoint(capsys, tmp_path):
     assert 0 <= record["mean"]["rank1"] <= 1
     assert main(["evaluate", "--profile", "demo", "--checkpoint", student]) == 2
     assert "trained on images of height 32" in capsys.readouterr().err
+
+
+def test_recipe_is_the_experiment_in_full_size_unless_it_is_said_otherwise(monkeypatch):
+    monkeypatch.delenv("DAKD_PROFILE")
+    command = parse(["recipe", "regdb", "--root", "X", "--trials", "1", "2", "--seed", "4"])
+    assert command.config == replace(recipe("regdb", profile="full"), seed=4)
+    assert (str(command.root), command.trials) == ("X", (1, 2))
+    changed = parse(["recipe", "llcm", "--profile", "smoke", "--student.preset", "release"])
+    assert changed.config.student.preset == "release"
+    assert changed.config.data == recipe("llcm", profile="smoke").data
+
+
+def test_recipe_trains_measures_and_writes(tmp_path, capsys):
+    few = ["--data.synthetic.train-ids", "8", "--data.synthetic.images-per-camera", "2"]
+    out = tmp_path / "results"
+    assert main(["recipe", "llcm", *TINY, *ONE_STEP, *few, "--out", str(out)]) == 0
+    text = capsys.readouterr().out
+    assert "student infrared-visible" in text
+    assert "cannot be compared" in text
+    assert [path.name in text for path in out.iterdir()] == [True]
+
+
+def test_a_training_that_was_stopped_says_how_to_go_on(monkeypatch, capsys):
+    def stop(*args, **kwargs):
+        raise Stopped("the state is saved")
+
+    monkeypatch.setattr("dakd.cli.run_recipe", stop)
+    assert main(["recipe", "sysu", *TINY]) == 130
+    assert capsys.readouterr().err == "dakd: the state is saved\n"
 
 
 def test_export_writes_a_readable_copy(tmp_path):
@@ -123,6 +154,9 @@ def test_regdb_networks_of_several_trials_make_one_result(tmp_path, capsys):
         (["evaluate", *TINY, "--checkpoint", "nowhere"], "nowhere is no complete checkpoint"),
         (["train", *TINY, "--data.root", "nowhere"], "nowhere"),
         (["train", *TINY, "--device", "cuda:77"], "cuda"),
+        (["recipe", "sysu", "--profile", "full"], "needs root= (--root), the folder with cam1"),
+        (["recipe", "sysu", *TINY, "--root", "nowhere"], "nowhere is no folder"),
+        (["recipe", *TINY, "--data.name", "llcm", "sysu"], "'sysu' does not run on 'llcm'"),
     ],
 )
 def test_a_known_fault_is_one_line_and_exit_code_2(capsys, monkeypatch, arguments, message):

@@ -1,0 +1,409 @@
+"""The paper's experiments as one call each: teacher, student, evaluation, one record.
+
+`RECIPES` holds what differs between the datasets. Everything else is the full profile, whose values
+are those of the released code. An interrupted recipe is continued by the same call.
+"""
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+import torch.distributed as dist
+
+from dakd.checkpoint import DESCRIPTION, versions
+from dakd.config import Config, Profile, fingerprint, load_profile, replace, to_dict
+from dakd.data import WHAT_ROOT_IS
+from dakd.data.verify import verify
+from dakd.evaluate import evaluate
+from dakd.experiment import Experiment
+from dakd.parallel import World
+from dakd.result import Result
+from dakd.runtime import atomic_path, pick_device, require
+from dakd.train import Trained
+
+SOURCE = "Deng et al., Knowledge-Based Systems 330, 114525 (2025), abstract"
+DRAWN = "The people are drawn: these numbers cannot be compared with any published figure."
+NO_FIGURE = "No figure of the method on this dataset is known to us."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What an experiment has of its own; sizes, batches and milestones are the release's.
+
+    Of LLCM neither paper nor release says anything that we know: its values are ours, those of
+    SYSU-MM01.
+
+    Attributes:
+        dataset: its name.
+        height, width: pixels.
+        images: Q, images of an identity and modality in a batch of eight identities.
+        milestones: epochs after which the teacher's rate falls to a tenth.
+        trials: splits, each with networks of its own.
+        rank1: the published figure in per cent, if there is one.
+        beside: settings of the protocol that the figure may belong to.
+        unsaid: what the source leaves open about the figure.
+    """
+
+    dataset: str
+    height: int = 384
+    width: int = 128
+    images: int = 4
+    milestones: tuple[int, ...] = (20, 40)
+    trials: tuple[int, ...] = (1,)
+    rank1: float | None = None
+    beside: tuple[str, ...] = ()
+    unsaid: str = ""
+
+
+RECIPES: dict[str, Recipe] = {
+    "sysu": Recipe(
+        dataset="SYSU-MM01",
+        rank1=76.31,
+        beside=("all-1",),
+        unsaid="how galleries were drawn, which epoch was reported, and whether flip was on",
+    ),
+    "regdb": Recipe(
+        dataset="RegDB",
+        height=288,
+        width=144,
+        images=5,
+        milestones=(30, 60),
+        trials=tuple(range(1, 11)),
+        rank1=94.83,
+        beside=("visible-infrared", "infrared-visible"),
+        unsaid="the direction, how many trials there were, and which epoch was reported",
+    ),
+    "llcm": Recipe(dataset="LLCM"),
+}
+
+
+def recipe(
+    name: str, root: str | os.PathLike[str] | None = None, *, profile: Profile | None = None
+) -> Config:
+    """Return the configuration of an experiment.
+
+    Args:
+        name: ``"sysu"``, ``"regdb"`` or ``"llcm"``.
+        root: the dataset's folder; without one, drawn people exported to its layout.
+        profile: ``"full"`` is the experiment itself. Another profile has its own sizes and
+            schedules, and only layout and protocol are the dataset's. By default
+            ``$DAKD_PROFILE``, else ``"full"``.
+
+    Raises:
+        ValueError: there is no such recipe or profile.
+
+    >>> config = recipe("regdb", "RegDB", profile="full")
+    >>> config.data.height, config.student.images, config.teacher.milestones
+    (288, 5, (30, 60))
+    """
+    require(name in RECIPES, f"recipe {name!r} is unknown; use one of {', '.join(RECIPES)}")
+    config = load_profile(profile or os.environ.get("DAKD_PROFILE") or "full")
+    where: dict[str, Any] = {"name": name, "root": _absolute(root), "cache": True, "keep": False}
+    if config.profile != "full":
+        return replace(config, data=replace(config.data, **where))
+    own = RECIPES[name]
+    return replace(
+        config,
+        data=replace(config.data, height=own.height, width=own.width, **where),
+        teacher=replace(config.teacher, images=own.images, milestones=own.milestones),
+        student=replace(config.student, images=own.images),
+    )
+
+
+def _absolute(root: str | os.PathLike[str] | None) -> str | None:
+    """Return a folder under one name from wherever it is called: networks are kept under it."""
+    return None if root is None else str(Path(root).expanduser().resolve())
+
+
+@dataclass(frozen=True, eq=False)
+class Reproduction:
+    """What a recipe leaves; printing it shows the numbers and what they may be compared with.
+
+    Attributes:
+        record: everything, as in the file (see docs/recipes.md).
+        path: the file.
+    """
+
+    record: dict[str, Any]
+    path: Path
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """Mean and standard deviation over the trials in per cent, a row a network and setting."""
+        rows = {
+            f"{who} {setting}": {
+                metric: f"{100 * mean:.2f} ± {100 * result['std'][metric]:.2f}"
+                for metric, mean in result["mean"].items()
+            }
+            for who, results in self.record["results"].items()
+            for setting, result in results.items()
+        }
+        return pd.DataFrame.from_dict(rows, orient="index")
+
+    def __str__(self) -> str:
+        r = self.record
+        trained = [training[who] for training in r["trainings"] for who in ("teacher", "student")]
+        hours = timedelta(seconds=round(sum(t["seconds"] for t in trained)))
+        where = " and ".join(dict.fromkeys(t["hardware"] for t in trained))
+        people = "drawn people in the layout of " * r["drawn"] + r["dataset"]
+        size, how = r["config"]["profile"], next(iter(r["results"]["student"].values()))
+        lines = [
+            f"recipe {r['recipe']} ({size}), {people}: trained for {hours} on {where}",
+            f"protocol {how['protocol']}, trials: {len(how['trials'])}, flip {how['flip']}, "
+            f"re-ranking {how['reranking']}; per cent, mean ± standard deviation over the trials",
+            self.table.to_string(),
+        ]
+        for setting, pair in r["comparison"].items():
+            lines.append(f"rank-1 {setting}: {pair['ours']:.2f} % here, {pair['published']:.2f} % "
+                         f"published ({SOURCE})")  # fmt: skip
+        return "\n".join([*lines, *r["notes"], f"written: {self.path}"])
+
+
+def run_recipe(
+    config: Config,
+    out: str | os.PathLike[str] = "results",
+    *,
+    trials: Sequence[int] | None = None,
+    drawn: bool = False,
+    check: bool = True,
+    runs: str | Path | None = None,
+    show: bool = True,
+) -> Reproduction | None:
+    """Train a teacher and a student, measure both in every customary setting, write one record.
+
+    What was trained before is found, what was interrupted is continued. Whatever can be known to
+    stop the work later is looked for first. Processes that were launched together train together
+    (see `dakd.parallel`), and the main one measures and writes.
+
+    Args:
+        config: from `recipe`, changed as you like.
+        out: folder for the record.
+        trials: which of RegDB's ten splits; all if not given.
+        drawn: allow drawn people in full size.
+        check: look whether the dataset is complete before anything is trained.
+        runs: folder of all networks; by default `dakd.experiment.runs_folder`.
+        show: progress bars.
+
+    Returns:
+        The record; None in a process that is not the main one.
+
+    Raises:
+        ValueError: an unsuitable setting, or a dataset that is not complete.
+        OSError: a folder is missing or cannot be written to.
+        WeightsError: there are no pretrained weights to start from.
+        Stopped: the user asked to stop; the state is saved.
+    """
+    world = World.join(config.device)  # first: it gives each process its own GPU
+    show = show and world.main
+    require(config.data.name in RECIPES, f"there is no recipe for {config.data.name!r}")
+    config = replace(config, data=replace(config.data, root=_absolute(config.data.root)))
+    trials = RECIPES[config.data.name].trials if trials is None else tuple(trials)
+    _refuse_settings(config, trials, world, drawn)
+    folder = Experiment(config, runs=runs).folder
+
+    def look() -> None:
+        _refuse_folders(Path(out), folder)
+        _refuse_data(config, trials, check=check, runs=runs, show=show)
+
+    _look_first(world, folder, look)
+    trainings, results = [], []
+    for trial in trials:  # one at a time: each keeps its networks and embeddings
+        lab = Experiment(_of_trial(config, trial), runs=runs, show=show)
+        networks = {"student": lab.student(), "teacher": lab.teacher()}
+        if world.main:
+            trainings.append({"trial": trial, **{w: _training(t) for w, t in networks.items()}})
+            results.append({who: _measure(lab, trained) for who, trained in networks.items()})
+    return _write(config, trials, trainings, results, Path(out)) if world.main else None
+
+
+def _of_trial(config: Config, trial: int, **data: Any) -> Config:
+    return replace(config, data=replace(config.data, trial=trial, **data))
+
+
+def _refuse_settings(config: Config, trials: tuple[int, ...], world: World, drawn: bool) -> None:
+    name, known = config.data.name, RECIPES[config.data.name].trials
+    require(
+        0 < len(trials) == len(set(trials)) and set(trials) <= set(known),
+        f"trials of {name!r} must be some of {known}, each once, not {trials}",
+    )
+    require(
+        config.data.root is not None or config.profile != "full" or drawn,
+        f"recipe {name!r} in full size needs root= (--root), {WHAT_ROOT_IS.get(name)}. To train on "
+        "drawn people, say drawn=True (--drawn), or profile='smoke' (--profile smoke) to see "
+        "everything work in a minute",
+    )
+    if config.data.root is not None and not Path(config.data.root).is_dir():
+        raise NotADirectoryError(f"{config.data.root} is no folder; root must be the dataset's")
+    for who in ("teacher", "student"):
+        batch = getattr(config, who).identities
+        require(
+            batch % world.size == 0,
+            f"{batch} identities in a batch of the {who} do not divide among {world.size} "
+            "processes; change the number of either",
+        )
+    pick_device(config.device)
+
+
+def _look_first(world: World, folder: Path, look: Callable[[], None]) -> None:
+    """Let the main process look; the others follow it, and must see the folder that it sees."""
+    mark = [""]
+    with contextlib.ExitStack() as seen:
+        try:
+            if world.main:
+                look()
+                file = seen.enter_context(tempfile.NamedTemporaryFile(dir=folder))
+                mark = [Path(file.name).name]
+        finally:
+            if world.size > 1:
+                dist.broadcast_object_list(mark)
+        if not mark[0]:
+            raise SystemExit(2)  # the main process says why
+        if not (folder / mark[0]).exists():
+            raise OSError(
+                f"this process does not see what the main process writes into {folder}; set "
+                "DAKD_RUNS to a folder that all machines share"
+            )
+        world.wait()
+
+
+def _refuse_folders(*folders: Path) -> None:
+    for folder in folders:
+        try:
+            with atomic_path(folder / ".probe") as probe:
+                probe.write_bytes(b"dakd")
+            (folder / ".probe").unlink()
+        except OSError as error:
+            raise OSError(f"cannot write to {folder}: {error}; give another folder") from error
+
+
+def _refuse_data(
+    config: Config, trials: tuple[int, ...], *, check: bool, runs: Any, show: bool
+) -> None:
+    """Go through everything but training: weights, the copy, every trial's lists and protocol."""
+    # No picture is decoded yet, so there is nothing to cache.
+    labs = [Experiment(_of_trial(config, t, cache=False), runs=runs, show=show) for t in trials]
+    labs[0].untrained()  # weights are fetched now or never
+    name, root = config.data.name, config.data.root or labs[0].dataset.root
+    if check and not (report := verify(name, str(root), decode=False, show=show)).ok:
+        raise ValueError(
+            f"{report}\n\nPut the copy right, or train on it as it is with check=False (--no-check)"
+        )
+    e = config.evaluation
+    how: dict[str, Any] = {"protocol": e.protocol, "sampling": e.sampling, "cmc_unit": e.cmc_unit}
+    for lab in labs:
+        for setting in lab.settings:
+            nobody = torch.zeros(len(lab.dataset.test), 1)
+            evaluate(nobody, lab.dataset, trials=1, device=config.device, **how, **setting)
+
+
+def _training(trained: Trained) -> dict[str, Any]:
+    """Return how long a training took and on what; epochs are timed by their steps alone."""
+    folder = Path(trained.folder or "")
+    description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+    made, history = description["config"], trained.history
+    batch = made.get("teacher") or made["student"]
+    seconds = 2 * batch["identities"] * batch["images"] / history["images_per_second"]
+    return {
+        "network": folder.name,
+        "data_fingerprint": made["data_fingerprint"],
+        "hardware": made.get("hardware", "hardware that was not recorded"),
+        "versions": description["versions"],
+        "seconds": trained.seconds,
+        "seconds_of_epochs": seconds.groupby(history["epoch"]).sum().round(3).tolist(),
+        "peak_memory_mb": history["memory_mb"].max(),
+        "chosen": made.get("selection", "last epoch"),
+    }
+
+
+def _measure(lab: Experiment, trained: Trained) -> dict[str, Result]:
+    return {
+        "-".join(map(str, setting.values())): lab.evaluate(trained.model, **setting)
+        for setting in lab.settings
+    }
+
+
+def _write(
+    config: Config,
+    trials: tuple[int, ...],
+    trainings: list[dict[str, Any]],
+    results: list[dict[str, dict[str, Result]]],
+    out: Path,
+) -> Reproduction:
+    """Join the trials and write the record."""
+    name, own = config.data.name, RECIPES[config.data.name]
+    joined = {
+        who: {label: Result.join([r[who][label] for r in results]) for label in settings}
+        for who, settings in results[0].items()
+    }
+    student = joined["student"]
+    drawn = bool(next(iter(student.values())).header["drawn"])
+    record = {
+        "recipe": name,
+        "dataset": own.dataset,
+        "drawn": drawn,
+        "trials": list(trials),
+        "comparison": {} if drawn else {
+            label: {"ours": 100 * float(student[label].mean["rank1"]), "published": own.rank1}
+            for label in own.beside if label in student
+        },
+        "notes": _notes(config, trials, drawn),
+        "results": {
+            who: {label: _plain(result) for label, result in settings.items()}
+            for who, settings in joined.items()
+        },
+        "trainings": trainings,
+        "versions": versions(),
+        "config": to_dict(config),
+    }  # fmt: skip
+    networks = [training[who]["network"] for training in trainings for who in joined]
+    path = out / f"{name}-{config.profile}-{fingerprint(networks, config.evaluation)}.json"
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    return Reproduction(record, path)
+
+
+def _plain(result: Result) -> dict[str, Any]:
+    summary = {"mean": result.mean.to_dict(), "std": result.std.to_dict()}
+    return {**result.header, **summary, "trials": result.trials.to_dict(orient="index")}
+
+
+def _notes(config: Config, trials: tuple[int, ...], drawn: bool) -> list[str]:
+    """Return what one must know before putting the numbers beside others."""
+    name, own = config.data.name, RECIPES[config.data.name]
+    if drawn:
+        notes = [DRAWN]
+    elif own.rank1 is None:
+        notes = [NO_FIGURE]
+    else:
+        notes = [f"The published figure's source does not say {own.unsaid}."]
+    if config.profile != "full":
+        notes.append(f"Profile {config.profile!r}: not the sizes and schedules of the experiment.")
+    elif changed := _changes(config, recipe(name, profile="full")):
+        notes.append(f"Not the recipe as it stands: {', '.join(changed)}.")
+    if len(trials) < len(own.trials):
+        notes.append(f"{len(trials)} of {len(own.trials)} trials.")
+    return notes
+
+
+def _changes(config: Config, standard: Config) -> list[str]:
+    """Return the settings that may change a result and are not the recipe's.
+
+    >>> full = recipe("sysu", profile="full")
+    >>> _changes(replace(full, seed=3, teacher=replace(full.teacher, epochs=40)), full)
+    ['teacher.epochs 40 instead of 160']
+    """
+    free = ("seed", "device", "engine", "data.root", "data.trial", "data.keep", "data.cache")
+    here, there = (pd.json_normalize(to_dict(c)).iloc[0].to_dict() for c in (config, standard))
+    return [
+        f"{key} {here[key]} instead of {value}"
+        for key, value in there.items()
+        if here[key] != value and not key.startswith((*free, "data.synthetic"))
+    ]
