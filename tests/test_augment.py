@@ -2,6 +2,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference_augment import augmented
+from torch import Tensor
 
 from dakd.augment import (
     Augmentation,
@@ -18,8 +20,10 @@ from dakd.augment import (
     denormalise,
     evaluation_transform,
     infrared_train,
+    rows_of,
     visible_train,
 )
+from dakd.augment.colour import per_channel
 
 ALL = [
     CutSwap(),
@@ -32,6 +36,14 @@ ALL = [
     Normalise(),
     Pipeline(PadCrop(2), Flip(), Normalise(), CutSwap(), ChannelRandomErasing(), ChannelGray()),
 ]
+
+
+TRAINING = {
+    "paper": lambda pad: visible_train(pad=pad),
+    "release": lambda pad: visible_train(pad=pad, cutswap="release"),
+    "infrared": lambda pad: infrared_train(pad=pad),
+    "auxiliary": lambda pad: auxiliary_train(pad=pad),
+}
 
 
 def images(B=64, H=20, W=10, seed=0):
@@ -64,6 +76,111 @@ def test_shared_contract(stage):
     for wrong in (x[0], x[:, :1], x.permute(0, 2, 3, 1)):
         with pytest.raises(ValueError, match=r"must be a batch \(B, 3, H, W\)"):
             stage(wrong)
+
+
+@pytest.mark.parametrize("name", TRAINING)
+def test_training_pipelines_are_the_reference_to_the_last_bit(name):
+    """Pixel by pixel in the reference; here image by image, as a CPU, and at once, as a GPU."""
+    for seed, (H, W, pad) in enumerate([(12, 6, 3), (9, 11, 1), (5, 4, 6), (8, 8, 0)]):
+        x = torch.randint(0, 256, (9, 3, H, W), dtype=torch.uint8, generator=make(seed))
+        pipeline = TRAINING[name](pad)
+        for pixels in (x, x / 255):
+            draws = pipeline.sample(pixels, make(seed))
+            expected = torch.from_numpy(augmented(pipeline, pixels, draws))
+            assert torch.equal(pipeline.apply(pixels, draws), expected)
+            assert torch.equal(pipeline.on_batch(pixels, draws), expected)
+
+
+@pytest.mark.parametrize("stage", ALL, ids=lambda stage: type(stage).__name__)
+def test_a_gpu_and_a_cpu_do_the_same(stage):
+    pictures = [images(), images().half(), images(B=1, H=1, W=1)]
+    if not isinstance(stage, ChannelRandomErasing):
+        pictures += [(images() * 255).byte(), (images() * 255).byte()[:1].expand(9, -1, -1, -1)]
+    for x in pictures:
+        for seed in range(3):
+            draws, before = stage.sample(x, make(seed)), x.clone()
+            one_by_one, at_once = stage.apply(x, draws), stage.on_batch(x, draws)
+            assert one_by_one.dtype == at_once.dtype
+            assert torch.equal(one_by_one, at_once)
+            assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize("stage", ALL, ids=lambda stage: type(stage).__name__)
+def test_processes_that_draw_alike_augment_their_own_rows(stage):
+    x = images(B=12)
+    shape_only = torch.empty(1).expand(x.shape)  # no pixels are needed to draw
+    draws = stage.sample(shape_only, make(4))
+    whole = stage.apply(x, draws)
+    assert torch.equal(whole, stage(x, make(4)))
+    assert type(rows_of(draws, slice(0, 1))) is type(draws)
+    for edges in ([0, 6, 12], [0, 1, 1, 9, 12]):  # equal shards; uneven ones, one of them empty
+        shards = [slice(a, b) for a, b in zip(edges, edges[1:], strict=False)]
+        parts = [stage.apply(x[rows], rows_of(draws, rows)) for rows in shards]
+        assert torch.equal(torch.cat(parts), whole)
+    if not isinstance(stage, Normalise):  # it draws nothing
+        with pytest.raises(ValueError, match="of 12 images for a batch of 6: take rows_of"):
+            stage.apply(x[:6], draws)
+
+
+# What makes the host wait for a GPU: looking at values, and copying numbers there.
+WAITS = {"item", "nonzero", "index", "lift_fresh", "scalar_tensor"}
+
+
+def operations(function):
+    with torch.autograd.profiler.profile() as profile:
+        function()
+    return {event.name.removeprefix("aten::") for event in profile.function_events}
+
+
+@pytest.mark.parametrize("name", TRAINING)
+def test_a_gpu_would_never_be_waited_for(name):
+    x = torch.randint(0, 256, (6, 3, 20, 10), dtype=torch.uint8, generator=make())
+    pipeline, active = TRAINING[name](4), Flip().sample(x)
+    pipeline(x)  # the first time, constants are copied to the device
+    assert not WAITS & operations(lambda: pipeline.on_batch(x, pipeline.sample(x)))
+    for wait in (
+        lambda: bool(active.any()),
+        lambda: x[active],
+        lambda: x.new_tensor([1, 2]),
+        lambda: torch.where(active, 4, active.long()),
+    ):
+        assert WAITS & operations(wait)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("name", TRAINING)
+def test_a_gpu_is_never_waited_for_and_gives_the_cpus_pictures(name):
+    x = torch.randint(0, 256, (6, 3, 20, 10), dtype=torch.uint8, generator=make())
+    pipeline, moved, generator = TRAINING[name](4), x.cuda(), torch.Generator("cuda")
+    pipeline(moved, generator)  # the first time, constants are copied to the GPU
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        draws = pipeline.sample(moved, generator)
+        out = pipeline.apply(moved, draws)
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
+    on_cpu = torch.utils._pytree.tree_map(Tensor.cpu, draws)
+    torch.testing.assert_close(out.cpu(), pipeline.apply(x, on_cpu))
+
+
+def test_the_result_is_written_where_it_is_wanted():
+    x = torch.randint(0, 256, (6, 3, 20, 10), dtype=torch.uint8, generator=make())
+    pipeline = infrared_train(pad=2)
+    expected = pipeline(x, make(1))
+    for dtype in (torch.float32, torch.bfloat16):
+        for layout in (torch.contiguous_format, torch.channels_last):
+            step = torch.full((10, 3, 20, 10), torch.nan, dtype=dtype).to(memory_format=layout)
+            rows = step[2:8]
+            assert pipeline(x, make(1), out=rows) is rows
+            assert torch.equal(step[2:8], expected.to(dtype))
+            assert step[:2].isnan().all()
+            assert step[8:].isnan().all()
+    for wrong in (torch.empty(7, 3, 20, 10), torch.empty_like(x)):
+        with pytest.raises(ValueError, match=r"out must be floating point, \(6, 3, 20, 10\), not"):
+            pipeline(x, out=wrong)
+    for pipeline in (pipeline, Normalise()):
+        assert pipeline(x[:0]).shape == (0, 3, 20, 10)
 
 
 def changed_rectangle(x, out):
@@ -228,6 +345,15 @@ def test_normalise_by_hand_and_back():
     for dtype in (torch.float64, torch.float16):
         assert Normalise()(x.to(dtype)).dtype == torch.float32
     torch.testing.assert_close(denormalise(evaluation_transform()(x)), x)
+
+
+def test_constants_that_inference_made_serve_training_too():
+    per_channel.cache_clear()
+    with torch.inference_mode():
+        denormalise(images(B=1))
+    x = images(B=1).requires_grad_()
+    denormalise(x).sum().backward()
+    assert x.grad is not None
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,152 @@
+"""What colours pixels have: one channel for all three, grey, and normalisation."""
+
+# mypy: disable-error-code="override"
+
+import functools
+
+import torch
+from torch import Generator, Tensor
+
+from dakd.augment.base import Augmentation, integers, sizes, uniform
+from dakd.runtime import require
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+GREY_WEIGHTS = (0.2989, 0.5870, 0.1140)  # luminance of R, G, B
+
+
+class ChannelExchange(Augmentation):
+    """Copy one random channel to all three, with probability `p` (Ye et al., ICCV 2021)."""
+
+    def sample(self, x: Tensor, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
+        """Return which images are changed, (B,) bool, and from which channel, (B,) int64."""
+        sizes(x)
+        active, channel = uniform(x, generator, 2).unbind(1)  # (B,), (B,)
+        return active < self.p, integers(0, 2, channel)
+
+    def on_image(self, image: Tensor, drawn: tuple[bool, int]) -> Tensor:
+        """Return the image, with the drawn channel copied to the others if it is active."""
+        active, channel = drawn
+        return image.copy_(image[channel].clone()) if active else image
+
+    def on_batch(self, x: Tensor, draws: tuple[Tensor, Tensor]) -> Tensor:
+        """Return the batch with the drawn channel copied to the others."""
+        active, channel = draws
+        return torch.where(active[:, None, None, None], one_channel(x, channel), x)
+
+
+class ChannelGray(Augmentation):
+    """Give infrared images one of four looks, each a quarter of the time (Ye et al., ICCV 2021).
+
+    Three looks are R, G or B copied to all channels. The fourth is grey (the weighted sum of R, G
+    and B in every channel) with probability `p`, and else the unchanged image.
+    """
+
+    def __init__(self, p: float = 0.5) -> None:
+        super().__init__(p)
+
+    def sample(self, x: Tensor, generator: Generator | None = None) -> Tensor:
+        """Return every image's look, (B,): 0, 1, 2 = channel, 3 = grey, 4 = unchanged."""
+        sizes(x)
+        look, grey = uniform(x, generator, 2).unbind(1)  # (B,), (B,)
+        look = integers(0, 3, look)
+        return look.masked_fill((look == 3) & (grey >= self.p), 4)
+
+    def on_image(self, image: Tensor, drawn: int) -> Tensor:
+        """Return the image in the drawn look."""
+        if drawn < 4:
+            image.copy_(grey(image) if drawn == 3 else image[drawn].clone())
+        return image
+
+    def on_batch(self, x: Tensor, draws: Tensor) -> Tensor:
+        """Return the batch in the drawn looks."""
+        looks = torch.cat([x, grey(x).to(x.dtype)], 1)  # (B, 4, H, W): three channels and grey
+        changed = (draws < 4)[:, None, None, None]
+        return torch.where(changed, one_channel(looks, draws.clamp(max=3)), x)
+
+
+class Normalise(Augmentation):
+    """Turn pixels into ImageNet-normalised float32: (x - mean) / std for each channel.
+
+    Takes uint8 (0..255) or floating point (0..1) images.
+
+    Raises:
+        ValueError: another dtype, or floating point values outside 0..1 (looked at on the CPU
+            only, because on a GPU looking would make the host wait).
+    """
+
+    def sample(self, x: Tensor, generator: Generator | None = None) -> tuple[()]:
+        """Return nothing: there is nothing to draw."""
+        sizes(x)
+        return ()
+
+    def apply(self, x: Tensor, draws: tuple[()] = (), out: Tensor | None = None) -> Tensor:
+        """Return the normalised batch, float32, or in `out`."""
+        return super().apply(x, draws, out)
+
+    def on_image(self, image: Tensor, drawn: tuple[()]) -> Tensor:
+        """Return the normalised image, float32."""
+        return self._normalised(image)
+
+    def on_image_in(self, room: Tensor | None, image: Tensor, drawn: tuple[()]) -> Tensor:
+        """Return the normalised image, float32, in `room` if there is one."""
+        return self._normalised(image, room)
+
+    def on_batch(self, x: Tensor, draws: tuple[()]) -> Tensor:
+        """Return the normalised batch, float32."""
+        return self._normalised(x)
+
+    def _normalised(self, x: Tensor, room: Tensor | None = None) -> Tensor:
+        is_byte = x.dtype == torch.uint8
+        require(
+            is_byte or x.is_floating_point(),
+            f"Normalise takes uint8 (0..255) or floating point (0..1) images, not {x.dtype}",
+        )
+        if not is_byte and x.device.type == "cpu" and x.numel():
+            low, high = (float(value) for value in x.detach().aminmax())
+            require(
+                0 <= low <= high <= 1,
+                f"floating point images must lie in 0..1, not {low:g}..{high:g}; divide by 255, "
+                "normalise only once, and if it is NaN look for it where the images come from",
+            )
+        mean, std = _statistics(x.device, scale=255 if is_byte else 1)
+        floats = x.to(torch.float32, copy=True) if room is None else room.copy_(x)
+        return floats.sub_(mean).div_(std)
+
+
+def denormalise(x: Tensor) -> Tensor:
+    """Return normalised images (..., 3, H, W) as pictures in 0..1, float32, clipped."""
+    mean, std = _statistics(x.device)
+    return (x * std + mean).clamp(0, 1).float()
+
+
+@functools.cache
+def per_channel(
+    values: tuple[float, ...], device: torch.device, dtype: torch.dtype, scale: int = 1
+) -> Tensor:
+    """Return a number for each channel, (3, 1, 1), times `scale`; kept on `device` from then on."""
+    with torch.inference_mode(False):  # training may be the next to ask
+        return scale * torch.tensor(values, dtype=dtype, device=device)[:, None, None]
+
+
+def _statistics(device: torch.device, scale: int = 1) -> tuple[Tensor, Tensor]:
+    """Return ImageNet's mean and std, each (3, 1, 1), times `scale`."""
+    mean, std = (
+        per_channel(values, device, torch.float32, scale)
+        for values in (IMAGENET_MEAN, IMAGENET_STD)
+    )
+    return mean, std
+
+
+def grey(x: Tensor) -> Tensor:
+    """Return the luminance of images (..., 3, H, W), as (..., 1, H, W)."""
+    red, green, blue = x.split(1, dim=-3)
+    r, g, b = GREY_WEIGHTS
+    return (r * red).add_(g * green).add_(b * blue)
+
+
+def one_channel(x: Tensor, channel: Tensor) -> Tensor:
+    """Return one channel (B,) of every image (B, C, H, W), as (B, 1, H, W)."""
+    B, C = x.shape[:2]
+    first = torch.arange(0, B * C, C, device=x.device)
+    return x.flatten(0, 1).index_select(0, first + channel)[:, None]

@@ -1,0 +1,190 @@
+"""Augmentations that change a random rectangle: CutSwap and random erasing."""
+
+# mypy: disable-error-code="override"
+
+import math
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Generator, Tensor
+
+from dakd.augment.base import Augmentation, check_range, integers, sizes, uniform
+from dakd.augment.colour import one_channel, per_channel
+from dakd.runtime import require
+
+ERASING_FILL = (0.4914, 0.4822, 0.4465)
+
+
+class Box(NamedTuple):
+    """One rectangle an image, in pixels; every field is (B,) int64, or a number for one image."""
+
+    top: Tensor
+    left: Tensor
+    height: Tensor
+    width: Tensor
+
+    def inside(self, x: Tensor) -> Tensor:
+        """Return where images like `x` lie inside their rectangle, (B, 1, H, W) bool."""
+        top, left, height, width = (field[:, None, None, None] for field in self)  # (B, 1, 1, 1)
+        row = torch.arange(x.shape[2], device=x.device)[:, None]  # (H, 1)
+        column = torch.arange(x.shape[3], device=x.device)  # (W,)
+        rows = (row >= top) & (row < top + height)  # (B, 1, H, 1)
+        return rows & (column >= left) & (column < left + width)
+
+    def of(self, image: Tensor) -> Tensor:
+        """Return a view of the part of `image` (3, H, W) inside its rectangle."""
+        top, left, height, width = self
+        return image[:, top : top + height, left : left + width]
+
+
+class SwapDraws(NamedTuple):
+    """Draws of `CutSwap`: whether (B,) bool, which channel (B,) int64, and where."""
+
+    active: Tensor
+    channel: Tensor
+    box: Box
+
+
+class ErasingDraws(NamedTuple):
+    """Draws of `ChannelRandomErasing`: whether (B,) bool and where."""
+
+    active: Tensor
+    box: Box
+
+
+class CutSwap(Augmentation):
+    """Inside a random rectangle, copy one random channel to all three (DAKD's augmentation).
+
+    Height and width are independent integers, uniform between the image's size times `min_ratio`
+    rounded up and times `max_ratio` rounded down, so the ratios are kept unless the image is too
+    small for any integer between them; then the rounded-up value is taken. The position is uniform
+    over all places where the rectangle fits. The draws do not depend on `variant`.
+
+    Args:
+        p: probability that an image is changed.
+        min_ratio, max_ratio: rectangle's height and width as fractions of the image's.
+        variant: ``"paper"``, or ``"release"``: the whole image is exchanged, because the published
+            code exchanges the channels in place before it pastes the rectangle.
+
+    Raises:
+        ValueError: a ratio or `p` lies outside 0..1, ``min_ratio > max_ratio``, unknown variant.
+
+    >>> x = torch.arange(3.0)[None, :, None, None].expand(1, 3, 10, 10)
+    >>> out = CutSwap(p=1.0)(x, torch.Generator().manual_seed(0))
+    >>> [int((out[0, c] != x[0, c]).sum()) for c in range(3)]  # the source channel stays
+    [9, 9, 0]
+    """
+
+    def __init__(
+        self,
+        p: float = 0.5,
+        min_ratio: float = 0.3,
+        max_ratio: float = 0.6,
+        variant: Literal["paper", "release"] = "paper",
+    ) -> None:
+        super().__init__(p)
+        check_range("(min_ratio, max_ratio)", min_ratio, max_ratio)
+        known = variant in ("paper", "release")
+        require(known, f"CutSwap variant must be 'paper' or 'release', not {variant!r}")
+        self.ratios, self.variant = (min_ratio, max_ratio), variant
+
+    def sample(self, x: Tensor, generator: Generator | None = None) -> SwapDraws:
+        """Return which images are changed, from which channel, and their rectangles."""
+        _, H, W = sizes(x)
+        u = uniform(x, generator, 6).unbind(1)  # six of (B,)
+        height, width = self._length(H, u[2]), self._length(W, u[3])
+        box = Box(integers(0, H - height, u[4]), integers(0, W - width, u[5]), height, width)
+        return SwapDraws(u[0] < self.p, integers(0, 2, u[1]), box)
+
+    def _length(self, size: int, share: Tensor) -> Tensor:
+        low = math.ceil(self.ratios[0] * size - 1e-9)  # 0.07 * 100 is a little more than 7
+        high = math.floor(self.ratios[1] * size + 1e-9)
+        return integers(low, max(low, high), share)
+
+    def on_image(self, image: Tensor, drawn: SwapDraws) -> Tensor:
+        """Return the image, with the drawn channel in its rectangle if it is active."""
+        if drawn.active:
+            part = drawn.box.of(image) if self.variant == "paper" else image
+            part.copy_(part[drawn.channel].clone())
+        return image
+
+    def on_batch(self, x: Tensor, draws: SwapDraws) -> Tensor:
+        """Return the batch with the drawn channel copied into the drawn rectangles."""
+        changed = draws.active[:, None, None, None]  # (B, 1, 1, 1)
+        if self.variant == "paper":
+            changed = changed & draws.box.inside(x)  # (B, 1, H, W)
+        return torch.where(changed, one_channel(x, draws.channel), x)
+
+
+class ChannelRandomErasing(Augmentation):
+    """Fill a random rectangle with a constant colour (Zhong et al., AAAI 2020).
+
+    Area and aspect are uniform; height and width are rounded to whole pixels. A rectangle that is
+    not smaller than the image in both directions is drawn again: `attempts` candidates are drawn
+    at once and the first that fits is used; if none fits, the image stays as it is. The fill is
+    written as it is, so after `Normalise` it is a colour in normalised units.
+
+    Args:
+        p: probability that an image is changed.
+        area: smallest and largest part of the image's area, in 0..1.
+        aspect: smallest and largest height / width.
+        fill: value of each channel.
+        attempts: candidates an image (the original tries 100 times; in a 3 : 1 image about one
+            candidate in eight does not fit).
+
+    Raises:
+        ValueError: `p` or an area outside 0..1, low above high, ``attempts < 1``; images that are
+            not floating point.
+    """
+
+    def __init__(
+        self,
+        p: float = 0.5,
+        area: tuple[float, float] = (0.02, 0.4),
+        aspect: tuple[float, float] = (0.3, 3.3),
+        fill: tuple[float, float, float] = ERASING_FILL,
+        attempts: int = 10,
+    ) -> None:
+        super().__init__(p)
+        check_range("area", *area)
+        check_range("aspect", *aspect, most=math.inf)
+        require(aspect[0] > 0, f"aspect must be positive, not {aspect}")
+        require(attempts >= 1, f"attempts must be at least 1, not {attempts}")
+        self.area, self.aspect, self.attempts = area, aspect, attempts
+        self.fill = tuple(fill)
+
+    def sample(self, x: Tensor, generator: Generator | None = None) -> ErasingDraws:
+        """Return which images are changed, and their rectangles."""
+        _, H, W = sizes(x)
+        active, top, left = uniform(x, generator, 3).unbind(1)  # three of (B,)
+        u = uniform(x, generator, 2, self.attempts)  # (B, 2, attempts)
+        area = H * W * (self.area[0] + (self.area[1] - self.area[0]) * u[:, 0])  # (B, attempts)
+        aspect = self.aspect[0] + (self.aspect[1] - self.aspect[0]) * u[:, 1]
+        height = (area * aspect).sqrt().round().long()
+        width = (area / aspect).sqrt().round().long()
+        fits = (height < H) & (width < W)
+        first = fits.byte().argmax(1, keepdim=True)  # (B, 1), 0 where none fits
+        found = fits.gather(1, first)[:, 0]  # (B,)
+        height = height.gather(1, first)[:, 0].clamp(max=H)
+        width = width.gather(1, first)[:, 0].clamp(max=W)
+        box = Box(integers(0, H - height, top), integers(0, W - width, left), height, width)
+        return ErasingDraws((active < self.p) & found, box)
+
+    def on_image(self, image: Tensor, drawn: ErasingDraws) -> Tensor:
+        """Return the image, with its rectangle filled if it is active."""
+        fill = self._fill(image)
+        if drawn.active:
+            drawn.box.of(image).copy_(fill)
+        return image
+
+    def on_batch(self, x: Tensor, draws: ErasingDraws) -> Tensor:
+        """Return the batch with the drawn rectangles filled."""
+        erased = draws.active[:, None, None, None] & draws.box.inside(x)  # (B, 1, H, W)
+        return torch.where(erased, self._fill(x), x)
+
+    def _fill(self, x: Tensor) -> Tensor:
+        require(
+            x.is_floating_point(),
+            f"ChannelRandomErasing fills floating point images, not {x.dtype}; put Normalise first",
+        )
+        return per_channel(self.fill, x.device, x.dtype)
