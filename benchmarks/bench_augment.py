@@ -1,14 +1,21 @@
-"""Visible training augmentation: whole batches at once, beside one PIL image at a time.
+"""Training augmentation: whole batches at once, beside one PIL image at a time.
 
-Both crop, flip, normalise, CutSwap and erase with the same settings. The plain way is what a
-dataset's ``__getitem__`` does with torchvision transforms, without the cost of worker processes.
-One thread each, as a worker has.
+Both ways crop, flip, normalise and change colours and rectangles with the same settings. One by one
+is what a dataset's ``__getitem__`` does with torchvision's transforms, and `torch.stack` makes the
+batch, as collating does; what worker processes cost is left out. Ours makes a batch in fresh memory
+too, or writes it where the last one was, as a loop can. What fresh memory alone costs is printed
+below: large batches have it from the system, page by page, and small ones from what was freed.
+
+One thread each, and milliseconds of processor time: others on the machine slow both ways down, but
+their time is not counted.
 """
 
+import os
 import platform
 import random
 import time
 from collections.abc import Callable
+from functools import partial
 
 import PIL
 import torch
@@ -17,68 +24,112 @@ from PIL import Image
 from torch import Tensor
 from torchvision import transforms
 
-from dakd.augment import ERASING_FILL, IMAGENET_MEAN, IMAGENET_STD, visible_train
+from dakd.augment import (
+    ERASING_FILL,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Pipeline,
+    auxiliary_train,
+    infrared_train,
+    visible_train,
+)
 
-THREADS, B, PAD, ROUNDS = 1, 64, 10, 9
+THREADS, PAD, ROUNDS = 1, 10, 9
+BATCHES = (64, 384, 128), (32, 384, 128), (64, 64, 32)  # a step has 32 of each modality
+STREAMS = {"visible": visible_train, "infrared": infrared_train, "auxiliary": auxiliary_train}
 
 
-def cutswap_of_one(image: Tensor) -> Tensor:
+def cutswap(image: Tensor) -> Tensor:
     if random.random() >= 0.5:
         return image
     _, H, W = image.shape
     h, w = (int(random.uniform(0.3, 0.6) * size) for size in (H, W))
     top, left = random.randint(0, H - h), random.randint(0, W - w)
-    image = image.clone()
     box = image[:, top : top + h, left : left + w]
     box[:] = box[random.randrange(3)].clone()
     return image
 
 
-def one_by_one(H: int, W: int) -> Callable[[list[Image.Image]], Tensor]:
+def exchange(image: Tensor) -> Tensor:
+    return image[random.randrange(3)].expand_as(image)
+
+
+def gray(image: Tensor) -> Tensor:
+    look = random.randrange(4)
+    if look < 3:
+        return image[look].expand_as(image)
+    if random.random() < 0.5:
+        return image
+    red, green, blue = image
+    return (0.2989 * red + 0.5870 * green + 0.1140 * blue).expand_as(image)
+
+
+def one_by_one(stream: str, H: int, W: int) -> Callable[[list[Image.Image]], Tensor]:
+    """Return the plain way: pictures in, a batch out."""
+    erase = transforms.RandomErasing(0.5, (0.02, 0.4), (0.3, 3.3), ERASING_FILL, inplace=True)
+    last = {"visible": [cutswap, erase], "infrared": [erase, gray], "auxiliary": [erase, exchange]}
     stages = transforms.Compose(
         [
             transforms.Pad(PAD),
             transforms.RandomCrop((H, W)),
             transforms.RandomHorizontalFlip(),
             transforms.ToTensor(),
-            transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD),
-            cutswap_of_one,
-            transforms.RandomErasing(0.5, (0.02, 0.4), (0.3, 3.3), ERASING_FILL),
+            transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD, inplace=True),
+            *last[stream],
         ]
     )
     return lambda pictures: torch.stack([stages(picture) for picture in pictures])
 
 
-def seconds(function: Callable[[], Tensor], device: str = "cpu") -> float:
-    """Return the shortest time of a call (others may share the machine), after one to warm up."""
+def milliseconds(ways: list[Callable[[], Tensor]]) -> list[float]:
+    """Return every way's shortest time; they take turns, after one round to warm up."""
+    times: list[list[float]] = [[] for _ in ways]
+    for _ in range(ROUNDS + 1):
+        for way, took in zip(ways, times, strict=True):
+            start = time.process_time()
+            way()
+            took.append(1000 * (time.process_time() - start))
+    return [min(took[1:]) for took in times]
+
+
+def milliseconds_on_gpu(augment: Pipeline, pixels: Tensor) -> float:
+    """Return the time of a batch that lies on the GPU already, from call to result."""
     times = []
     for _ in range(ROUNDS + 1):
+        torch.cuda.synchronize()
         start = time.perf_counter()
-        function()
-        if device == "cuda":
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - start)
+        augment(pixels)
+        torch.cuda.synchronize()
+        times.append(1000 * (time.perf_counter() - start))
     return min(times[1:])
 
 
 def main() -> None:
     torch.set_num_threads(THREADS)
     versions = f"torch {torch.__version__}, torchvision {torchvision.__version__}"
-    print(f"{platform.machine()}, {THREADS} thread, {versions}, Pillow {PIL.__version__}")
-    print(f"best of {ROUNDS} batches of {B}, images a second")
-    ours = visible_train(pad=PAD)
-    for H, W in ((384, 128), (64, 32)):
+    cores = f"{os.cpu_count()} cores ({torch.backends.cpu.get_cpu_capability()})"
+    print(f"{platform.machine()}, {cores}, {THREADS} thread, {versions}, Pillow {PIL.__version__}")
+    print(f"milliseconds of processor time for a batch, best of {ROUNDS}")
+    print(f"{'':25s}{'one by one':>11s}{'batch, fresh memory':>22s}{'same memory':>22s}")
+    for B, H, W in BATCHES:
         pixels = torch.randint(0, 256, (B, 3, H, W), dtype=torch.uint8)
         pictures = [Image.fromarray(p.permute(1, 2, 0).numpy()) for p in pixels]
-        theirs = one_by_one(H, W)
-        plain = seconds(lambda: theirs(pictures))  # noqa: B023 - called at once
-        rows = [("one by one", plain), ("dakd, batch", seconds(lambda: ours(pixels)))]  # noqa: B023
-        if torch.cuda.is_available():
-            moved = pixels.cuda()
-            name = f"dakd, {torch.cuda.get_device_name()}"
-            rows.append((name, seconds(lambda: ours(moved), "cuda")))  # noqa: B023
-        for name, took in rows:
-            print(f"{H} x {W}  {name:24s} {B / took:10.0f}   {plain / took:6.2f} x")
+        same = torch.empty(pixels.shape)
+        for stream, make in STREAMS.items():
+            ours, theirs = make(pad=PAD), one_by_one(stream, H, W)
+            ways = [
+                partial(theirs, pictures),
+                partial(ours, pixels),
+                partial(ours, pixels, out=same),
+            ]
+            plain, *batch = milliseconds(ways)
+            row = "".join(f"{took:12.1f} ({plain / took:5.1f} x)" for took in batch)
+            print(f"{f'{B} x {H} x {W}':15s}{stream:10s}{plain:11.1f}{row}")
+            if torch.cuda.is_available():
+                took = milliseconds_on_gpu(ours, pixels.cuda())
+                print(f"{'':25s}{took:11.2f} from call to result on {torch.cuda.get_device_name()}")
+        fresh, again = milliseconds([lambda: torch.empty(same.shape).fill_(0), same.zero_])  # noqa: B023
+        print(f"{'':15s}fresh memory alone: {fresh - again:.1f}")
 
 
 if __name__ == "__main__":
