@@ -9,6 +9,7 @@ from torch.nn.functional import normalize
 
 from dakd.augment import evaluation_transform
 from dakd.data import ImageSet
+from dakd.data.prefetch import prefetch
 from dakd.model import ReIDModel
 from dakd.runtime import autocast, evaluating, pick_device
 
@@ -47,11 +48,17 @@ def extract(
     where = pick_device(device)
     transform = evaluation_transform() if transform is None else transform
     rows = np.arange(len(images)) if rows is None else rows
+    on_gpu = where.type == "cuda"
+    batches = np.array_split(rows, max(1, -(-len(rows) // batch)))
+
+    def fetch(part: np.ndarray) -> Tensor:
+        return images.images(part).pin_memory() if on_gpu else images.images(part)
+
     model.to(where)
     parts = []
     with evaluating(model), autocast(where, precision):
-        for part in np.array_split(rows, max(1, -(-len(rows) // batch))):
-            x = transform(images.images(part).to(where, non_blocking=True))
+        for pictures in prefetch(batches, fetch, workers=2 * on_gpu):
+            x = transform(pictures.to(where, non_blocking=True))
             x = x.contiguous(memory_format=torch.channels_last)
             z = model(x).float()  # (n, D)
             parts.append(normalize(z + model(x.flip(-1)).float()) if flip else z)

@@ -171,7 +171,10 @@ def fit(
     history.images_per_step = 2 * config.identities * config.images
     bar = progress(None, total=total, done=begun, title=title, show=show and world.main)
     with bar as history.bar, world.together(model) as learner:
-        forward: Any = torch.compile(learner, dynamic=False) if engine.compile else learner
+        forward: Any = learner
+        if engine.compile:
+            forward = torch.compile(learner, dynamic=False)
+            objective.compile()
         while stage.epoch < stage.last_epoch:
             if stage.step == 0:
                 objective.start_epoch(model)

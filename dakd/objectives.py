@@ -149,6 +149,9 @@ class Objective:
     def restored(self) -> None:
         """Be told that `memories` have been filled from a snapshot."""
 
+    def compile(self) -> None:
+        """Compile the networks that are only listened to; there are none by default."""
+
     def start_epoch(self, model: ReIDModel) -> None:
         """Prepare what the epoch's losses need; nothing by default."""
 
@@ -251,6 +254,7 @@ class StudentObjective(Objective):
         super().__init__(images, config, **where)
         self.config = config
         self.teacher = teacher.to(device=self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        self.listened: Any = self.teacher
         self.objective = DAKDLoss(config.preset, config.ablation, **config.switches)
         part = self.world.part(len(images))
         embeddings = extract(
@@ -258,6 +262,10 @@ class StudentObjective(Objective):
         )
         gathered = self.world.gather(embeddings.to(self.device), len(images))
         self.centres = class_centres(gathered, images)
+
+    def compile(self) -> None:
+        """Compile the teacher."""
+        self.listened = torch.compile(self.teacher, dynamic=False)
 
     def memories(self) -> dict[str, Tensor]:
         """Return the teacher's class centres, to continue with the same to the bit."""
@@ -273,7 +281,7 @@ class StudentObjective(Objective):
             for _ in range(self.config.forward_passes - 1):
                 self.forward(model, *streams)
         with torch.inference_mode():
-            said = self.forward(self.teacher, *streams)
+            said = self.forward(self.listened, *streams)
         teacher = Pair(*(z.clone() for z in said))  # ordinary tensors, that autograd may keep
         student = Pair(*self.forward(model, *streams))
         terms = self.objective(student, teacher, self.centres)

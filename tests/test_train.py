@@ -6,7 +6,7 @@ import torch
 from examples import TensorSource, image_set
 
 from dakd.checkpoint import is_complete, load_checkpoint
-from dakd.config import StudentConfig, TeacherConfig
+from dakd.config import EngineConfig, StudentConfig, TeacherConfig
 from dakd.data import ImageSet
 from dakd.data.sampler import CrossModalSampler
 from dakd.evaluate import extract
@@ -314,3 +314,17 @@ def test_one_cycle_rises_for_a_quarter_and_ends_near_zero():
 def test_the_constant_schedule_is_constant():
     rate = learning_rate(StudentConfig(), steps=10)
     assert {rate(step) for step in range(0, 1600, 37)} == {1.0}
+
+
+def test_compiling_compiles_both_networks_and_changes_no_result(images, teacher, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda model, **how: (compiled.append(model), model)[1])
+    config = StudentConfig(**{**SMALL, "epochs": 1})
+    runs = [
+        train_student(
+            build_model("small", seed=1), teacher.model, images, config, engine=engine, **ON_CPU
+        )
+        for engine in (EngineConfig(), EngineConfig(compile=True))
+    ]
+    assert torch.equal(weights(runs[0].model), weights(runs[1].model))
+    assert [m is teacher.model for m in compiled] == [False, True]

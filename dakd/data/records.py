@@ -190,7 +190,7 @@ class ImageSet:
                 self._kept.update(pictures=torch.empty(shape, dtype=torch.uint8), known=known)
             self._kept["pictures"][part] = pictures
             known[part] = True
-        return self._kept["pictures"][rows]
+        return self._kept["pictures"].index_select(0, torch.from_numpy(rows))  # copies rows whole
 
     def _row_numbers(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         given = np.asarray(rows)
