@@ -21,6 +21,7 @@ from dakd.data.verify import verify
 from dakd.evidence import gap_table, robustness_tables, trust_table
 from dakd.experiment import Experiment
 from dakd.model import ReIDModel, WeightsError
+from dakd.parallel import World
 from dakd.recipes import RECIPES, recipe, run_recipe
 from dakd.result import Result
 from dakd.runtime import atomic_path
@@ -43,9 +44,11 @@ class Train:
     def run(self) -> None:
         """Train what is missing and say where it lies."""
         lab = Experiment(self.config)
-        print("teacher:", lab.teacher().folder)
+        found = {"teacher": lab.teacher().folder}
         if self.only == "both":
-            print("student:", lab.student().folder)
+            found["student"] = lab.student().folder
+        if World.join(self.config.device).main:
+            print("\n".join(f"{name}: {folder}" for name, folder in found.items()))
 
 
 @dataclass(frozen=True, kw_only=True)

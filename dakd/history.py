@@ -74,6 +74,7 @@ class History:
     ) -> None:
         self.rows = list(rows or [])
         self.folder = folder
+        self._behind = False  # the file lacks rows
         self.images_per_step = 0
         self.bar: Any = None
         self._waiting: list[tuple[dict[str, float], LossTerms, np.ndarray]] = []
@@ -134,13 +135,28 @@ class History:
             for name, value in row.items():
                 self._board.add_scalar(name, value, number)
         self.rows += fresh
-        if self.folder:
+        try:
+            self._append(fresh)
+        except OSError:
+            self._behind = True  # `settle` says so
+
+    def _append(self, fresh: list[dict[str, float]]) -> None:
+        if self.folder and self._behind:
+            with atomic_path(self.folder / HISTORY) as path:
+                _write(self.rows, path)
+            self._behind = False
+        elif self.folder:
             with (self.folder / HISTORY).open("a", encoding="utf-8") as file:
                 file.writelines(json.dumps(row) + "\n" for row in fresh)
 
     def settle(self) -> None:
-        """Look, and make sure that the file is on the disk."""
+        """Look, and make sure that the file is whole and on the disk.
+
+        Raises:
+            OSError: it is not; the rows are kept and written when there is room again.
+        """
         self.look()
+        self._append([])
         if self.folder:
             with (self.folder / HISTORY).open("a", encoding="utf-8") as file:
                 os.fsync(file.fileno())

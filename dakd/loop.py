@@ -234,11 +234,19 @@ def _look(history: History, run: RunFolder, stage: Stage) -> None:
 
 
 def _save(history: History, run: RunFolder, stage: Stage) -> None:
-    """Write a snapshot; stop there if the user has asked to."""
-    history.settle()
-    snapshot = stage.save()
-    snapshot.notes["rows"] = len(history.rows)
-    run.save(len(history.rows), snapshot)
+    """Write a snapshot, without which training goes on; stop there if the user has asked to."""
+    snapshot, steps = stage.save(), len(history.rows)
+    snapshot.notes["rows"] = steps
+    try:
+        history.settle()
+        run.save(steps, snapshot)
+    except OSError as error:
+        if run.stop():
+            raise
+        warnings.warn(
+            f"no snapshot after {steps} steps: {error}; training goes on, make room in {run.path}",
+            stacklevel=2,
+        )
     if run.stop():
         raise Stopped(
             f"stopped after epoch {stage.epoch}, step {stage.step}; the state is saved in "

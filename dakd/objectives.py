@@ -1,7 +1,7 @@
 """What teacher and student learn from a batch: the objectives of the training loop.
 
 An objective says what is prepared before an epoch, what a batch's loss is, and what happens after
-a step; the loop itself is in `dakd.train`.
+a step; the loop itself is in `dakd.loop`.
 """
 
 from dataclasses import dataclass

@@ -57,6 +57,15 @@ class World:
         if self.size > 1:
             dist.barrier()
 
+    def agree(self, value: float) -> float:
+        """Return the main process's value to all."""
+        if self.size == 1:
+            return value
+        device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+        shared = torch.tensor(value, dtype=torch.float64, device=device)
+        dist.broadcast(shared, src=0)
+        return float(shared)
+
     def part(self, count: int) -> slice:
         """Return which of `count` rows are this process's; the parts are as equal as can be.
 

@@ -27,6 +27,7 @@ from dakd.experiment import Experiment
 from dakd.parallel import World
 from dakd.result import Result
 from dakd.runtime import atomic_path, pick_device, require
+from dakd.snapshot import check_room
 from dakd.train import Trained
 
 SOURCE = "Deng et al., Knowledge-Based Systems 330, 114525 (2025), abstract"
@@ -276,12 +277,7 @@ def _look_first(world: World, folder: Path, look: Callable[[], None]) -> None:
 
 def _refuse_folders(*folders: Path) -> None:
     for folder in folders:
-        try:
-            with atomic_path(folder / ".probe") as probe:
-                probe.write_bytes(b"dakd")
-            (folder / ".probe").unlink()
-        except OSError as error:
-            raise OSError(f"cannot write to {folder}: {error}; give another folder") from error
+        check_room(folder)
 
 
 def _refuse_data(

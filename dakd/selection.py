@@ -11,6 +11,7 @@ from dakd.data import ImageSet
 from dakd.embed import extract
 from dakd.metrics import rank_metrics
 from dakd.model import ReIDModel
+from dakd.parallel import ALONE, World
 from dakd.runtime import require
 
 
@@ -20,16 +21,17 @@ class Best:
     Args:
         score: tells how good a network is, higher is better.
         on: what the score is measured on, for the record.
+        world: all of whose processes choose alike.
     """
 
-    def __init__(self, score: Callable[[ReIDModel], float], on: str) -> None:
-        self.score, self.on = score, on
+    def __init__(self, score: Callable[[ReIDModel], float], on: str, world: World = ALONE) -> None:
+        self.score, self.on, self.world = score, on, world
         self.epoch, self.value = -1, -np.inf
         self.state: dict[str, Tensor] = {}
 
     def look(self, model: ReIDModel, epoch: int) -> None:
         """Keep the weights if they are better than all before."""
-        value = self.score(model)
+        value = self.world.agree(self.score(model))
         if value > self.value:
             state = {key: value.clone() for key, value in model.state_dict().items()}
             self.epoch, self.value, self.state = epoch, value, state

@@ -5,6 +5,7 @@ no code. It is written under another name and then renamed, so that a kill at an
 one before it.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -20,6 +21,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import torch
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -79,26 +81,35 @@ class RunFolder:
     @property
     def due(self) -> bool:
         """Whether it is time for a snapshot."""
-        if self.path is None:
+        if self.path is None or not self.writes:
             return False
         return self.stop() or time.monotonic() - self._saved >= self.engine.snapshot_seconds
 
     def save(self, step: int, snapshot: Snapshot) -> None:
-        """Write a snapshot after `step` steps and delete the oldest; a full disk is a warning."""
+        """Write a snapshot after `step` steps and delete the oldest.
+
+        Raises:
+            TrainingError: a tensor is not finite.
+            OSError: there is no room.
+        """
         if self.path is None or not self.writes:
             return
-        folder = self.path / SNAPSHOTS
-        try:
-            snapshot.notes["seconds"] = self.seconds
-            _write(folder / f"{step:09d}.safetensors", snapshot, self.settings)
-        except OSError as error:
-            warnings.warn(
-                f"no snapshot after {step} steps: {error}; training goes on, make room in {folder}",
-                stacklevel=2,
-            )
-        for old in sorted(folder.glob("*.safetensors"))[: -self.engine.keep_snapshots]:
-            old.unlink()
         self._saved = time.monotonic()
+        tensors = snapshot.tensors.items()
+        if bad := [k for k, v in tensors if v.is_floating_point() and not v.isfinite().all()]:
+            error = TrainingError(
+                f"{bad[0]} not finite after {step} steps; lower the learning rate or use "
+                "precision='float32'"
+            )
+            raise self.fail(error, snapshot)
+        folder = self.path / SNAPSHOTS
+        snapshot.notes["seconds"] = self.seconds
+        _write(folder / f"{step:09d}.safetensors", snapshot, self.settings)
+        files = sorted(folder.glob("*.safetensors"))
+        ours = [file for file in files if file.stem <= f"{step:09d}"]  # others could not be read
+        for old in {*files} - {*ours[-self.engine.keep_snapshots :]}:
+            with contextlib.suppress(OSError):  # it is being looked at
+                old.unlink()
 
     def latest(self) -> Snapshot | None:
         """Return the latest snapshot that can be read, if there is any.
@@ -123,8 +134,11 @@ class RunFolder:
         """Keep the state in which training failed and return the error that says where it is."""
         if self.path is None:
             return error
-        if self.writes:
-            _write(self.path / FAILURE, snapshot, self.settings)
+        try:
+            if self.writes:
+                _write(self.path / FAILURE, snapshot, self.settings)
+        except OSError as full:
+            return TrainingError(f"{error}. The state could not be written: {full}")
         return TrainingError(
             f"{error}. The state after the last step is in {self.path / FAILURE}, for looking at; "
             "the snapshots before it are kept"
@@ -169,7 +183,7 @@ def open_run(
     if not writes:
         yield RunFolder(folder, settings, engine, writes=False)
         return
-    _check_room(folder, size * (engine.keep_snapshots + 2))
+    check_room(folder, size * (engine.keep_snapshots + 2))
     lock = FileLock(folder / ".lock")
     try:
         lock.acquire(timeout=0)
@@ -179,7 +193,12 @@ def open_run(
         ) from None
     try:
         with _asked_to_stop() as stop:
-            yield RunFolder(folder, settings, engine, stop=stop)
+            run = RunFolder(folder, settings, engine, stop=stop)
+            if is_complete(folder):
+                run.clear()  # it was ended between its last two writes
+            yield run
+            if stop():
+                raise Stopped(f"stopped; {folder} is finished, the same command goes on after it")
     finally:
         lock.release()
 
@@ -204,7 +223,16 @@ def _write(path: Path, snapshot: Snapshot, settings: Mapping[str, Any]) -> None:
 def _read(path: Path) -> Snapshot:
     with safe_open(path, "pt") as file:
         notes = json.loads(file.metadata()["notes"])
-        return Snapshot({name: file.get_tensor(name) for name in file.keys()}, notes)  # noqa: SIM118
+        return Snapshot({name: _own(file.get_tensor(name)) for name in file.keys()}, notes)  # noqa: SIM118
+
+
+def _own(value: Tensor) -> Tensor:
+    """Return a copy outside the file, in the memory format in which networks are trained.
+
+    The fused optimiser of a GPU insists on moments that lie as their weights do.
+    """
+    pictures = value.ndim == 4
+    return value.clone(memory_format=torch.channels_last if pictures else torch.contiguous_format)
 
 
 def _refuse_other(folder: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
@@ -230,12 +258,16 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _check_room(folder: Path, needed: int) -> None:
-    """Refuse a folder that cannot be written to, or whose disk is too full."""
+def check_room(folder: Path, needed: int = 0) -> None:
+    """Refuse a folder that cannot be written to, or whose disk has less room, in bytes.
+
+    Raises:
+        OSError: the message says which.
+    """
     try:
         with atomic_path(folder / ".probe") as probe:
             probe.write_bytes(b"dakd")
-        (folder / ".probe").unlink()
+        (folder / ".probe").unlink(missing_ok=True)
     except OSError as error:
         raise OSError(f"cannot write to {folder}: {error}; give another folder") from error
     free = shutil.disk_usage(folder).free

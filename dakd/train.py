@@ -186,7 +186,8 @@ def _train(
 ) -> Trained:
     """Train all stages, from the latest snapshot on if there is one."""
     images, world = with_both_modalities(images), World.join(device)
-    records = [images.pids.tolist(), images.cams.tolist(), images.numbers.tolist()]
+    columns = (images.pids, images.cams, images.numbers, images.infrared)
+    records = [list(images.images([0]).shape[1:]), *(column.tolist() for column in columns)]
     settings = {
         **decided,
         "seed": seed,
@@ -200,11 +201,13 @@ def _train(
     with opened as run, deterministic(engine.deterministic):
         if run.path and is_complete(run.path):
             return _finished(model, run.path)
-        best = Best(test_score, "test set") if test_score else None
+        best = Best(test_score, "test set", world) if test_score else None
         if config.holdout:
             images, held = hold_out(images, config.holdout, seed=seed)
             best = Best(
-                lambda model: cross_modal_map(model, held, device=device), "held-out identities"
+                lambda model: cross_modal_map(model, held, device=device),
+                "held-out identities",
+                world,
             )
         where = {"seed": seed, "device": device, "precision": precision, "world": world}
         stages = make(images, where, best)

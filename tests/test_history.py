@@ -115,3 +115,23 @@ def test_every_line_is_one_json_object(tmp_path):
     lines = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
     assert "b" not in lines[0]
     assert "a" not in lines[1]
+
+
+def test_rows_that_found_no_room_are_written_later(tmp_path, monkeypatch):
+    history = History(tmp_path)
+    opened = type(tmp_path).open
+
+    def full(self, *args, **kwargs):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(type(tmp_path), "open", full)
+    add(history, 3)
+    history.look()
+    with monkeypatch.context() as still_full:
+        still_full.setattr(type(tmp_path), "write_text", full)
+        with pytest.raises(OSError, match="no space left"):
+            history.settle()
+    monkeypatch.setattr(type(tmp_path), "open", opened)
+    add(history, 1)
+    history.settle()
+    assert read_history(tmp_path)["step"].tolist() == [0, 1, 2, 0]

@@ -5,16 +5,19 @@ import shutil
 import signal
 import sys
 import time
+from contextlib import nullcontext
 
 import killed
 import pytest
 import torch
 
 from dakd.checkpoint import is_complete
-from dakd.config import EngineConfig
+from dakd.config import EngineConfig, TeacherConfig, replace
 from dakd.history import TrainingError, read_history
+from dakd.loop import Stage
 from dakd.model import build_model
-from dakd.snapshot import RunFolder, Snapshot, Stopped, open_run
+from dakd.objectives import IdentityObjective
+from dakd.snapshot import RunFolder, Snapshot, Stopped, _read, open_run
 
 ROUNDS = int(os.environ.get("DAKD_KILL_ROUNDS", "2"))  # 20 were run when this was written
 
@@ -53,7 +56,7 @@ def test_a_training_killed_at_random_moments_ends_in_the_same_weights(learner, w
             child = start.Process(target=killed.train, args=(learner, str(folder), barrier))
             child.start()
             barrier.wait()
-            child.join(rng.uniform(0.1, 1.0) if kills < 6 else None)
+            child.join(rng.uniform(0.05, 0.2 if kills == 0 else 1.0) if kills < 6 else None)
             kills += child.is_alive()
             child.kill()
             child.join()
@@ -160,6 +163,60 @@ def test_snapshots_follow_the_clock(tmp_path, monkeypatch):
     assert not run.due
     assert run.latest().tensors["x"].tolist() == [1, 1]
     assert not RunFolder(None, {}, EngineConfig(snapshot_seconds=0)).due
+    assert not RunFolder(tmp_path, {}, EngineConfig(snapshot_seconds=0), writes=False).due
+
+
+def test_what_the_optimiser_continues_with_lies_as_its_weights_do(tmp_path):
+    stop_early(tmp_path)
+    config = TeacherConfig(**{**killed.SMALL, "identity_epochs": 2})
+    where = {"seed": 0, "device": "cpu", "precision": "float32"}
+    images = killed.image_set(range(1, 9))
+    stage = Stage(
+        build_model("small"),
+        IdentityObjective(images, replace(config, epochs=2), dim=256, **where),
+        config,
+    )
+    (newest,) = sorted((tmp_path / "snapshots").iterdir())[-1:]
+    stage.load(_read(newest))
+    moments = stage.optimiser.state
+    kernels = [p for p in moments if p.ndim == 4 and p.shape[2] > 1]
+    assert len(kernels) == 9
+    assert all(moments[p]["exp_avg"].stride() == p.stride() for p in kernels)
+
+
+def test_a_snapshot_that_could_not_be_read_makes_room_for_good_ones(tmp_path):
+    run = RunFolder(tmp_path, {}, EngineConfig(keep_snapshots=2))
+    folder = tmp_path / "snapshots"
+    run.save(3, Snapshot({"x": torch.ones(2)}, {"rows": 3}))
+    (folder / "000000009.safetensors").write_bytes(b"broken")
+    for step in (4, 5):
+        run.save(step, Snapshot({"x": torch.ones(2)}, {"rows": step}))
+    assert [file.stem for file in sorted(folder.iterdir())] == ["000000004", "000000005"]
+
+
+def test_weights_that_are_not_finite_are_no_snapshot(tmp_path):
+    run = RunFolder(tmp_path, {}, EngineConfig())
+    bad = Snapshot({"model.w": torch.tensor([1.0, float("nan")])}, {"rows": 3})
+    with pytest.raises(TrainingError, match=r"model\.w not finite after 3 steps"):
+        run.save(3, bad)
+    assert run.latest() is None
+
+
+def test_asked_to_stop_on_a_full_disk_the_error_is_told(tmp_path, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("dakd.snapshot.save_file", full)
+    monkeypatch.setattr("dakd.snapshot._asked_to_stop", lambda: nullcontext(lambda: True))
+    with pytest.raises(OSError, match="no space left"):
+        killed.teacher(tmp_path)
+
+
+def test_snapshots_that_outlived_their_training_are_cleared(tmp_path):
+    killed.teacher(tmp_path)
+    (tmp_path / "snapshots").mkdir()
+    killed.teacher(tmp_path)
+    assert not (tmp_path / "snapshots").exists()
 
 
 def test_nan_keeps_the_state_in_which_it_appeared(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from torch import Tensor
 Modality = Literal["visible", "infrared"]
 MARKER = "dakd_export.json"  # in a folder of drawn people that has a dataset's layout
 SAMPLED = 256  # files whose content counts in a dataset's fingerprint
+_KEEPING = threading.Lock()
 _READ_AT_ONCE = 1024  # pictures in flight between the source and the memory of an ImageSet
 
 
@@ -180,14 +182,16 @@ class ImageSet:
         rows = np.arange(len(self)) if rows is None else self._row_numbers(rows)
         if not self.keep or rows.size == 0:
             return self.source.read(rows)
-        known = self._kept.get("known", torch.zeros(len(self), dtype=torch.bool))
+        with _KEEPING:  # several threads may be the first
+            known = self._kept.setdefault("known", torch.zeros(len(self), dtype=torch.bool))
         unknown = np.unique(rows[~known.numpy()[rows]])
         for start in range(0, len(unknown), _READ_AT_ONCE):
             part = unknown[start : start + _READ_AT_ONCE]
             pictures = self.source.read(part)
-            if "pictures" not in self._kept:
-                shape = (len(self), *pictures.shape[1:])
-                self._kept.update(pictures=torch.empty(shape, dtype=torch.uint8), known=known)
+            with _KEEPING:
+                if "pictures" not in self._kept:
+                    shape = (len(self), *pictures.shape[1:])
+                    self._kept["pictures"] = torch.empty(shape, dtype=torch.uint8)
             self._kept["pictures"][part] = pictures
             known[part] = True
         return self._kept["pictures"].index_select(0, torch.from_numpy(rows))  # copies rows whole
