@@ -71,13 +71,15 @@ class OneByOne(Dataset):
         self.pictures = np.ascontiguousarray(pictures.transpose(0, 2, 3, 1))  # (n, H, W, 3)
 
     @cached_property
-    def transform(self) -> Callable[[list[Image.Image]], Tensor]:
+    def transforms(self) -> list[Callable[[list[Image.Image]], Tensor]]:
         """The transforms of a worker: made there, because they cannot be sent to it."""
-        return one_by_one(*self.pictures.shape[1:3])
+        size = self.pictures.shape[1:3]
+        return [one_by_one(stream, *size) for stream in ("visible", "infrared")]
 
     def __getitem__(self, rows: tuple[int, int]) -> tuple[Tensor, ...]:
         pictures = (Image.fromarray(self.pictures[row % len(self.pictures)]) for row in rows)
-        return tuple(self.transform([picture])[0] for picture in pictures)
+        pairs = zip(self.transforms, pictures, strict=True)
+        return tuple(transform([picture])[0] for transform, picture in pairs)
 
 
 class NoWaiting(History):

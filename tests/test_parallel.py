@@ -68,7 +68,7 @@ def two_processes(tmp_path_factory):
 def test_two_processes_train_as_one_with_the_same_batch(learner, two_processes):
     alone, (first, second) = train(learner), two_processes[learner]
     assert first["loss"] == second["loss"]
-    assert first["loss"] == pytest.approx(alone.history["loss"].tolist(), rel=1e-4)
+    assert first["loss"] == pytest.approx(alone.history["loss"].tolist(), rel=1e-3)
     assert first["loss"][0] == pytest.approx(alone.history["loss"][0], rel=1e-6)
     start, after = START[learner]().state_dict(), alone.model.state_dict()
     for name, value in after.items():
