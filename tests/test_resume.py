@@ -19,7 +19,7 @@ from dakd.model import build_model
 from dakd.objectives import IdentityObjective
 from dakd.snapshot import RunFolder, Snapshot, Stopped, _read, open_run
 
-ROUNDS = int(os.environ.get("DAKD_KILL_ROUNDS", "2"))  # 20 were run when this was written
+ROUNDS = int(os.environ.get("DAKD_KILL_ROUNDS", "2"))  # more find rarer moments
 
 
 @pytest.fixture(scope="module", autouse=True)
