@@ -137,8 +137,7 @@ def ceiling_step(stage: Stage) -> Callable[[], None]:
     """Return the step of the two networks alone."""
     student, objective, device = stage.model, stage.objective, stage.objective.device
     pixels = objective.images.images(np.arange(2 * B)).to(device)
-    batch = objective.augmented(objective.augment_visible, pixels)  # (2B, 3, H, W), normalised
-    batch = batch.contiguous(memory_format=torch.channels_last)
+    batch = objective.augmented((objective.augment_visible, pixels)).clone()  # normalised
 
     def step() -> None:
         student.train().zero_grad(set_to_none=True)
@@ -210,7 +209,7 @@ def augmenting(student: Stage) -> float:
     objective = student.objective
     both = (objective.augment_visible, objective.augment_infrared)
     pixels = objective.images.images(np.arange(B)).to(objective.device)
-    return seconds_of(lambda: [objective.augmented(one, pixels) for one in both], 0.3)
+    return seconds_of(lambda: objective.augmented(*((one, pixels) for one in both)), 0.3)
 
 
 def recipe_times(teacher: Stage, student_step: float, seconds: float) -> dict[str, float]:

@@ -18,6 +18,7 @@ import pandas as pd
 
 from dakd.checkpoint import versions
 from dakd.config import Config, EngineConfig, fingerprint, replace, to_dict
+from dakd.evaluate import setting_name
 from dakd.experiment import TRAINED_BY, Experiment
 from dakd.result import Result
 from dakd.runtime import atomic_path, source_fingerprint
@@ -176,7 +177,9 @@ def network(lab: Experiment, name: str) -> Trained:
 def _measure(lab: Experiment, name: str) -> dict[str, Any]:
     """Return the columns of a run."""
     trained = network(lab, name)
-    results = {_name(setting): lab.evaluate(trained.model, **setting) for setting in lab.settings}
+    results = {
+        setting_name(setting): lab.evaluate(trained.model, **setting) for setting in lab.settings
+    }
     first: Result = next(iter(results.values()))
     trials = {metric: values.round(6).tolist() for metric, values in first.trials.items()}
     columns: dict[str, Any] = {
@@ -198,17 +201,8 @@ def _changes(run: Run) -> dict[str, Any]:
     return {**run.student, **{f"teacher.{name}": value for name, value in run.teacher.items()}}
 
 
-def _name(setting: Mapping[str, Any]) -> str:
-    """Return a setting in a column's name.
-
-    >>> _name({"mode": "all", "shots": 1})
-    'all-1'
-    """
-    return "-".join(map(str, setting.values()))
-
-
 def _first(lab: Experiment, metric: str) -> str:
-    return f"{_name(lab.settings[0])}/{metric}"
+    return f"{setting_name(lab.settings[0])}/{metric}"
 
 
 def describe(config: Config, seeds: Sequence[int]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypedDict, get_args, get_origin, get_type_hints
 
@@ -449,6 +450,19 @@ def to_dict(config: Any) -> dict[str, Any]:
     return dataclasses.asdict(config)
 
 
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested dictionaries as one, names joined by dots.
+
+    >>> flat({"teacher": {"lr": 0.1}, "seed": 3})
+    {'teacher.lr': 0.1, 'seed': 3}
+    """
+    joined: dict[str, Any] = {}
+    for name, value in values.items():
+        inner = isinstance(value, Mapping)
+        joined |= flat(value, f"{prefix}{name}.") if inner else {f"{prefix}{name}": value}
+    return joined
+
+
 def fingerprint(*parts: Any) -> str:
     """Return ten hexadecimal digits that change when any of `parts` (configs or values) does."""
     plain = [to_dict(p) if dataclasses.is_dataclass(p) else p for p in parts]
@@ -469,6 +483,7 @@ __all__ = [
     "SyntheticConfig",
     "TeacherConfig",
     "fingerprint",
+    "flat",
     "load_profile",
     "replace",
     "to_dict",

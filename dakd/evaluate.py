@@ -43,6 +43,15 @@ SETTINGS: dict[ProtocolName, tuple[dict[str, Any], ...]] = {  # what a paper's t
 }
 
 
+def setting_name(setting: Mapping[str, Any]) -> str:
+    """Return a setting of a protocol in the name of a column or a file.
+
+    >>> setting_name({"mode": "all", "shots": 1})
+    'all-1'
+    """
+    return "-".join(map(str, setting.values()))
+
+
 def evaluate(
     model: ReIDModel | Tensor | Callable[[], Tensor],
     dataset: Dataset,

@@ -85,33 +85,52 @@ class Objective:
         self.device = pick_device(device)
         self.precision = precision
         self.generator = make_generator(seed, self.device)
+        self._room = torch.empty(0)
         self.labels = torch.from_numpy(images.labels).to(self.device)
         self.visible_rows = np.flatnonzero(~images.infrared)
         self.infrared_rows = np.flatnonzero(images.infrared)
         self.augment_visible = visible_train(pad=config.pad, cutswap=config.cutswap_variant)
         self.augment_infrared = infrared_train(pad=config.pad)
 
-    def augmented(self, augment: Augmentation, pictures: Tensor) -> Tensor:
-        """Augment this process's pictures by their part of the draws for the whole batch."""
-        count = len(pictures) * self.world.size
-        whole = pictures[:1].expand(count, -1, -1, -1)  # a shape; the pictures are not looked at
-        draws = augment.sample(whole, self.generator)
-        return augment.apply(pictures, rows_of(draws, self.world.part(count)))
+    def augmented(self, *streams: tuple[Augmentation, Tensor]) -> Tensor:
+        """Augment this process's pictures by their part of the draws for the whole batch.
 
-    def forward(self, model: nn.Module, *streams: Tensor) -> tuple[Tensor, ...]:
-        """Embed several streams (b, 3, H, W) in one pass; they share the batch statistics.
+        Args:
+            streams: each an augmentation and the pictures (b, 3, H, W) that go through it.
+
+        Returns:
+            The S streams one after another, (S * b, 3, H, W) channels-last; the next step writes
+            into the same memory.
+        """
+        b, *picture = streams[0][1].shape
+        size = (len(streams) * b, *picture)
+        if self._room.shape != size:
+            self._room = torch.empty(size, device=self.device, memory_format=torch.channels_last)
+        count = b * self.world.size
+        for (augment, pictures), room in zip(streams, self._room.split(b), strict=True):
+            whole = pictures[:1].expand(count, -1, -1, -1)  # a shape; nobody looks at the pictures
+            draws = augment.sample(whole, self.generator)
+            augment.apply(pictures, rows_of(draws, self.world.part(count)), out=room)
+        return self._room
+
+    def forward(self, model: nn.Module, x: Tensor, streams: int) -> tuple[Tensor, ...]:
+        """Embed several streams, (S * b, 3, H, W), in one pass; they share the batch statistics.
 
         Returns:
             The embeddings of all processes, (B, D) for each stream.
         """
-        x = torch.cat(streams).contiguous(memory_format=torch.channels_last)
         with autocast(self.device, self.precision):
             embeddings = model(x)
-        B = len(streams[0]) * self.world.size
-        return tuple(self.world.gather(z, B) for z in embeddings.chunk(len(streams)))
+        B = len(x) // streams * self.world.size
+        return tuple(self.world.gather(z, B) for z in embeddings.chunk(streams))
 
     def embed(
-        self, model: ReIDModel, rows: np.ndarray, augment: Augmentation | None = None
+        self,
+        model: ReIDModel,
+        rows: np.ndarray,
+        augment: Augmentation | None = None,
+        *,
+        precision: str | None = None,
     ) -> Tensor:
         """Return eval-mode embeddings (n, D) of training images, on the device.
 
@@ -119,6 +138,7 @@ class Objective:
             model: the network.
             rows: of the training images, (n,); every process embeds its part of them.
             augment: by default what test images go through.
+            precision: by default that of the training.
         """
         part = self.world.part(len(rows))
         transform = None
@@ -131,7 +151,7 @@ class Objective:
             rows=rows[part],
             transform=transform,
             device=str(self.device),
-            precision=self.precision,
+            precision=precision or self.precision,
         )
         return self.world.gather(embeddings.to(self.device), len(rows))
 
@@ -188,11 +208,10 @@ class IdentityObjective(Objective):
 
     def loss(self, model: nn.Module, batch: Batch) -> LossTerms:
         """Classify the identities of visible and infrared images."""
-        embeddings = self.forward(
-            model,
-            self.augmented(self.augment_visible, batch.visible),
-            self.augmented(self.augment_infrared, batch.infrared),
+        x = self.augmented(
+            (self.augment_visible, batch.visible), (self.augment_infrared, batch.infrared)
         )
+        embeddings = self.forward(model, x, streams=2)
         loss = self.objective(torch.cat(embeddings), batch.labels.repeat(2))
         return LossTerms(loss, {"identity": loss})
 
@@ -219,12 +238,12 @@ class TeacherObjective(Objective):
 
     def loss(self, model: nn.Module, batch: Batch) -> LossTerms:
         """Embed visible, infrared and channel-exchanged visible; compare with the memories."""
-        embeddings = self.forward(
-            model,
-            self.augmented(self.augment_visible, batch.visible),
-            self.augmented(self.augment_infrared, batch.infrared),
-            self.augmented(self.augment_auxiliary, batch.visible),
+        x = self.augmented(
+            (self.augment_visible, batch.visible),
+            (self.augment_infrared, batch.infrared),
+            (self.augment_auxiliary, batch.visible),
         )
+        embeddings = self.forward(model, x, streams=3)
         self.last = (*(z.detach() for z in embeddings), batch.labels)
         return self.objective(*embeddings, batch.labels)
 
@@ -256,12 +275,8 @@ class StudentObjective(Objective):
         self.teacher = teacher.to(device=self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         self.listened: Any = self.teacher
         self.objective = DAKDLoss(config.preset, config.ablation, **config.switches)
-        part = self.world.part(len(images))
-        embeddings = extract(
-            teacher, images, rows=np.arange(len(images))[part], device=str(self.device)
-        )
-        gathered = self.world.gather(embeddings.to(self.device), len(images))
-        self.centres = class_centres(gathered, images)
+        embeddings = self.embed(teacher, np.arange(len(images)), precision="float32")
+        self.centres = class_centres(embeddings, images)
 
     def compile(self) -> None:
         """Compile the teacher."""
@@ -273,17 +288,16 @@ class StudentObjective(Objective):
 
     def loss(self, model: nn.Module, batch: Batch) -> LossTerms:
         """Show teacher and student the same augmented pictures; compare what they say."""
-        streams = (
-            self.augmented(self.augment_visible, batch.visible),
-            self.augmented(self.augment_infrared, batch.infrared),
+        x = self.augmented(
+            (self.augment_visible, batch.visible), (self.augment_infrared, batch.infrared)
         )
         with torch.no_grad():
             for _ in range(self.config.forward_passes - 1):
-                self.forward(model, *streams)
+                self.forward(model, x, streams=2)
         with torch.inference_mode():
-            said = self.forward(self.listened, *streams)
+            said = self.forward(self.listened, x, streams=2)
         teacher = Pair(*(z.clone() for z in said))  # ordinary tensors, that autograd may keep
-        student = Pair(*self.forward(model, *streams))
+        student = Pair(*self.forward(model, x, streams=2))
         terms = self.objective(student, teacher, self.centres)
         if not self.config.identity_weight:
             return terms

@@ -19,10 +19,10 @@ import torch
 import torch.distributed as dist
 
 from dakd.checkpoint import DESCRIPTION, versions
-from dakd.config import Config, Profile, fingerprint, load_profile, replace, to_dict
+from dakd.config import Config, Profile, fingerprint, flat, load_profile, replace, to_dict
 from dakd.data import WHAT_ROOT_IS
 from dakd.data.verify import verify
-from dakd.evaluate import evaluate
+from dakd.evaluate import evaluate, setting_name
 from dakd.experiment import Experiment
 from dakd.parallel import World
 from dakd.result import Result
@@ -211,7 +211,8 @@ def run_recipe(
     folder = Experiment(config, runs=runs).folder
 
     def look() -> None:
-        _refuse_folders(Path(out), folder)
+        check_room(Path(out))
+        check_room(folder)
         _refuse_data(config, trials, check=check, runs=runs, show=show)
 
     _look_first(world, folder, look)
@@ -275,11 +276,6 @@ def _look_first(world: World, folder: Path, look: Callable[[], None]) -> None:
         world.wait()
 
 
-def _refuse_folders(*folders: Path) -> None:
-    for folder in folders:
-        check_room(folder)
-
-
 def _refuse_data(
     config: Config, trials: tuple[int, ...], *, check: bool, runs: Any, show: bool
 ) -> None:
@@ -321,8 +317,7 @@ def _training(trained: Trained) -> dict[str, Any]:
 
 def _measure(lab: Experiment, trained: Trained) -> dict[str, Result]:
     return {
-        "-".join(map(str, setting.values())): lab.evaluate(trained.model, **setting)
-        for setting in lab.settings
+        setting_name(setting): lab.evaluate(trained.model, **setting) for setting in lab.settings
     }
 
 
@@ -397,7 +392,7 @@ def _changes(config: Config, standard: Config) -> list[str]:
     ['teacher.epochs 40 instead of 160']
     """
     free = ("seed", "device", "engine", "data.root", "data.trial", "data.keep", "data.cache")
-    here, there = (pd.json_normalize(to_dict(c)).iloc[0].to_dict() for c in (config, standard))
+    here, there = (flat(to_dict(c)) for c in (config, standard))
     return [
         f"{key} {here[key]} instead of {value}"
         for key, value in there.items()

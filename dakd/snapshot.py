@@ -28,7 +28,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dakd.checkpoint import is_complete, load_checkpoint
-from dakd.config import EngineConfig
+from dakd.config import EngineConfig, flat
 from dakd.history import TrainingError
 from dakd.runtime import atomic_path
 
@@ -236,7 +236,7 @@ def _own(value: Tensor) -> Tensor:
 
 
 def _refuse_other(folder: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
-    known, asked = _flat(there), _flat({k: v for k, v in here.items() if k in there})
+    known, asked = flat(there), flat({k: v for k, v in here.items() if k in there})
     apart = [
         f"  {name}: {known.get(name, 'nothing')} there, {asked.get(name, 'nothing')} here"
         for name in sorted({*known, *asked})
@@ -247,15 +247,6 @@ def _refuse_other(folder: Path, there: Mapping[str, Any], here: Mapping[str, Any
             f"{folder} holds a training with other settings; give another folder or delete it:\n"
             + "\n".join(apart)
         )
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested dictionaries as one, names joined by dots."""
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        inner = isinstance(value, Mapping)
-        flat |= _flat(value, f"{prefix}{name}.") if inner else {f"{prefix}{name}": value}
-    return flat
 
 
 def check_room(folder: Path, needed: int = 0) -> None:

@@ -146,7 +146,7 @@ def test_nan_in_a_batch_stops_training_and_names_step_part_and_identities(images
     config = TeacherConfig(**SMALL)
     how = {"seed": 0, "device": "cpu", "precision": "float32"}
     objective = TeacherObjective(images, config, dim=256, **how)
-    objective.augmented = lambda augment, x: torch.full(x.shape, float("nan"))
+    objective.augmented = lambda *streams: torch.full((24, 3, 32, 16), float("nan"))
     with pytest.raises(
         TrainingError, match=r"loss, global, .* not finite at epoch 0, step 0, identities \[\d"
     ):
@@ -278,7 +278,7 @@ def test_the_identity_loss_calls_similarities_to_the_teachers_centres_by_name(im
         again.augment_visible(batch.visible, again.generator),
         again.augment_infrared(batch.infrared, again.generator),
     )
-    z = again.forward(student, *streams)
+    z = again.forward(student, torch.cat(streams), streams=2)
     by_hand = [
         -(own @ c.T / 0.05).softmax(1)[:, 0].log().mean()
         for own, c in zip(z, again.centres, strict=True)
