@@ -194,6 +194,7 @@ def fit(
                 history.add(place, terms, batch.pids)
                 stage.step += 1
                 history.bar.update()
+                run.ask()
                 if history.due or run.due:
                     _look(history, run, stage)
                 if run.due:
@@ -241,13 +242,14 @@ def _save(history: History, run: RunFolder, stage: Stage) -> None:
         history.settle()
         run.save(steps, snapshot)
     except OSError as error:
-        if run.stop():
+        if run.stopping:
             raise
         warnings.warn(
             f"no snapshot after {steps} steps: {error}; training goes on, make room in {run.path}",
             stacklevel=2,
         )
-    if run.stop():
+    if run.stopping:
+        run.world.wait()  # nobody looks for the state before it is written
         raise Stopped(
             f"stopped after epoch {stage.epoch}, step {stage.step}; the state is saved in "
             f"{run.path}, and the same call or command goes on from there"

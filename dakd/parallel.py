@@ -66,6 +66,15 @@ class World:
         dist.broadcast(shared, src=0)
         return float(shared)
 
+    def any(self, value: bool) -> bool:
+        """Return whether `value` is true in any process; all must call it."""
+        if self.size == 1:
+            return value
+        device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+        found = torch.tensor(int(value), device=device)
+        dist.all_reduce(found, dist.ReduceOp.MAX)
+        return bool(found)
+
     def part(self, count: int) -> slice:
         """Return which of `count` rows are this process's; the parts are as equal as can be.
 

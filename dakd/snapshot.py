@@ -15,7 +15,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -30,9 +30,11 @@ from torch import Tensor, nn
 from dakd.checkpoint import is_complete, load_checkpoint
 from dakd.config import EngineConfig, flat
 from dakd.history import TrainingError
+from dakd.parallel import ALONE, World
 from dakd.runtime import atomic_path
 
 SNAPSHOTS, FAILURE = "snapshots", "failure.safetensors"
+ASK_EVERY = 8  # steps between the moments in which several processes ask whether to stop
 
 
 class Stopped(KeyboardInterrupt):
@@ -60,18 +62,25 @@ class RunFolder:
         path: the folder, or None where nothing is written.
         settings: what the training follows from; another training may not write here.
         engine: how often snapshots are written, and how many are kept.
-        writes: whether this process is the one that writes.
-        stop: says whether the user has asked to stop.
+        world: the processes that train together; the main one writes.
+        stop: says whether the user has asked this process to stop.
     """
 
     path: Path | None
     settings: Mapping[str, Any]
     engine: EngineConfig
-    writes: bool = True
+    world: World = ALONE
     stop: Callable[[], bool] = field(default=lambda: False)
     _begun: float = field(default_factory=time.monotonic)
     _saved: float = field(default_factory=time.monotonic)
     _before: float = 0.0
+    _steps: int = 0
+    _agreed: bool = False
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process is the one that writes."""
+        return self.path is not None and self.world.main
 
     @property
     def seconds(self) -> float:
@@ -81,9 +90,19 @@ class RunFolder:
     @property
     def due(self) -> bool:
         """Whether it is time for a snapshot."""
-        if self.path is None or not self.writes:
-            return False
-        return self.stop() or time.monotonic() - self._saved >= self.engine.snapshot_seconds
+        late = time.monotonic() - self._saved >= self.engine.snapshot_seconds
+        return self.stopping or (self.writes and late)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether training stops here, in all processes."""
+        return self.stop() if self.world.size == 1 else self._agreed
+
+    def ask(self) -> None:
+        """After every step: find out now and then whether any process was asked to stop."""
+        self._steps += 1
+        if self.world.size > 1 and self._steps % ASK_EVERY == 0:
+            self._agreed = self.world.any(self.stop())
 
     def save(self, step: int, snapshot: Snapshot) -> None:
         """Write a snapshot after `step` steps and delete the oldest.
@@ -157,7 +176,7 @@ def open_run(
     settings: Mapping[str, Any],
     engine: EngineConfig,
     *,
-    writes: bool = True,
+    world: World = ALONE,
     size: int = 0,
 ) -> Iterator[RunFolder]:
     """Yield the run folder, checked and locked; Ctrl-C and SIGTERM become requests to stop.
@@ -166,7 +185,7 @@ def open_run(
         path: the folder, made when missing; None writes nothing.
         settings: JSON values that decide the result.
         engine: how often snapshots are written, and how many are kept.
-        writes: whether this process is the one that writes.
+        world: the processes that train together; the main one writes.
         size: of one snapshot, in bytes.
 
     Raises:
@@ -175,32 +194,20 @@ def open_run(
     """
     settings = json.loads(json.dumps(settings))
     if path is None:
-        yield RunFolder(None, settings, engine)
+        yield RunFolder(None, settings, engine, world)
         return
     folder = Path(path)
     if is_complete(folder):
         _refuse_other(folder, load_checkpoint(folder)[2]["config"], settings)
-    if not writes:
-        yield RunFolder(folder, settings, engine, writes=False)
-        return
-    check_room(folder, size * (engine.keep_snapshots + 2))
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise TrainingError(
-            f"another process is training into {folder}; wait for it, or give another folder"
-        ) from None
-    try:
-        with _asked_to_stop() as stop:
-            run = RunFolder(folder, settings, engine, stop=stop)
-            if is_complete(folder):
-                run.clear()  # it was ended between its last two writes
-            yield run
-            if stop():
-                raise Stopped(f"stopped; {folder} is finished, the same command goes on after it")
-    finally:
-        lock.release()
+    if world.main:
+        check_room(folder, size * (engine.keep_snapshots + 2))
+    with _locked(folder) if world.main else nullcontext(), _asked_to_stop() as stop:
+        run = RunFolder(folder, settings, engine, world, stop)
+        if is_complete(folder):
+            run.clear()  # it was ended between its last two writes
+        yield run
+        if world.any(stop()):
+            raise Stopped(f"stopped; {folder} is finished, the same command goes on after it")
 
 
 def weights_fingerprint(model: nn.Module) -> str:
@@ -267,6 +274,21 @@ def check_room(folder: Path, needed: int = 0) -> None:
             f"{folder} has {free / 1e9:.1f} GB free and its snapshots may need {needed / 1e9:.1f} "
             "GB; make room, or give a folder on another disk"
         )
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise TrainingError(
+            f"another process is training into {folder}; wait for it, or give another folder"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager

@@ -197,7 +197,7 @@ def _train(
         "images": fingerprint(records),
     }
     size = 4 * 4 * sum(value.numel() for value in model.state_dict().values())
-    opened = open_run(folder, settings, engine, writes=world.main, size=size)
+    opened = open_run(folder, settings, engine, world=world, size=size)
     with opened as run, deterministic(engine.deterministic):
         if run.path and is_complete(run.path):
             return _finished(model, run.path)

@@ -10,7 +10,7 @@ from examples import image_set
 
 from dakd.config import EngineConfig, StudentConfig, TeacherConfig
 from dakd.model import build_model
-from dakd.snapshot import Stopped
+from dakd.snapshot import RunFolder, Stopped
 from dakd.train import Trained, train_student, train_teacher
 
 SMALL = {"epochs": 2, "steps": 3, "identities": 4, "images": 2, "pad": 1, "lr": 1e-3}
@@ -48,16 +48,15 @@ def train(learner: str, folder: str, barrier=None) -> None:
         sys.exit(130)
 
 
-def interrupt_after(steps: int) -> None:
-    """Send this process Ctrl-C once so many snapshots have been written."""
-    from dakd.snapshot import RunFolder
+def interrupt_after(steps: int, method: str = "save") -> None:
+    """Send this process Ctrl-C after so many calls of `RunFolder.save` or `RunFolder.ask`."""
+    called, done = getattr(RunFolder, method), []
 
-    save, done = RunFolder.save, []
-
-    def counted(self, step, snapshot):
-        save(self, step, snapshot)
-        done.append(step)
+    def counted(self, *args):
+        result = called(self, *args)
+        done.append(args)
         if len(done) == steps:
             os.kill(os.getpid(), signal.SIGINT)
+        return result
 
-    RunFolder.save = counted
+    setattr(RunFolder, method, counted)

@@ -1,7 +1,10 @@
 import multiprocessing
 import os
 import socket
+from collections.abc import Callable
+from pathlib import Path
 
+import killed
 import pytest
 import torch
 from examples import image_set
@@ -31,11 +34,16 @@ def train(learner: str) -> Trained:
     return train_student(*networks, images, config, **ON_CPU)
 
 
-def one_of_two(rank: int, port: int, folder: str) -> None:
-    """Train both as one of two processes; both write what they have in the end."""
+def join(rank: int, port: int) -> None:
+    """Make this process one of two."""
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.set_num_threads(1)
+
+
+def train_both(rank: int, port: int, folder: str) -> None:
+    """Train teacher and student as one of two processes; write what it has in the end."""
+    join(rank, port)
     for learner in LEARNERS:
         trained = train(learner)
         kinds = {type(m).__name__ for m in trained.model.modules()}
@@ -44,20 +52,40 @@ def one_of_two(rank: int, port: int, folder: str) -> None:
     torch.distributed.destroy_process_group()
 
 
-@pytest.fixture(scope="module")
-def two_processes(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("two")
+def stop_and_go_on(rank: int, port: int, folder: str) -> None:
+    """Train into one folder; Ctrl-C reaches the second process alone, after four steps."""
+    join(rank, port)
+    if rank == 1:
+        killed.interrupt_after(4, "ask")
+    try:
+        killed.teacher(Path(folder))
+        said = "finished"
+    except killed.Stopped as stopped:
+        said = str(stopped)
+    trained = killed.teacher(Path(folder))
+    left = {"said": said, "loss": trained.history["loss"].tolist()}
+    torch.save(left | {"state": trained.model.state_dict()}, f"{folder}/left{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def run_two(target: Callable[[int, int, str], None], folder: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     start = multiprocessing.get_context("spawn")
-    children = [start.Process(target=one_of_two, args=(r, port, str(folder))) for r in (0, 1)]
+    children = [start.Process(target=target, args=(r, port, str(folder))) for r in (0, 1)]
     for child in children:
         child.start()
     for child in children:
         child.join(240)
         child.kill()
         assert child.exitcode == 0
+
+
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("two")
+    run_two(train_both, folder)
     return {
         learner: [torch.load(folder / f"{learner}{rank}.pt") for rank in (0, 1)]
         for learner in LEARNERS
@@ -76,6 +104,18 @@ def test_two_processes_train_as_one_with_the_same_batch(learner, two_processes):
         apart, moved = (first["state"][name] - value).float(), (value - start[name]).float()
         assert apart.norm() <= 0.05 * moved.norm(), name  # Adam makes much of tiny gradients
     assert not first["kinds"] & {"_SharedBatchNorm", "DistributedDataParallel"}
+
+
+def test_two_processes_stop_together_and_go_on_where_they_were(tmp_path):
+    run_two(stop_and_go_on, tmp_path)
+    first, second = (torch.load(tmp_path / f"left{rank}.pt") for rank in (0, 1))
+    assert "stopped after epoch 2, step 2; the state is saved" in first["said"]  # step 8 of 12
+    assert second["said"] == first["said"]
+    assert first["loss"] == second["loss"]
+    alone = killed.teacher()
+    assert first["loss"] == pytest.approx(alone.history["loss"].tolist(), rel=1e-3)
+    for name, value in first["state"].items():
+        assert torch.equal(value, second["state"][name]), name
 
 
 def test_alone_there_is_nothing_to_do(monkeypatch):

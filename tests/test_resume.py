@@ -17,6 +17,7 @@ from dakd.history import TrainingError, read_history
 from dakd.loop import Stage
 from dakd.model import build_model
 from dakd.objectives import IdentityObjective
+from dakd.parallel import World
 from dakd.snapshot import RunFolder, Snapshot, Stopped, _read, open_run
 
 ROUNDS = int(os.environ.get("DAKD_KILL_ROUNDS", "2"))  # more find rarer moments
@@ -163,7 +164,7 @@ def test_snapshots_follow_the_clock(tmp_path, monkeypatch):
     assert not run.due
     assert run.latest().tensors["x"].tolist() == [1, 1]
     assert not RunFolder(None, {}, EngineConfig(snapshot_seconds=0)).due
-    assert not RunFolder(tmp_path, {}, EngineConfig(snapshot_seconds=0), writes=False).due
+    assert not RunFolder(tmp_path, {}, EngineConfig(snapshot_seconds=0), World(1, 2)).due
 
 
 def test_what_the_optimiser_continues_with_lies_as_its_weights_do(tmp_path):
