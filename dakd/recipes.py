@@ -240,7 +240,7 @@ def _refuse_settings(config: Config, trials: tuple[int, ...], world: World, draw
         config.data.root is not None or config.profile != "full" or drawn,
         f"recipe {name!r} in full size needs root= (--root), {WHAT_ROOT_IS.get(name)}. To train on "
         "drawn people, say drawn=True (--drawn), or profile='smoke' (--profile smoke) to see "
-        "everything work in a minute",
+        "everything work in seconds",
     )
     if config.data.root is not None and not Path(config.data.root).is_dir():
         raise NotADirectoryError(f"{config.data.root} is no folder; root must be the dataset's")

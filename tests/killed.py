@@ -7,7 +7,9 @@ from pathlib import Path
 
 import torch
 from examples import image_set
+from safetensors.torch import save_file
 
+from dakd import snapshot
 from dakd.config import EngineConfig, StudentConfig, TeacherConfig
 from dakd.model import build_model
 from dakd.snapshot import RunFolder, Stopped
@@ -46,6 +48,21 @@ def train(learner: str, folder: str, barrier=None) -> None:
     except Stopped as stopped:
         print(stopped, flush=True)
         sys.exit(130)
+
+
+def train_until_write(learner: str, folder: str, number: int) -> None:
+    """Train in a child process that is killed when half of a snapshot is in its file."""
+    written = []
+
+    def half(tensors, path, metadata):
+        save_file(tensors, path, metadata)
+        written.append(path)
+        if len(written) == number:
+            os.truncate(path, Path(path).stat().st_size // 2)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    snapshot.save_file = half
+    train(learner, folder)
 
 
 def interrupt_after(steps: int, method: str = "save") -> None:

@@ -67,6 +67,20 @@ def test_a_training_killed_at_random_moments_ends_in_the_same_weights(learner, w
         assert not (folder / "snapshots").exists()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+@pytest.mark.parametrize("number", [1, 7])
+def test_a_training_killed_in_a_write_goes_on_from_the_snapshot_before(number, whole, tmp_path):
+    start = multiprocessing.get_context("forkserver")
+    start.set_forkserver_preload(["killed"])
+    child = start.Process(target=killed.train_until_write, args=("teacher", str(tmp_path), number))
+    child.start()
+    child.join()
+    assert child.exitcode == -signal.SIGKILL
+    steps = [int(file.stem) for file in sorted((tmp_path / "snapshots").glob("[0-9]*.safetensors"))]
+    assert steps == [step for step in (number - 2, number - 1) if step > 0]
+    assert_same(killed.teacher(tmp_path), whole["teacher"])
+
+
 def test_ctrl_c_saves_says_how_to_continue_and_continues(whole, tmp_path, monkeypatch):
     monkeypatch.setattr(RunFolder, "save", RunFolder.save)  # put back after the test
     killed.interrupt_after(steps=8)
