@@ -113,3 +113,15 @@ def test_the_place_that_waits_is_named(bench, stages, modes, monkeypatch):
     where = bench.waits_at(stages[1])
     assert re.search(r"test_benchmarks\.py:\d+: raise RuntimeError.*synchronizing CUDA", where)
     assert modes[-1] == "default"
+
+
+def test_widgets_are_timed_beside_the_plain_way(bench, capsys):
+    import bench_widgets
+
+    bench_widgets.main("smoke", people=20, moves=1)
+    row = r"^(.+?) +(\d+) ms(?:   plain +(\d+) ms +([\d.]+) x)?$"
+    rows = re.findall(row, capsys.readouterr().out, re.MULTILINE)
+    assert len(rows) == 8
+    compared = [name for name, _, plain, _ in rows if plain]
+    assert compared == ["image browser", "query browser", "CutSwap", "mask explorer"]
+    assert all(int(ours) > 0 for _, ours, _, _ in rows)

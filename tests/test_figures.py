@@ -14,7 +14,7 @@ from matplotlib.colors import to_rgb
 
 from dakd import analysis, figures
 from dakd.corruption import FAMILIES
-from dakd.figures.pictures import picture
+from dakd.figures.sheet import Tile, picture, sheet
 from dakd.figures.style import Sheet
 
 RNG = np.random.default_rng(0)
@@ -221,11 +221,125 @@ def test_ranked_items_prints_the_precisions_of_ap():
     assert {"1/1", "2/3"} <= set(shown)
 
 
+def paper(figure):
+    """The pixels of a sheet of pictures, (H, W, 3)."""
+    return np.asarray(figure.axes[0].images[0].get_array())
+
+
+def grid(figure):
+    """How many rows and columns of pictures a sheet has, counted by the white between them."""
+    white = (paper(figure) == 255).all(axis=2)
+    return tuple(
+        int((np.diff(white.all(axis=1 - side).astype(int)) == -1).sum()) for side in (0, 1)
+    )
+
+
+def reading_order(figure):
+    """Texts with their places in a sheet, line by line and from left to right."""
+    placed = [(round(t.get_position()[1]), t.get_position()[0], t) for t in texts(figure)]
+    return [text for *_, text in sorted(placed, key=lambda entry: entry[:2])]
+
+
+def test_a_sheet_puts_every_picture_under_its_text():
+    inks = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
+    tiles = {
+        name: Tile(image=torch.tensor(ink).byte()[:, None, None].expand(3, 20, 10), above=name)
+        for name, ink in inks.items()
+    }
+    figure = sheet([[tiles["red"], tiles["green"]], [Tile(), tiles["blue"]]], title="t")
+    assert grid(figure) == (2, 2)
+    for text in texts(figure):
+        x, y = map(int, text.get_position())
+        if text.get_text() in inks:
+            assert tuple(paper(figure)[y + 20, x]) == inks[text.get_text()]
+        elif text.get_text() == "–":
+            assert tuple(paper(figure)[y, x]) == (255, 255, 255)
+    assert "–" in words(figure)
+    with pytest.raises(ValueError, match="one size"):
+        figures.strip([PICTURES[0], PICTURES[1][:, :16]])
+
+
+def test_no_text_of_a_sheet_touches_another_or_the_edge():
+    guesses = [{100 + i: 0.7, 200: 0.2, 3: 0.1} for i in range(8)]
+    drawn = [
+        figures.mask_gallery(
+            PICTURES, confidence=SCORE / 100, correct=CORRECT, kept=SCORE > 0.3,
+            guesses=guesses, labels=range(100, 108), title="A title wider than its few pictures",
+        ),
+        figures.strip(PICTURES, titles=[f"a long title {i}" for i in range(8)]),
+        DRAWINGS["ranking"](),
+        DRAWINGS["cutswap_strip"](),
+    ]  # fmt: skip
+    for figure in drawn:
+        renderer = figure.canvas.get_renderer()
+        boxes = [text.get_window_extent(renderer).padded(-1) for text in texts(figure)]
+        assert all(figure.bbox.contains(*corner) for box in boxes for corner in box.corners())
+        apart = [not a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i]]
+        assert all(apart), words(figure)
+
+
+def test_a_dropped_image_is_pale():
+    pale = figures.ranking(PICTURES[0], PICTURES[:2], correct=[0, 1], dropped=[1, 0])
+    full = figures.ranking(PICTURES[0], PICTURES[:2], correct=[0, 1])
+    left, right = np.split(
+        paper(pale).astype(int) - paper(full), [paper(full).shape[1] * 2 // 3], 1
+    )
+    assert left.max() > 50  # the first image
+    assert not right.any()
+
+
+def test_gradcam_is_warm_where_the_heat_is():
+    heats = np.zeros((2, 32, 16))
+    heats[:, :16] = 1
+    black = torch.zeros(2, 3, 32, 16)
+    figure = figures.gradcam_overlay(black, heats)
+    assert grid(figure) == (2, 2)
+    beside = next(text for text in texts(figure) if text.get_text() == "image")
+    dark = paper(figure).sum(axis=2)[:, int(beside.get_position()[0]) + 20]
+    levels = dark[dark < 765]  # from top to bottom: a black image, then its upper half hot
+    quarter = len(levels) // 4
+    assert levels[: 2 * quarter].max() == 0
+    assert levels[2 * quarter : 3 * quarter].min() > 300 > 20 > levels[3 * quarter :].max()
+
+
 def test_mask_gallery_separates_and_sorts():
     kept = np.array([0, 1, 0, 1, 0, 0, 0, 1], dtype=bool)
     figure = figures.mask_gallery(PICTURES, confidence=SCORE, correct=CORRECT, kept=kept)
-    labels = [axes.get_xlabel() for axes in figure.axes if axes.get_xlabel()]
-    assert labels == ["0.80", "0.60", "0.20", "0.90", "0.75", "0.50", "0.40", "0.30"]
+    said = [text.get_text() for text in reading_order(figure)]
+    numbers = [text for text in said if text[0] == "."]
+    assert numbers == [".80", ".60", ".20", ".90", ".75", ".50", ".40", ".30"]
+    assert [text for text in said if text in ("kept", "dropped")] == ["kept", "dropped"]
+
+
+def test_mask_gallery_shows_the_best_guesses_and_marks_the_right_one():
+    guesses = [{3: 0.9, 5: 0.08, 6: 0.001}, {5: 0.8, 3: 0.15, 7: 0.05}]
+    figure = figures.mask_gallery(
+        PICTURES[:2], confidence=[0.9, 0.1], correct=[1, 0], kept=[1, 0], guesses=guesses,
+        labels=[3, 3],
+    )  # fmt: skip
+    said = [text.get_text() for text in reading_order(figure) if text.get_text() != "kept"]
+    # The first confidence is the first guess's, so it is printed once; 0.001 says nothing.
+    assert said == [
+        "3 ✓",
+        "3: .90",
+        "5: .08",
+        "3 ✗",
+        "dropped",
+        ".10",
+        "5: .80",
+        "3: .15",
+        "7: .05",
+    ]
+    green = [t.get_text() for t in texts(figure) if t.get_color() == figures.PALETTE["right"]]
+    assert green == ["3 ✓", "3: .90", "3: .15"]
+
+
+def test_a_long_part_of_a_mask_is_broken_into_lines():
+    many = PICTURES[:1].expand(40, -1, -1, -1)
+    figure = figures.mask_gallery(
+        many, confidence=np.linspace(0.1, 0.9, 40), correct=[1] * 40, kept=[1] * 3 + [0] * 37
+    )
+    assert grid(figure) == (1 + 3, 13)
 
 
 def test_only_what_leaves_zero_out_has_a_colour():

@@ -53,6 +53,14 @@ def test_throughput_and_memory_are_in_every_row(tmp_path):
     assert 10 < row["memory_mb"] < 1e6
 
 
+def test_what_is_not_a_loss_is_not_drawn_as_one(tmp_path):
+    figures = pytest.importorskip("dakd.figures")
+    history = History(tmp_path)
+    add(history, 2, triplet=0.1)
+    history.look()
+    assert figures.loss_parts(read_history(tmp_path)) == ["triplet"]
+
+
 def test_going_on_cuts_the_file_to_the_rows_that_count(tmp_path):
     history = History(tmp_path)
     add(history, 5)

@@ -1,11 +1,20 @@
 """Widgets: every control moves the picture, and an error is an error."""
 
+import base64
+import io
+import re
+from html.parser import HTMLParser
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 pytest.importorskip("ipywidgets")
+pytest.importorskip("matplotlib")
+
+import matplotlib.text
 
 from dakd import widgets
 from dakd.data.records import ImageSet, Record
@@ -65,8 +74,8 @@ def panels(people, trial, embeddings):
             {"query": 2, "camera_rule": False},
         ),
         "cutswap_playground": (
-            widgets.cutswap_playground(pictures[:2]),
-            {"ratio": (0.5, 1.0), "channel": "red", "seed": 3, "p": 0.0},
+            widgets.cutswap_playground(pictures[:2], pictures[2:5]),
+            {"kind": "infrared", "ratio": (0.5, 1.0), "channel": "red", "seed": 3, "p": 0.0},
         ),
         "loss_terms": (widgets.loss_terms(HISTORY), {"smooth": 0.2, "triplet": False}),
         "mask_explorer": (
@@ -77,27 +86,65 @@ def panels(people, trial, embeddings):
             widgets.gap_explorer(points, captions={"a": "x"}, **columns),
             {"model": "a", "colouring": "camera"},
         ),
+        "gap_explorer with images": (
+            widgets.gap_explorer(points, captions={"a": "x"}, images=pictures, **columns),
+            {"model": "a", "colouring": "camera"},
+        ),
     }
+
+
+def seen(panel):
+    """What a reader sees of a panel: the bytes of a picture, or HTML."""
+    if panel.page.value:
+        assert panel.picture.layout.display == "none"
+        return panel.page.value
+    assert panel.picture.layout.display != "none"
+    assert bytes(panel.picture.value).startswith(b"\x89PNG")
+    return bytes(panel.picture.value)
 
 
 def test_every_control_changes_the_picture(panels):
     for name, (panel, moves) in panels.items():
         for control, value in moves.items():
-            before = bytes(panel.picture.value)
-            assert before.startswith(b"\x89PNG")
+            before = seen(panel)
             panel.controls[control].value = value
-            assert bytes(panel.picture.value) != before, f"{name}: {control} moves nothing"
+            assert seen(panel) != before, f"{name}: {control} moves nothing"
 
 
 def test_every_widget_is_tested(panels):
-    made = {name for name in widgets.__all__ if not name.startswith("render_")}
-    assert made - {"Panel"} == set(panels)
+    panels_made = {
+        name
+        for name in widgets.__all__
+        if getattr(getattr(widgets, name), "__annotations__", {}).get("return") is widgets.Panel
+    }
+    assert panels_made == {name.split()[0] for name in panels}
 
 
-def test_controls_are_labelled(panels):
+def test_controls_are_labelled_and_panels_say_what_to_try(panels):
     for panel, moves in panels.values():
         assert all(control.description for control in panel.controls.values())
+        # A selection whose value is None is shown as an empty field.
+        assert all(control.value is not None for control in panel.controls.values())
         assert set(moves) <= set(panel.controls)
+        assert panel.children[0].value.count(".") + panel.children[0].value.count("?") >= 1
+
+
+def test_only_what_the_keyboard_can_move_is_a_control(panels):
+    kinds = {
+        type(control).__name__
+        for panel, _ in panels.values()
+        for control in panel.controls.values()
+    }
+    assert kinds <= {"ToggleButtons", "Checkbox", "Dropdown", "IntSlider", "FloatSlider",
+                     "FloatRangeSlider", "SelectionSlider"}  # fmt: skip
+
+
+def test_cutswap_offers_infrared_images_only_where_it_has_them(people):
+    pictures = people.images()
+    assert "kind" not in widgets.cutswap_playground(pictures[:2]).controls
+    panel = widgets.cutswap_playground(pictures[:2], pictures[2:5])
+    assert "2 of 2 images" in shown(panel.render(p=1.0))
+    assert "3 of 3 images" in shown(panel.render(kind="infrared", p=1.0))
 
 
 def test_an_error_is_not_swallowed(people, embeddings, trial):
@@ -151,7 +198,9 @@ def test_people_have_a_dash_where_they_were_never_seen(people):
     assert {"person 5", "person 7", "camera 3\ninfrared"} <= {
         text.get_text() for text in figure.findobj(lambda a: hasattr(a, "get_text"))
     }
-    assert [len(axes.images) for axes in figure.axes] == [0, 1, 1, 1, 1, 1]  # 5 is not in camera 1
+    place = {t.get_text(): t.get_position() for t in figure.findobj(matplotlib.text.Text)}
+    assert place["–"] == (place["camera 1\nvisible"][0], place["person 5"][1])
+    assert [t.get_text() for t in figure.findobj(matplotlib.text.Text)].count("–") == 1
 
 
 def test_cutswap_rectangles_only_where_it_acts(people):
@@ -166,3 +215,82 @@ def test_cutswap_rectangles_only_where_it_acts(people):
 def test_pictures_have_no_tooltip_which_jupyterlab_cannot_show():
     panel = widgets.ranking_playground()
     assert panel.picture.tooltip is None
+
+
+def test_the_mask_names_the_best_guesses():
+    # The teacher's centre logits are (cosine / 0.05): image 0 lies on centre 1, image 1 between
+    # centres 0 and 2.
+    z = UNIT(torch.tensor([[0.0, 1, 0], [1, 0, 1]]), dim=1)
+    pictures = torch.zeros(2, 3, 16, 8)
+    figure = widgets.render_mask(pictures, z, torch.eye(3), [1, 2], guesses=2)
+    said = [t.get_text() for t in figure.findobj(matplotlib.text.Text) if ":" in t.get_text()[:2]]
+    assert said[0] == "1: 1.00"
+    assert sorted(said[1:]) == ["0: .50", "2: .50"]
+    assert "2: .50" in [
+        t.get_text() for t in figure.findobj(matplotlib.text.Text) if t.get_weight() == "bold"
+    ]
+
+
+class Points(HTMLParser):
+    """What stands in a hover map."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.tags, self.inputs, self.words = [], [], []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.inputs += [dict(attrs)] * (tag == "input")
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+def hover(people, **changes):
+    points = np.random.default_rng(0).normal(size=(len(people), 2))
+    given = {"infrared": people.infrared, "cams": people.cams, "pids": people.pids,
+             "images": people.images()}  # fmt: skip
+    return widgets.hover_map(points, **given | changes)
+
+
+def test_hover_map_has_a_reachable_point_an_image(people):
+    page = Points(hover(people, colouring="camera", title="DAKD", caption="gap 1"))
+    assert len(page.inputs) == page.tags.count("figure") == len(people)
+    first = page.inputs[0]
+    assert "data-lm-suppress-shortcuts" in first  # or JupyterLab takes the arrow keys itself
+    assert first["type"] == "radio"  # one stop of the Tab key, arrow keys from point to point
+    assert first["aria-label"] == "person 5, camera 2, visible"
+    assert len({point["name"] for point in page.inputs}) == 1
+    assert sum(point["class"] == "ir" for point in page.inputs) == people.infrared.sum()
+    assert {"DAKD", "gap 1", "camera 3", "infrared"} <= set(page.words)
+    assert "script" not in page.tags
+
+
+def test_hover_map_cuts_each_image_out_of_the_sheet(people):
+    ramp = torch.arange(14)[:, None, None, None].expand(-1, 3, 16, 8).mul(18).byte()
+    page = hover(people, images=ramp)
+    data = re.search(r"base64,([A-Za-z0-9+/=]+)", page)[1]
+    sheet = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
+    shifts = re.findall(r"--x:(-?\d+);--y:(-?\d+)\">person (\d+), camera (\d+)", page)
+    assert len(shifts) == 14
+    for x, y, pid, cam in shifts:
+        rows = np.flatnonzero((people.pids == int(pid)) & (people.cams == int(cam)))
+        pixel = int(sheet[-16 * int(y) + 8, -8 * int(x) + 4, 0])
+        assert min(abs(pixel - 18 * rows)) <= 2
+
+
+def test_hover_map_escapes_what_it_is_given(people):
+    evil = '"><script>alert(1)</script>'
+    page = hover(people, pids=np.array([evil] * len(people)), title=evil, caption=evil)
+    assert "script" not in Points(page).tags
+    assert len(Points(page).inputs) == len(people)
+
+
+def test_hover_map_refuses_what_it_cannot_show(people):
+    with pytest.raises(ValueError, match="draw a sample"):
+        widgets.hover_map(np.zeros((1001, 2)), infrared=np.zeros(1001), images=[None] * 1001)
+    with pytest.raises(ValueError, match="with n images"):
+        hover(people, images=people.images()[:3])
+    with pytest.raises(ValueError, match="colouring 'x' is unknown"):
+        hover(people, colouring="x")

@@ -8,15 +8,7 @@ from dakd.figures.ablation import difference_plot
 from dakd.figures.benchmark import benchmark_bars
 from dakd.figures.gap import gap_bars, modality_maps
 from dakd.figures.method import method_overview
-from dakd.figures.pictures import (
-    brightness_scatter,
-    contact_sheet,
-    cutswap_strip,
-    gradcam_overlay,
-    histogram,
-    pairs,
-    strip,
-)
+from dakd.figures.pictures import contact_sheet, cutswap_strip, gradcam_overlay, pairs, strip
 from dakd.figures.rankings import cmc_curve, ranked_items, ranking, trial_spread
 from dakd.figures.robustness import (
     corruption_sheet,
@@ -24,6 +16,7 @@ from dakd.figures.robustness import (
     severity_curves,
     severity_sheet,
 )
+from dakd.figures.spread import brightness_scatter, histogram
 from dakd.figures.style import PALETTE, colour, png, save
 from dakd.figures.training import loss_curves, loss_parts
 from dakd.figures.trust import (

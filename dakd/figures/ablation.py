@@ -1,15 +1,25 @@
 """The ablation: how much every variant differs from a baseline, with its interval."""
 
+from collections.abc import Mapping
+
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dakd.figures.pictures import WIDTH
+from dakd.figures.sheet import WIDTH
 from dakd.figures.style import PALETTE, SMALL, new_figure, styled
+
+NEEDED = {"label", "group", "mean", "low", "high", "t_low", "t_high", "each"}
 
 
 @styled
 def difference_plot(
-    differences: pd.DataFrame, *, baseline: str, measure: str, title: str | None = None
+    differences: pd.DataFrame,
+    *,
+    baseline: str,
+    measure: str,
+    beside: Mapping[str, pd.DataFrame] | None = None,
+    title: str | None = None,
 ) -> Figure:
     """Show differences from a baseline: every seed a dot, their mean, and two intervals.
 
@@ -21,47 +31,65 @@ def difference_plot(
             `dakd.analysis.paired_differences`.
         baseline: what they are differences from, for the axis.
         measure: what is measured, for the axis.
+        beside: the same rows in further measures, a panel each.
         title: of the figure.
 
     Raises:
-        ValueError: a column is missing, or there is no row.
+        ValueError: a column is missing, there is no row, or `beside` has other rows.
     """
-    needed = {"label", "group", "mean", "low", "high", "t_low", "t_high", "each"}
-    if missing := needed - set(differences.columns):
-        raise ValueError(f"the differences lack the columns {', '.join(sorted(missing))}")
+    panels = {measure: differences, **(beside or {})}
+    for name, table in panels.items():
+        if missing := NEEDED - set(table.columns):
+            raise ValueError(f"the differences lack the columns {', '.join(sorted(missing))}")
+        if list(table["label"]) != list(differences["label"]):
+            raise ValueError(f"the rows of {name!r} are not those of {measure!r}")
     if differences.empty:
         raise ValueError("no variant to show")
-    groups = list(dict.fromkeys(differences["group"]))
-    lines = len(differences) + 0.9 * len(groups)
-    figure = new_figure(WIDTH, 0.9 + 0.24 * lines + 0.3 * bool(title), title=title)
-    axes = figure.subplots()
-    axes.axvline(0, color=PALETTE["ink"], linewidth=1)
-    y, ticks, names = 0.0, [], []
-    for group in groups:
-        axes.annotate(
+    rows, heads, end = _places(differences["group"])
+    figure = new_figure(WIDTH, 0.9 + 0.24 * end + 0.3 * bool(title), title=title)
+    grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for axes, (name, table) in zip(grid, panels.items(), strict=True):
+        axes.axvline(0, color=PALETTE["ink"], linewidth=1)
+        for y, (_, row) in zip(rows, table.iterrows(), strict=True):
+            _interval(axes, y, row)
+        axes.grid(False, axis="y")
+        axes.set_xlabel(f"{name}: points above or below {baseline}")
+    grid[0].set_yticks(rows, list(differences["label"]))
+    grid[0].set_ylim(end, -0.6)
+    for group, y in heads.items():
+        grid[0].annotate(
             group, (0, y), xycoords=("axes fraction", "data"), xytext=(-4, 0), va="center",
             textcoords="offset points", ha="right", fontsize=SMALL, fontweight="bold",
         )  # fmt: skip
-        for _, row in differences[differences["group"] == group].iterrows():
-            y += 0.9
-            sure = row["t_low"] > 0 or row["t_high"] < 0
-            ink = PALETTE["right" if row["mean"] > 0 else "wrong"] if sure else PALETTE["dropped"]
-            for low, high, width in (("t_low", "t_high", 1), ("low", "high", 4)):
-                axes.plot([100 * row[low], 100 * row[high]], [y, y], color=ink, linewidth=width)
-            axes.plot(
-                [100 * v for v in row["each"]], [y] * len(row["each"]), "o", markersize=3,
-                color=PALETTE["ink"], zorder=3, linewidth=0,
-            )  # fmt: skip
-            axes.plot(100 * row["mean"], y, "D", markersize=6, color=ink, zorder=2)
-            axes.annotate(
-                f"{100 * row['mean']:+.1f}", (1, y), xycoords=("axes fraction", "data"),
-                xytext=(4, 0), textcoords="offset points", va="center", fontsize=SMALL,
-            )  # fmt: skip
-            ticks.append(y)
-            names.append(row["label"])
-        y += 1.2
-    axes.set_yticks(ticks, names)
-    axes.set_ylim(y - 0.6, -0.6)
-    axes.grid(False, axis="y")
-    axes.set_xlabel(f"{measure}: points above or below {baseline}")
     return figure
+
+
+def _places(groups: pd.Series) -> tuple[list[float], dict[str, float], float]:
+    """Return the height of every row, of every group's head, and where they end, downwards.
+
+    >>> _places(pd.Series(["a", "b", "a"]))
+    ([0.9, 3.9, 1.8], {'a': 0.0, 'b': 3.0}, 4.5)
+    """
+    heads, rows, y = {}, {}, 0.0
+    for group in dict.fromkeys(groups):
+        heads[group] = y
+        for place in [i for i, own in enumerate(groups) if own == group]:
+            y = round(y + 0.9, 1)
+            rows[place] = y
+        y = round(y + 1.2, 1)
+    return [rows[place] for place in range(len(rows))], heads, round(y - 0.6, 1)
+
+
+def _interval(axes: Axes, y: float, row: pd.Series) -> None:
+    """Draw a variant: two intervals, a dot a seed, the mean as a diamond and as a number."""
+    sure = row["t_low"] > 0 or row["t_high"] < 0
+    ink = PALETTE["right" if row["mean"] > 0 else "wrong"] if sure else PALETTE["dropped"]
+    for low, high, width in (("t_low", "t_high", 1), ("low", "high", 4)):
+        axes.plot([100 * row[low], 100 * row[high]], [y, y], color=ink, linewidth=width)
+    each = [100 * value for value in row["each"]]
+    axes.plot(each, [y] * len(each), "o", markersize=3, color=PALETTE["ink"], zorder=3, linewidth=0)
+    axes.plot(100 * row["mean"], y, "D", markersize=6, color=ink, zorder=2)
+    axes.annotate(
+        f"{100 * row['mean']:+.1f}", (1, y), xycoords=("axes fraction", "data"), xytext=(4, 0),
+        textcoords="offset points", va="center", fontsize=SMALL,
+    )  # fmt: skip

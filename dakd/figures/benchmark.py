@@ -6,8 +6,8 @@ import pandas as pd
 import seaborn
 from matplotlib.figure import Figure
 
-from dakd.figures.pictures import WIDTH
 from dakd.figures.rankings import NAMES
+from dakd.figures.sheet import WIDTH
 from dakd.figures.style import PALETTE, SMALL, colour, new_figure, per_cent, styled
 
 
@@ -46,7 +46,13 @@ def benchmark_bars(
         shared = {"data": data, "x": measure, "y": "name", "ax": axes}
         line = {"color": ink, "linewidth": 1.5}
         seaborn.barplot(
-            **shared, hue="name", palette=inks, errorbar="sd", err_kws=line, width=0.66, alpha=0.9
+            **shared,
+            hue="name",
+            palette=inks,
+            saturation=1,
+            errorbar="sd",
+            err_kws=line,
+            width=0.66,
         )
         seaborn.stripplot(
             **shared, color=PALETTE["ground"], edgecolor=ink, linewidth=0.8, size=4, jitter=False

@@ -10,17 +10,27 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from dakd.figures.pictures import WIDTH
+from dakd.figures.sheet import WIDTH
 from dakd.figures.style import BODY, PALETTE, SMALL, bare, colour, ink_on, new_figure, styled
 
 COLOURINGS = ("modality", "camera", "identity")
 MARKERS = {False: "o", True: "^"}  # visible, infrared: told apart without colour, too
 
 
-def _colours(
+def point_colours(
     colouring: str, infrared: np.ndarray, cams: np.ndarray | None, pids: np.ndarray | None
 ) -> tuple[np.ndarray, dict[str, str]]:
-    """Return a colour for every point, and the legend."""
+    """Return a colour for every point, (N,), and the legend, {text: colour}.
+
+    Args:
+        colouring, infrared, cams, pids: as in `modality_maps`.
+
+    Raises:
+        ValueError: an unknown colouring, or one whose groups are not given.
+
+    >>> point_colours("camera", np.array([False]), np.array([2]), None)[1]
+    {'camera 2': '#440154'}
+    """
     if colouring == "modality":
         inks = np.where(infrared, PALETTE["infrared"], PALETTE["visible"])
         return inks, {name: PALETTE[name] for name in ("visible", "infrared")}
@@ -62,7 +72,7 @@ def modality_maps(
         ValueError: an unknown colouring, or points that do not fit.
     """
     infrared = np.asarray(infrared, dtype=bool)
-    inks, legend = _colours(colouring, infrared, cams, pids)
+    inks, legend = point_colours(colouring, infrared, cams, pids)
     lines = max((text.count("\n") + 1 for text in (captions or {}).values()), default=0)
     side = WIDTH / max(len(points), 2)
     figure = new_figure(WIDTH, side + 0.55 + 0.17 * lines + 0.3 * bool(title), title=title)

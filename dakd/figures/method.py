@@ -7,12 +7,18 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 from torch import Tensor
 
-from dakd.figures.pictures import WIDTH, picture
+from dakd.figures.sheet import WIDTH, picture
 from dakd.figures.style import BODY, PALETTE, SMALL, TITLE, new_figure, styled
 
-HEIGHT = 5.3  # inches; the picture is laid out in inches, from the lower left corner
+HEIGHT = 6.5  # inches; the picture is laid out in inches, from the lower left corner
 TEMPERATURES = (2, 3, 4, 5, 6)
-TOP, MIDDLE, BOTTOM = 3.95, 2.85, 1.75  # the teacher's row, the images, the student's row
+TOP, MIDDLE, BOTTOM = 4.8, 3.7, 2.6  # the teacher's row, the images, the student's row
+LEFT, RIGHT = 4.05, 6.55  # the two levels
+PANEL = "#F6F7F9"
+SUMMARY = (
+    "A fresh copy of a trained network imitates, image by image, what that network says of both "
+    "modalities, at two levels."
+)
 SIDES = ("visible", "infrared")
 
 
@@ -21,7 +27,7 @@ def method_overview(
     visible: Tensor | np.ndarray | None = None,
     infrared: Tensor | np.ndarray | None = None,
     *,
-    title: str = "DAKD: a network teaches a fresh copy of itself, at two levels",
+    title: str = "DAKD: dual-aligned knowledge self-distillation",
 ) -> Figure:
     """Draw the method: two modalities, teacher and student, two levels, mask, temperatures.
 
@@ -35,13 +41,18 @@ def method_overview(
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, WIDTH), ylim=(0, HEIGHT), aspect="equal")
     axes.set_axis_off()
-    axes.text(0.15, HEIGHT - 0.3, title, fontsize=TITLE + 1, fontweight="bold", va="center")
+    axes.text(0.15, HEIGHT - 0.28, title, fontsize=TITLE + 1, fontweight="bold", va="center")
+    axes.text(0.15, HEIGHT - 0.56, SUMMARY, va="center")
     _inputs(axes, visible, infrared)
-    _network(axes, TOP, "Teacher", "trained before, frozen", PALETTE["teacher"])
-    _network(axes, BOTTOM, "Student", "same architecture, learns", PALETTE["student"])
-    _level(axes, 4.05, "Instance level", "z", "the embedding itself", sharp=0.6)
-    _level(axes, 6.55, "Class level", "z·Cᵀ / 0.05", "similarity to class centres C", sharp=1.6)
+    _network(axes, TOP, "Teacher", "first: trained on identities,\nthen frozen", PALETTE["teacher"])
+    _network(axes, BOTTOM, "Student", "second: fresh weights,\nlearns from the teacher",
+             PALETTE["student"])  # fmt: skip
+    _level(axes, LEFT, "Instance level", "z", "the embedding: how does it look?",
+           "D entries of z", sharp=0.6)  # fmt: skip
+    _level(axes, RIGHT, "Class level", "z·Cᵀ / 0.05", "class centres C: whom is it like?",
+           "K people", sharp=1.6)  # fmt: skip
     _temperatures(axes)
+    _loss(axes)
     return figure
 
 
@@ -72,7 +83,10 @@ def _arrow(
 
 def _inputs(axes: Axes, visible: object, infrared: object) -> None:
     """The two pictures of a person; CutSwap's rectangle on the visible one."""
-    for name, image, x in (("visible", visible, 0.15), ("infrared", infrared, 1.05)):
+    for name, mark, image, x in (
+        ("visible", "v", visible, 0.15),
+        ("infrared", "r", infrared, 1.05),
+    ):
         ink = PALETTE[name]
         _box(axes, x, MIDDLE - 0.875, 0.8, 1.75, facecolor=ink + "30", edgecolor=ink)
         if image is None:
@@ -90,10 +104,16 @@ def _inputs(axes: Axes, visible: object, infrared: object) -> None:
                 axes.add_patch(Rectangle(corner, 0.55 * width, 0.4 * height, fill=False, zorder=4,
                                          edgecolor=PALETTE["ground"], linewidth=1.6))  # fmt: skip
         axes.text(
-            x + 0.4, MIDDLE + 1.0, name, ha="center", fontsize=BODY, color=ink, fontweight="bold"
+            x + 0.4,
+            MIDDLE + 1.0,
+            f"{name} {mark}",
+            ha="center",
+            fontsize=BODY,
+            color=ink,
+            fontweight="bold",
         )
     axes.set(xlim=(0, WIDTH), ylim=(0, HEIGHT))  # imshow moved them
-    axes.text(0.15, 1.84, "CutSwap: one colour\nchannel in a rectangle", va="top",
+    axes.text(0.15, MIDDLE - 0.98, "CutSwap: one colour\nchannel in a rectangle", va="top",
               fontsize=SMALL, color=PALETTE["visible"])  # fmt: skip
 
 
@@ -108,11 +128,11 @@ def _swapped(image: np.ndarray) -> np.ndarray:
 
 
 def _silhouette(axes: Axes, x: float, ink: str) -> None:
-    axes.add_patch(FancyBboxPatch((x + 0.33, 3.3), 0.14, 0.16, facecolor=ink,
+    axes.add_patch(FancyBboxPatch((x + 0.33, MIDDLE + 0.45), 0.14, 0.16, facecolor=ink,
                                   boxstyle="round,pad=0,rounding_size=0.07"))  # fmt: skip
-    for left, low, width, height in ((0.24, 2.73, 0.32, 0.52), (0.26, 2.13, 0.12, 0.6),
-                                     (0.42, 2.13, 0.12, 0.6)):  # fmt: skip
-        axes.add_patch(FancyBboxPatch((x + left, low), width, height, facecolor=ink,
+    for left, low, width, height in ((0.24, -0.12, 0.32, 0.52), (0.26, -0.72, 0.12, 0.6),
+                                     (0.42, -0.72, 0.12, 0.6)):  # fmt: skip
+        axes.add_patch(FancyBboxPatch((x + left, MIDDLE + low), width, height, facecolor=ink,
                                       boxstyle="round,pad=0,rounding_size=0.05"))  # fmt: skip
 
 
@@ -123,34 +143,42 @@ def _network(axes: Axes, y: float, name: str, state: str, ink: str) -> None:
               fontweight="bold")  # fmt: skip
     axes.text(2.975, y - 0.17, "ResNet → z", ha="center", va="center", color="white",
               fontsize=SMALL)  # fmt: skip
-    axes.text(2.975, y - 0.62, state, ha="center", va="center", color=ink, fontsize=SMALL)
+    axes.text(2.975, y - 0.5, state, ha="center", va="top", color=ink, fontsize=SMALL)
     up = 1 if y == TOP else -1
     _arrow(axes, (1.93, MIDDLE + 0.25 * up), (2.27, y), PALETTE["muted"], bend=-0.3 * up)
     _arrow(axes, (3.68, y), (4.0, y), ink)
 
 
-def _level(axes: Axes, x: float, name: str, formula: str, what: str, *, sharp: float) -> None:
+def _level(
+    axes: Axes, x: float, name: str, formula: str, question: str, entries: str, *, sharp: float
+) -> None:
     """One level of alignment: distributions of teacher and student, for either modality."""
-    width = 2.35
-    _box(axes, x, 1.1, width, 3.75, facecolor="#F6F7F9", edgecolor=PALETTE["line"])
-    axes.text(x + 0.12, 4.66, name, fontsize=BODY + 1, fontweight="bold", va="center")
-    axes.text(x + width - 0.12, 4.66, formula, ha="right", va="center", fontsize=BODY)
-    axes.text(x + 0.12, 4.44, what, fontsize=SMALL, color=PALETTE["muted"], va="center")
+    width, low, high = 2.35, 1.9, TOP + 0.92
+    _box(axes, x, low, width, high - low, facecolor=PANEL, edgecolor=PALETTE["line"])
+    axes.text(x + 0.12, high - 0.19, name, fontsize=BODY + 1, fontweight="bold", va="center")
+    axes.text(x + width - 0.12, high - 0.19, formula, ha="right", va="center")
+    axes.text(x + 0.12, high - 0.41, question, fontsize=SMALL, color=PALETTE["muted"], va="center")
     for i, side in enumerate(SIDES):
         centre = x + 0.63 + 1.12 * i
         shape = np.random.default_rng(3 + i).normal(size=12) * sharp
         shift = np.random.default_rng(20 + i).normal(size=12) * 0.25
         _bars(axes, centre, TOP - 0.3, shape, PALETTE["teacher"])
-        _bars(axes, centre, BOTTOM - 0.3, shape + shift, PALETTE["student"])
-        _arrow(axes, (centre, TOP - 0.4), (centre, BOTTOM + 0.42), PALETTE[side])
+        _bars(axes, centre, BOTTOM - 0.12, shape + shift, PALETTE["student"])
+        _arrow(axes, (centre, TOP - 0.38), (centre, BOTTOM + 0.54), PALETTE[side])
         if side == "infrared":
             _mask(axes, centre)
         else:
-            text = "every\nimage"
-            axes.text(centre, 2.85, text, ha="center", va="center", fontsize=SMALL,
-                      color=PALETTE[side], bbox={"facecolor": "#F6F7F9", "pad": 1.5})  # fmt: skip
-        axes.text(centre, 1.26, side, ha="center", va="center", fontsize=SMALL,
+            _note(axes, centre, MIDDLE + 0.06, "every\nimage")
+        axes.text(centre, BOTTOM - 0.24, entries, ha="center", va="center", fontsize=SMALL,
+                  color=PALETTE["muted"])  # fmt: skip
+        axes.text(centre, BOTTOM - 0.49, side, ha="center", va="center", fontsize=SMALL,
                   color=PALETTE[side], fontweight="bold")  # fmt: skip
+
+
+def _note(axes: Axes, x: float, y: float, text: str) -> None:
+    """Words on an arrow."""
+    axes.text(x, y, text, ha="center", va="center", fontsize=SMALL, zorder=4,
+              linespacing=1.1, bbox={"facecolor": PANEL, "pad": 1.5, "linewidth": 0})  # fmt: skip
 
 
 def _bars(axes: Axes, centre: float, low: float, logits: np.ndarray, ink: str) -> None:
@@ -162,30 +190,44 @@ def _bars(axes: Axes, centre: float, low: float, logits: np.ndarray, ink: str) -
 
 def _mask(axes: Axes, centre: float) -> None:
     """The confidence mask: images in order of the teacher's confidence, the upper half kept."""
-    axes.add_patch(Rectangle((centre - 0.5, 2.42), 1.0, 0.88, facecolor="#F6F7F9", zorder=3))
     ink = PALETTE["infrared"]
+    axes.add_patch(Rectangle((centre - 0.5, MIDDLE - 0.42), 1.0, 0.86, facecolor=PANEL, zorder=3))
     for i in range(8):
         style = {"facecolor": ink} if i >= 4 else {"fill": False}
         height = 0.1 + 0.04 * i
-        axes.add_patch(Rectangle((centre - 0.4 + 0.1 * i, 2.78), 0.075, height, edgecolor=ink,
+        axes.add_patch(Rectangle((centre - 0.4 + 0.1 * i, MIDDLE), 0.075, height, edgecolor=ink,
                                  linewidth=1, zorder=4, **style))  # fmt: skip
-    axes.text(centre, 2.6, "confident half", ha="center", va="center", fontsize=SMALL, color=ink,
-              zorder=4, bbox={"facecolor": "#F6F7F9", "pad": 0.5, "linewidth": 0})  # fmt: skip
+    _note(axes, centre, MIDDLE - 0.23, "mask: the\nconfident half")
 
 
 def _temperatures(axes: Axes) -> None:
-    """The five temperatures, as softened versions of one distribution; the total."""
+    """The five temperatures, as softened versions of one distribution."""
     logits = np.sort(np.random.default_rng(4).normal(size=14))[::-1]
     logits = (logits - logits.mean()) / logits.std()
-    axes.text(0.15, 0.72, "Each arrow at five temperatures", fontsize=BODY, fontweight="bold")
-    axes.text(0.15, 0.25, "low t: detail of a modality\nhigh t: what both share",
-              fontsize=SMALL, color=PALETTE["muted"])  # fmt: skip
+    axes.text(0.15, 1.55, "Temperature-modulated alignment", fontsize=BODY, fontweight="bold")
+    axes.text(0.15, 1.4, "Every vertical arrow is a divergence KL(teacher ‖ student) of "
+              "softmaxes,\nsummed over five temperatures t.", fontsize=SMALL, va="top")  # fmt: skip
     for i, t in enumerate(TEMPERATURES):
         share = torch.softmax(torch.from_numpy(logits.copy()) / t, 0).numpy()
-        left = 2.85 + 0.7 * i
-        ink = (0.13, 0.42 + 0.06 * i, 0.55 + 0.04 * i)
-        axes.bar(left + 0.038 * np.arange(14), 2.6 * share, 0.03, bottom=0.36, align="edge",
-                 color=ink)  # fmt: skip
-        axes.text(left + 0.26, 0.2, f"t = {t}", ha="center", va="center", fontsize=SMALL)
-    axes.text(6.55, 0.72, "Loss of the student", fontsize=BODY, fontweight="bold")
-    axes.text(6.55, 0.25, "0.9 · [ ½ (instance v + r)\n        + ½ (class v + r) ]", fontsize=SMALL)
+        left = 1.7 + 0.66 * i
+        axes.bar(left + 0.038 * np.arange(14), 3.2 * share, 0.03, bottom=0.36, align="edge",
+                 color=PALETTE["teacher"])  # fmt: skip
+        axes.text(left + 0.26, 0.22, f"t = {t}", ha="center", va="center", fontsize=SMALL)
+    for x, side, text in (
+        (1.6, "right", "low t: a few entries,\nmodality-specific\ndetail"),
+        (5.0, "left", "high t: all entries,\nmodality-invariant\ngeneralities"),
+    ):
+        axes.text(x, 0.55, text, ha=side, va="center", fontsize=SMALL, color=PALETTE["muted"])
+
+
+def _loss(axes: Axes) -> None:
+    """The total, and what the picture's words and letters stand for."""
+    axes.text(RIGHT, 1.55, "Loss of the student", fontsize=BODY, fontweight="bold")
+    axes.text(RIGHT, 1.4, "0.9 · [ ½ (instance v + instance r)\n        + ½ (class v + class r) ]",
+              fontsize=SMALL, va="top")  # fmt: skip
+    words = (
+        "Centres C: the teacher's mean z of\neach person in that modality.\n"
+        "Confidence: the largest entry of the\nteacher's softmax; the mask cuts at\n"
+        "the batch's median."
+    )
+    axes.text(RIGHT, 0.13, words, fontsize=SMALL, color=PALETTE["muted"])

@@ -11,12 +11,11 @@ from matplotlib.patches import FancyBboxPatch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from dakd.figures.pictures import WIDTH, Images, show
+from dakd.figures.sheet import WIDTH, Images, Tile, sheet
 from dakd.figures.style import (
     BODY,
     PALETTE,
     SMALL,
-    TITLE,
     bare,
     colour,
     ink_on,
@@ -39,7 +38,6 @@ def _marks(correct: ArrayLike, dropped: ArrayLike | None) -> list[tuple[str, str
     return [gone if d else right if c else wrong for c, d in zip(hit, out, strict=True)]
 
 
-@styled
 def ranking(
     query: Tensor | np.ndarray,
     gallery: Images,
@@ -74,46 +72,34 @@ def ranking(
     if len(marks) != len(images):
         raise ValueError(f"{len(images)} ranked images, but {len(marks)} values of correct")
     signs = [sign for _, sign in marks]
-    chosen, late = _chosen(signs, shown)
-    columns = min(columns + late, len(chosen))
-    lines = -(-len(chosen) // columns)
-    cell = WIDTH / (columns + 1.5)
-    height = lines * (cell * query.shape[-2] / query.shape[-1] + 0.55) + 0.3 * bool(title)
-    figure = new_figure(WIDTH, height, title=title, dense=True)
-    ratios = [1.15, *[1.0] * columns]
-    grid = figure.subplots(lines, columns + 1, squeeze=False, width_ratios=ratios)
-    for axes in grid.flat:
-        bare(axes)
-    show(grid[0, 0], query, frame=PALETTE["infrared"])
-    grid[0, 0].set_title("query", loc="center", fontsize=SMALL, color=PALETTE["ink"])
-    if ap is not None:
-        grid[0, 0].set_xlabel(f"AP {ap:.2f}", fontsize=BODY, color=PALETTE["ink"])
     ranks = np.cumsum([sign != "–" for sign in signs])
-    for place, i in enumerate(chosen):
-        axes, (ink, sign) = grid[place // columns, 1 + place % columns], marks[i]
-        show(axes, images[i], frame=ink)
-        label = sign if sign == "–" else f"{ranks[i]} {sign}"
-        axes.set_title(label, loc="center", fontsize=SMALL, color=ink)
+    tiles = []
+    for i, (ink, sign) in enumerate(marks):
         texts = [captions[i]] if captions is not None else []
         texts += [f"{np.asarray(similarity)[i]:.2f}"] if similarity is not None else []
-        axes.set_xlabel("\n".join(texts), fontsize=SMALL, color=PALETTE["muted"])
-        if sign == "–":
-            axes.images[0].set_alpha(0.35)
-    if late:
-        axes.set_ylabel("…", rotation=0, ha="right", va="center", fontsize=TITLE)
-    return figure
+        look = {"above": "–", "strength": 0.35} if sign == "–" else {"above": f"{ranks[i]} {sign}"}
+        tiles.append(Tile(image=images[i], frame=ink, ink=ink, below="\n".join(texts), **look))
+    line = _shortened(tiles, signs, shown)
+    start = Tile(image=query, frame=PALETTE["infrared"], above="query",
+                 below="" if ap is None else f"AP {ap:.2f}")  # fmt: skip
+    columns += 2 * (len(line) == (shown or 0) + 2)  # the first right one, and the dots before it
+    rows = [[Tile(blank=""), *line[i : i + columns]] for i in range(0, len(line), columns)]
+    rows[0][0] = start
+    return sheet(rows, title=title, cell=0.9, lead=0.12)
 
 
-def _chosen(signs: Sequence[str], shown: int | None) -> tuple[list[int], bool]:
-    """Return which places of a ranking are shown, and whether the last one lies further down.
+def _shortened(tiles: list[Tile], signs: Sequence[str], shown: int | None) -> list[Tile]:
+    """Return the first tiles; if none of them is right, dots and the first right one follow.
 
-    >>> _chosen(["✗", "✗", "–", "✓", "✓"], 2), _chosen(["✓", "✗", "✓"], 2)
-    (([0, 1, 3], True), ([0, 1], False))
+    >>> tiles = [Tile(above=text) for text in "abcd"]
+    >>> [tile.above or tile.blank for tile in _shortened(tiles, ["✗", "✗", "–", "✓"], 2)]
+    ['a', 'b', '…', 'd']
+    >>> len(_shortened(tiles, ["✓", "✗", "✓", "✗"], 2))
+    2
     """
     first = signs.index("✓") if "✓" in signs else 0
-    chosen = list(range(len(signs)))[:shown]
-    late = first not in chosen
-    return chosen + [first] * late, late
+    kept = tiles[:shown]
+    return kept if first < len(kept) else [*kept, Tile(blank="…"), tiles[first]]
 
 
 @styled

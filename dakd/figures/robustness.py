@@ -13,15 +13,16 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from dakd.corruption import FAMILIES, SEVERITIES, corrupt
-from dakd.figures.pictures import WIDTH, contact_sheet, show
+from dakd.figures.pictures import contact_sheet
 from dakd.figures.rankings import NAMES
-from dakd.figures.style import PALETTE, SMALL, bare, colour, new_figure, per_cent, styled
+from dakd.figures.sheet import WIDTH, Tile, sheet
+from dakd.figures.style import PALETTE, colour, new_figure, per_cent, styled
 from dakd.figures.training import INKS
 from dakd.runtime import make_generator, require
 
 SIDES = {"none": "none", "query": "queries", "gallery": "gallery", "both": "both"}
 MARKS = "osD^vPX*"
-SPARE = (PALETTE["muted"], *INKS[:3:-1])  # the first inks belong to modalities and methods
+SPARE = (PALETTE["muted"], *INKS[:4])
 CELL = ["method", "where", "family", "severity"]
 
 
@@ -34,7 +35,6 @@ class Look(NamedTuple):
     mark: str
 
 
-@styled
 def corruption_sheet(
     images: Tensor, *, severity: int = 3, seed: int = 0, title: str | None = None
 ) -> Figure:
@@ -46,26 +46,17 @@ def corruption_sheet(
         seed: of the corruptions.
         title: of the figure.
     """
-    columns = 1 + max(map(len, FAMILIES.values()))
-    shape = images.shape[-2] / images.shape[-1] / len(images)
-    height = len(FAMILIES) * (WIDTH / (columns + 0.6) * shape + 0.25) + 0.35 * bool(title)
-    figure = new_figure(WIDTH, height, title=title, dense=True)
-    grid = figure.subplots(len(FAMILIES), columns)
-    for line, (family, kinds) in zip(grid, FAMILIES.items(), strict=True):
-        line[0].set_ylabel(family, rotation=0, ha="right", va="center", fontsize=SMALL)
-        for axes, kind in itertools.zip_longest(line, ("clean", *kinds)):
-            bare(axes)
-            if kind is None:
-                continue
+    rows: list[list[Tile]] = []
+    for kinds in FAMILIES.values():
+        rows.append([])
+        for kind in ("clean", *kinds):
             generator = make_generator(seed, images.device)
             shown = images if kind == "clean" else corrupt(images, kind, severity, generator)
-            show(axes, torch.cat(list(shown), dim=-1))  # (3, H, n * W)
-            name = kind.replace("_", " ")
-            axes.set_title(name, fontsize=SMALL, loc="center", fontweight="normal")
-    return figure
+            joined = torch.cat(list(shown), dim=-1)  # (3, H, n * W)
+            rows[-1].append(Tile(image=joined, above=kind.replace("_", " ")))
+    return sheet(rows, row_titles=list(FAMILIES), title=title, cell=WIDTH)
 
 
-@styled
 def severity_sheet(
     image: Tensor, kinds: Sequence[str], *, seed: int = 0, title: str | None = None
 ) -> Figure:

@@ -2,6 +2,7 @@
 
 import io
 import os
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from PIL import Image
 
 from dakd.runtime import atomic_path
 
@@ -31,6 +34,11 @@ PALETTE = {
 }
 SMALL, BODY, TITLE = 9.0, 10.0, 12.0  # points
 DPI = 150
+CHARACTERS = 13.4  # of small text in an inch, at most
+UNDATED: Any = {  # without the date equal figures are equal files
+    ".pdf": {"CreationDate": None, "Creator": "dakd"},
+    ".svg": {"Date": None, "Creator": "dakd"},
+}
 
 STYLE: Any = {
     "font.family": "DejaVu Sans",
@@ -59,7 +67,9 @@ STYLE: Any = {
     "text.color": PALETTE["ink"],
     "lines.linewidth": 1.8,
     "patch.linewidth": 0.0,
-    "svg.hashsalt": "dakd",
+    "svg.hashsalt": "dakd",  # the same names inside the file every time
+    "svg.fonttype": "path",  # slides need not have the font, whose widths the layout goes by
+    "pdf.fonttype": 42,  # the font itself: text stays text, and journals accept it
 }
 styled = matplotlib.rc_context(STYLE)  # decorates every function that draws
 
@@ -89,6 +99,37 @@ def new_figure(
     if title:
         figure.suptitle(title, fontsize=TITLE, fontweight="bold", x=0.01, ha="left")
     return figure
+
+
+@styled
+def note(figure: Figure, *lines: str) -> Figure:
+    """Write what a reader must know beneath a figure, or over its legend, and return the figure.
+
+    The figure grows by the lines, which are broken where it ends.
+    """
+    width, height = figure.get_size_inches()
+    text = "\n".join(textwrap.fill(line, int(CHARACTERS * width)) for line in lines)
+    room = 0.06 + 0.16 * (1 + text.count("\n"))  # inches
+    figure.set_size_inches(width, height + room)
+    look: Any = {"fontsize": SMALL, "color": PALETTE["muted"], "ha": "left", "linespacing": 1.2}
+    if not isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):
+        _lift(figure, room)
+        figure.text(0.07 / width, 0.07 / (height + room), text, **look)
+    elif figure.legends:
+        figure.legends[0].set_title(text)
+        figure.legends[0].get_title().set(**look)
+    else:
+        figure.supxlabel(text, x=0.01, **look)
+    return figure
+
+
+def _lift(figure: Figure, room: float) -> None:
+    """Move all axes up by some inches, where each has its place and size."""
+    total = figure.get_size_inches()[1]
+    for axes in figure.axes:
+        x, y, width, height = axes.get_position().bounds
+        share = (total - room) / total
+        axes.set_position((x, y * share + room / total, width, height * share))
 
 
 def colour(name: str) -> str:
@@ -124,31 +165,57 @@ def bare(axes: Axes) -> Axes:
 
 
 @styled
-def png(figure: Figure, dpi: float = DPI) -> bytes:
-    """Return the figure as the bytes of a PNG picture; equal figures give equal bytes."""
+def png(figure: Figure, dpi: float = DPI, *, colours: int | None = None) -> bytes:
+    """Return the figure as the bytes of a PNG picture; equal figures give equal bytes.
+
+    Args:
+        figure: the figure.
+        dpi: pixels per inch.
+        colours: 2 to 256: keep so many, which makes a sheet of pictures a third as large.
+    """
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": "dakd"})
-    return buffer.getvalue()
+    if colours is None:
+        return buffer.getvalue()
+    # Coverage, not frequency: clothes keep their colours though most of a sheet is background.
+    method, small = Image.Quantize.MAXCOVERAGE, io.BytesIO()
+    few = Image.open(buffer).convert("RGB").quantize(colours, method=method, kmeans=2)
+    few.save(small, "PNG", optimize=True, dpi=(dpi, dpi))
+    return small.getvalue()
 
 
 @styled
 def save(
-    figure: Figure, path: str | os.PathLike[str], *, dpi: float = DPI, svg: bool = False
+    figure: Figure,
+    path: str | os.PathLike[str],
+    *,
+    dpi: float = DPI,
+    colours: int | None = None,
+    svg: bool = False,
 ) -> Path:
-    """Write the figure as PNG, atomically, and beside it as SVG if asked.
+    """Write the figure, atomically: PNG, or PDF or SVG for slides, as the path ends.
+
+    Args:
+        figure: the figure.
+        path: ends in ``.png``, ``.pdf`` or ``.svg``.
+        dpi: of a PNG, and of the points that a PDF or an SVG holds as pixels.
+        colours: of a PNG, see `png`.
+        svg: write it beside `path` as SVG, too.
 
     Returns:
-        The path of the PNG.
+        The path.
 
     Raises:
-        ValueError: the path does not end in ``.png``.
+        ValueError: the path ends otherwise.
     """
     path = Path(path)
-    if path.suffix != ".png":
-        raise ValueError(f"figures are saved as .png, not {path.name!r}")
+    if path.suffix not in (".png", *UNDATED):
+        raise ValueError(f"figures are saved as .png, .pdf or .svg, not {path.name!r}")
     with atomic_path(path) as temporary:
-        temporary.write_bytes(png(figure, dpi))
+        if path.suffix == ".png":
+            temporary.write_bytes(png(figure, dpi, colours=colours))
+        else:
+            figure.savefig(temporary, dpi=dpi, metadata=UNDATED[path.suffix])
     if svg:
-        with atomic_path(path.with_suffix(".svg")) as temporary:
-            figure.savefig(temporary, format="svg", metadata={"Date": None, "Creator": "dakd"})
+        save(figure, path.with_suffix(".svg"), dpi=dpi)
     return path

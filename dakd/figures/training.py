@@ -8,8 +8,9 @@ from matplotlib.figure import Figure
 
 from dakd.figures.style import PALETTE, SMALL, new_figure, styled
 
-BOOKKEEPING = ("epoch", "step", "loss", "lr", "images_per_second")
-INKS = ("#1F6FB4", "#EF9433", "#00876C", "#CC79A7", "#B2182B", "#8C6D31", "#56B4E9", "#7F3C8D")
+BOOKKEEPING = ("epoch", "step", "loss", "lr", "images_per_second", "memory_mb")
+SIDES = ("visible", "infrared")  # a part of one modality has its colour
+INKS = ("#7F3C8D", "#8C6D31", "#1CA3A3", "#B2182B", "#5E6772", "#7A9A01")  # of no method
 STROKES = ("-", "--", "-.", ":")
 
 
@@ -49,9 +50,7 @@ def loss_curves(
     steps = np.arange(1, len(history) + 1)
     for axes, names in ((total, ["loss"]), (pieces, parts)):
         for name in names:
-            i = known.index(name) if name in known else -1
-            ink = PALETTE["ink"] if i < 0 else INKS[i % len(INKS)]
-            stroke = STROKES[i // len(INKS) % 4] if i >= 0 else "-"
+            ink, stroke = _line(name, known)
             running = history[name].ewm(alpha=1 - min(smooth, 0.999)).mean()
             mean = running.where(history[name].notna())  # a part that is over leaves no tail
             axes.plot(steps, history[name], color=ink, alpha=0.18, linewidth=0.8)
@@ -66,3 +65,19 @@ def loss_curves(
     for axes in (total, pieces, rate):
         axes.yaxis.set_label_coords(-0.075, 0.5)
     return figure
+
+
+def _line(name: str, parts: Sequence[str]) -> tuple[str, str]:
+    """Return colour and stroke of a part; those of one modality differ by their stroke.
+
+    >>> _line("class_visible", ["instance_visible", "class_visible"])
+    ('#1F6FB4', '--')
+    """
+    if name not in parts:
+        return PALETTE["ink"], "-"
+    side = next((side for side in SIDES if side in name.split("_")), None)
+    if side:
+        alike = [part for part in parts if side in part.split("_")]
+        return PALETTE[side], STROKES[alike.index(name) % len(STROKES)]
+    number = [part for part in parts if not set(SIDES) & set(part.split("_"))].index(name)
+    return INKS[number % len(INKS)], STROKES[number // len(INKS) % len(STROKES)]

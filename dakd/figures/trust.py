@@ -1,15 +1,18 @@
 """Is the teacher's confidence right? Histograms, masks, calibration."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from dakd.analysis import Reliability, RiskCoverage
-from dakd.figures.pictures import WIDTH, Images, show
-from dakd.figures.style import BODY, PALETTE, SMALL, bare, colour, new_figure, per_cent, styled
+from dakd.figures.sheet import GAP, WIDTH, Images, Tile, sheet, text_width
+from dakd.figures.style import PALETTE, SMALL, colour, new_figure, per_cent, styled
+
+LEAST = 0.05  # the probability of a guess that is worth a line
 
 
 @styled
@@ -62,22 +65,26 @@ def confidence_histograms(
     return figure
 
 
-@styled
 def mask_gallery(
     images: Images,
     *,
     confidence: ArrayLike,
     correct: ArrayLike,
     kept: ArrayLike,
+    guesses: Sequence[Mapping[int, float]] | None = None,
+    labels: ArrayLike | None = None,
     title: str | None = None,
 ) -> Figure:
-    """Show what a mask keeps over what it drops, the most confident first in either row.
+    """Show what a mask keeps over what it drops, the most confident first in either part.
 
     Args:
         images: a batch, (n, 3, H, W).
-        confidence: the teacher's, printed under each image.
+        confidence: the teacher's, printed under each image unless its first guess says the same.
         correct: whether the teacher names the right person (✓ or ✗).
         kept: the mask.
+        guesses: for each image the teacher's best guesses, {class: probability}, printed under
+            the confidence, a line each; all but the best are left out below `LEAST`.
+        labels: true classes, (n,), printed above the images; a guess of it is bold and green.
         title: of the figure.
 
     Raises:
@@ -86,29 +93,49 @@ def mask_gallery(
     pictures = list(images)
     score, mask = np.asarray(confidence, dtype=float), np.asarray(kept, dtype=bool)
     right = np.asarray(correct, dtype=bool)
-    lengths = {len(pictures), len(score), len(right), len(mask)}
+    said = [{}] * len(pictures) if guesses is None else list(guesses)
+    true = np.full(len(pictures), -1) if labels is None else np.asarray(labels)
+    lengths = {len(pictures), len(score), len(right), len(mask), len(said), len(true)}
     if len(lengths) != 1 or not pictures:
         raise ValueError(f"images, confidence, correct and kept differ in length: {lengths}")
-    order = np.argsort(-score, kind="stable")
-    rows = [order[mask[order]], order[~mask[order]]]
-    columns = max(map(len, rows))
-    cell = min(0.9, WIDTH / (columns + 0.9))
-    shape = pictures[0].shape[-2] / pictures[0].shape[-1]
-    figure = new_figure(
-        WIDTH, 2 * (cell * shape + 0.5) + 0.35 * bool(title), title=title, dense=True
-    )
-    grid = figure.subplots(2, columns, squeeze=False)
-    for axes in grid.flat:
-        bare(axes)
     digits = 2 if np.ptp(score) > 0.05 else 5  # flat instance-level confidences need more
-    for line, (name, row) in enumerate(zip(("kept", "dropped"), rows, strict=True)):
-        grid[line, 0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=BODY)
-        for axes, i in zip(grid[line], row, strict=False):
-            ink = PALETTE["right"] if right[i] else PALETTE["wrong"]
-            show(axes, pictures[i], frame=ink)
-            axes.set_title("✓" if right[i] else "✗", loc="center", fontsize=SMALL, color=ink)
-            axes.set_xlabel(f"{score[i]:.{digits}f}", fontsize=SMALL, color=PALETTE["muted"])
-    return figure
+    tiles = [
+        _judged(*facts, digits)
+        for facts in zip(pictures, score, right, said, true.tolist(), strict=True)
+    ]
+    order = np.argsort(-score, kind="stable")
+    rows, names = [], []
+    widest = text_width([tile.below for tile in tiles] + [tile.above for tile in tiles])
+    most = int((WIDTH - 0.9) / max(0.5, widest + GAP))
+    for name, part in (("kept", order[mask[order]]), ("dropped", order[~mask[order]])):
+        lines = np.array_split(part, max(1, -(-len(part) // most)))
+        rows += [[tiles[i] for i in line] or [Tile()] for line in lines]
+        names += [name, *[""] * (len(lines) - 1)]
+    return sheet(rows, row_titles=names, title=title, cell=0.5)
+
+
+def short(value: float, digits: int = 2) -> str:
+    """Return a probability without the zero before its point.
+
+    >>> short(0.8149), short(0.00812, 5), short(0.9999)
+    ('.81', '.00812', '1.00')
+    """
+    return f"{value:.{digits}f}".removeprefix("0")
+
+
+def _judged(
+    image: Any, score: float, right: bool, guesses: Mapping[int, float], label: int, digits: int
+) -> Tile:
+    """Return an image with what the teacher says of it."""
+    ink = PALETTE["right"] if right else PALETTE["wrong"]
+    sign = "✓" if right else "✗"
+    best = max(guesses.values(), default=-1.0)
+    said = {name: p for name, p in guesses.items() if p >= min(best, LEAST)}
+    lines = [] if np.isclose(best, score) else [short(score, digits)]
+    marked = len(lines) + list(said).index(label) if label in said else None
+    lines += [f"{name}: {short(p)}" for name, p in said.items()]
+    above = f"{label} {sign}" if label >= 0 else sign
+    return Tile(image=image, frame=ink, ink=ink, above=above, below="\n".join(lines), marked=marked)
 
 
 @styled

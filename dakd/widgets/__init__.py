@@ -4,6 +4,8 @@ The figure becomes the bytes of a picture widget, so an error in a render functi
 the cell (or of the moved slider), never an empty box. All controls work from the keyboard.
 """
 
+from dakd.widgets.hover import hover_map
+from dakd.widgets.live import LiveCurves
 from dakd.widgets.networks import gap_explorer, loss_terms, mask_explorer, render_mask
 from dakd.widgets.panel import Panel
 from dakd.widgets.pictures import (
@@ -16,9 +18,11 @@ from dakd.widgets.pictures import (
 from dakd.widgets.rankings import query_browser, ranking_playground, render_query, render_ranking
 
 __all__ = [
+    "LiveCurves",
     "Panel",
     "cutswap_playground",
     "gap_explorer",
+    "hover_map",
     "image_browser",
     "loss_terms",
     "mask_explorer",

@@ -114,12 +114,24 @@ def render_cutswap(
     )
 
 
-def cutswap_playground(images: Tensor) -> Panel:
-    """Change CutSwap's settings and compare the paper with the release."""
+def cutswap_playground(visible: Tensor, infrared: Tensor | None = None) -> Panel:
+    """Change CutSwap's settings and compare the paper with the release.
+
+    Args:
+        visible: images (n, 3, H, W).
+        infrared: others, (m, 3, H, W), to choose instead.
+    """
+    both = {"visible": visible, "infrared": visible if infrared is None else infrared}
     share = {"continuous_update": False, "readout_format": ".2f"}
+    text = "Change the settings; the seed draws again. The release changes the whole image."
+    switch = {}
+    if infrared is not None:
+        text += " Then take infrared images: what is there left to swap?"
+        switch = {"kind": choice(both, "images")}
     return Panel(
-        lambda **values: render_cutswap(images, **values),
-        "Change the settings; the seed draws again. The release changes the whole image.",
+        lambda kind="visible", **values: render_cutswap(both[kind], **values),
+        text,
+        **switch,
         p=w.FloatSlider(1.0, min=0, max=1, step=0.1, description="probability", **share),
         ratio=w.FloatRangeSlider(
             value=(0.3, 0.6), min=0.1, max=1, step=0.05, description="sides", **share

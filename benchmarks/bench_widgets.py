@@ -1,0 +1,159 @@
+"""Redrawing a widget when a control is moved, beside one matplotlib axes for each picture.
+
+Pictures and counts are those of a profile, embeddings are random, nothing is trained. A time is
+the processor time of this process from the moved control to the finished bytes, on one thread. The
+plain way draws the same pictures, frames and texts, moved by the same controls, at the same
+resolution, through ``plt.subplots`` with constrained layout.
+"""
+
+import io
+import os
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from unittest.mock import Mock, patch
+
+import ipywidgets
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+import tyro
+from matplotlib.figure import Figure
+from torch.nn.functional import normalize
+
+from dakd import widgets
+from dakd.config import Profile, SyntheticConfig, load_profile
+from dakd.data.synthetic import load_synthetic
+from dakd.figures.sheet import Tile, picture
+from dakd.protocols import sysu_trials
+from dakd.widgets.panel import SCREEN, SHARP
+
+D, MASKED, MAPPED = 256, 32, 600  # dimensions, images of the mask's batch, points of a map
+PARTS = ("class_visible", "class_infrared", "instance_visible", "instance_infrared", "triplet")
+USERS = ("pictures", "rankings", "trust")  # the modules of `dakd.figures` that draw sheets
+
+
+def panels(config, people: int) -> dict[str, widgets.Panel]:
+    """Return every widget, on pictures of `people` identities."""
+    size = {"height": config.data.height, "width": config.data.width}
+    test = load_synthetic(SyntheticConfig(train_ids=4, test_ids=people), **size).test
+    test.images()  # drawn once, then kept
+    visible, infrared = np.flatnonzero(~test.infrared), np.flatnonzero(test.infrared)
+    random, generator = np.random.default_rng(0), torch.Generator().manual_seed(0)
+    centres = normalize(torch.randn(people, D, generator=generator), dim=1)
+    noise = normalize(torch.randn(len(test), D, generator=generator), dim=1)
+    z = normalize(0.33 * centres[test.labels] + noise, dim=1)  # right for most, sure of few
+    batch = np.resize(infrared, MASKED)
+    some = np.sort(random.permutation(len(test))[:MAPPED])
+    points = {name: random.normal(size=(len(some), 2)) for name in ("untrained", "teacher", "DAKD")}
+    columns = {"infrared": test.infrared[some], "cams": test.cams[some], "pids": test.pids[some]}
+    steps = np.arange(config.student.epochs * config.student.steps)
+    history = pd.DataFrame({part: np.exp(-steps / 200) + random.random() for part in PARTS})
+    history = history.assign(loss=history.sum(axis=1), step=steps, epoch=0, lr=0.1)
+    return {
+        "image browser": widgets.image_browser(test),
+        "ranking by hand": widgets.ranking_playground(),
+        "query browser": widgets.query_browser(test, z, sysu_trials(test)[0]),
+        "CutSwap": widgets.cutswap_playground(
+            test.images(visible[:6]), test.images(infrared[:6])
+        ),
+        "loss terms": widgets.loss_terms(history),
+        "mask explorer": widgets.mask_explorer(
+            test.images(batch), z[batch], centres, test.labels[batch]
+        ),
+        "gap maps": widgets.gap_explorer(points, **columns),
+        "gap maps, hover": widgets.gap_explorer(points, images=test.images(some), **columns),
+    }  # fmt: skip
+
+
+def moved(panel: widgets.Panel, each: int) -> Iterator[None]:
+    """Move every control of a panel to up to `each` other values, and back."""
+    for control in panel.controls.values():
+        if hasattr(control, "index"):
+            name, values = "index", list(range(len(control.options)))
+        elif isinstance(control.value, bool):
+            name, values = "value", [False, True]
+        else:
+            kind = type(control.value)
+            steps = np.linspace(control.min, control.max, each + 3)[1:-1].tolist()
+            name, values = "value", [(control.min, x) if kind is tuple else kind(x) for x in steps]
+        start = getattr(control, name)
+        for value in [*[x for x in values if x != start][:each], start]:
+            setattr(control, name, value)
+            yield
+
+
+def milliseconds(panel: widgets.Panel, each: int) -> float:
+    times, moves = [], moved(panel, each)
+    while True:
+        start = time.process_time()
+        if next(moves, "end") == "end":
+            return 1000 * float(np.median(times))
+        times.append(time.process_time() - start)
+
+
+def plain_sheet(rows: list[list[Tile]], *, row_titles=None, title=None, **_room) -> Figure:
+    """Draw what `dakd.figures.sheet.sheet` draws, an axes for each picture."""
+    columns = max(map(len, rows))
+    size = (9, 1.8 * len(rows))
+    figure, grid = plt.subplots(len(rows), columns, figsize=size, squeeze=False,
+                                layout="constrained")  # fmt: skip
+    figure.suptitle(title)
+    for axes in grid.flat:
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
+    for line, row, name in zip(grid, rows, row_titles or [""] * len(rows), strict=True):
+        line[0].set_ylabel(name)
+        for axes, tile in zip(line, row, strict=False):
+            axes.set_title(tile.above, fontsize=9, color=tile.ink)
+            axes.set_xlabel(tile.below, fontsize=9)
+            if tile.image is not None:
+                axes.imshow(picture(tile.image), alpha=tile.strength)
+            if tile.frame:
+                axes.spines[:].set(visible=True, color=tile.frame, linewidth=2.5)
+            if tile.box is not None:
+                top, left, height, width = tile.box
+                axes.add_patch(plt.Rectangle((left, top), width, height, fill=False))
+    return figure
+
+
+def plain_bytes(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=SCREEN * SHARP)
+    plt.close(figure)
+    return buffer.getvalue()
+
+
+def plainly(panel: widgets.Panel, each: int) -> float:
+    """Return what the plain way takes; not a number where a widget shows no sheet of pictures."""
+    drawn = []
+    with ExitStack() as patches:
+        for user in USERS:
+            drawing = Mock(side_effect=plain_sheet)
+            drawn.append(patches.enter_context(patch(f"dakd.figures.{user}.sheet", drawing)))
+        patches.enter_context(patch("dakd.widgets.panel.snapshot", plain_bytes))
+        took = milliseconds(panel, each)
+    return took if any(mock.called for mock in drawn) else float("nan")
+
+
+def main(profile: Profile = "demo", people: int = 48, moves: int = 2) -> None:
+    """Measure with pictures of a profile's size, and so many moves of every control."""
+    torch.set_num_threads(1)
+    matplotlib.use("agg")
+    config = load_profile(profile)
+    versions = f"matplotlib {matplotlib.__version__}, ipywidgets {ipywidgets.__version__}"
+    print(f"{platform.machine()}, {os.cpu_count()} cores, one thread, {versions}")
+    print(f"pictures of {config.data.height} x {config.data.width}, {people} people")
+    print("processor time a redraw, median over the moves of all controls")
+    for name, panel in panels(config, people).items():
+        ours = milliseconds(panel, moves)
+        plain = plainly(panel, moves)
+        ratio = "" if np.isnan(plain) else f"   plain {plain:6.0f} ms   {plain / ours:4.1f} x"
+        print(f"{name:16} {ours:5.0f} ms{ratio}")
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

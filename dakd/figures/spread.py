@@ -1,0 +1,66 @@
+"""How one quantity is spread: a scatter of people, outlines of histograms."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from dakd.figures.style import BODY, PALETTE, colour, new_figure, per_cent, styled
+
+
+@styled
+def brightness_scatter(
+    visible: np.ndarray, infrared: np.ndarray, *, title: str | None = None
+) -> Figure:
+    """Plot each person's mean brightness in one modality against that in the other.
+
+    Args:
+        visible, infrared: mean grey levels in 0..1, (n,) each, a value a person.
+        title: of the figure.
+    """
+    visible, infrared = np.asarray(visible), np.asarray(infrared)
+    figure = new_figure(4.6, 4.2, title=title)
+    axes = figure.subplots()
+    axes.scatter(visible, infrared, s=26, color=PALETTE["muted"], alpha=0.8, linewidth=0)
+    low = min(visible.min(), infrared.min()) - 0.02
+    high = max(visible.max(), infrared.max()) + 0.02
+    line = axes.plot([low, high], [low, high], linestyle="--", linewidth=1)[0]
+    line.set(color=PALETTE["dropped"], label="equally bright")
+    axes.legend(loc="lower right")
+    axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
+    axes.set_xlabel("visible grey level (0 to 1)", color=PALETTE["visible"])
+    axes.set_ylabel("infrared grey level (0 to 1)", color=PALETTE["infrared"])
+    correlation = np.corrcoef(visible, infrared)[0, 1]
+    axes.set_title(f"correlation {correlation:.2f} over {len(visible)} people", fontsize=BODY)
+    return figure
+
+
+@styled
+def histogram(
+    samples: dict[str, Any], *, label: str, title: str | None = None, bins: int = 30
+) -> Figure:
+    """Compare distributions of one quantity, as outlines over shared bins.
+
+    Args:
+        samples: values of each group; a group named like a modality or method has its colour.
+        label: the quantity and its unit.
+        title: of the figure.
+        bins: number of bins over the range of all groups.
+    """
+    figure = new_figure(6.4, 3.0, title=title)
+    axes = figure.subplots()
+    arrays = {name: np.asarray(values, dtype=float).ravel() for name, values in samples.items()}
+    every = np.concatenate(list(arrays.values()))
+    edges = np.linspace(every.min(), every.max() or 1, bins + 1)
+    styles = ["-", "--", ":", "-."]
+    for i, (name, values) in enumerate(arrays.items()):
+        height, _ = np.histogram(values, edges)
+        height = height / len(values)
+        ink = colour(name) if colour(name) != PALETTE["muted"] else list(PALETTE.values())[5 - i]
+        axes.stairs(height, edges, color=ink, alpha=0.18, fill=True)
+        axes.stairs(height, edges, color=ink, linewidth=1.8, linestyle=styles[i % 4], label=name)
+    axes.set(xlabel=label, ylabel="share of the group")
+    per_cent(axes.yaxis)
+    if len(arrays) > 1:
+        axes.legend()
+    return figure

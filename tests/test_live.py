@@ -1,0 +1,76 @@
+"""Curves that follow a training."""
+
+import time
+
+import pytest
+import torch
+
+pytest.importorskip("ipywidgets")
+
+from dakd import widgets
+from dakd.config import EngineConfig, TeacherConfig
+from dakd.history import History
+from dakd.losses import LossTerms
+from dakd.widgets.live import newest_history
+
+
+def write(folder, steps):
+    """Add steps to a history as a training does."""
+    history = History(folder)
+    for step in range(steps):
+        place = {"epoch": 0, "step": step, "lr": 1e-3}
+        loss = torch.tensor(float(steps - step))
+        history.add(place, LossTerms(loss, {"identity": loss}), [7])
+    history.look()
+
+
+def wait_for(happened):
+    end = time.monotonic() + 30
+    while not happened() and time.monotonic() < end:
+        time.sleep(0.01)
+    assert happened()
+
+
+def test_the_picture_follows_the_file_while_the_block_runs(tmp_path):
+    live = widgets.LiveCurves(tmp_path, seconds=0.02)
+    assert live.picture.layout.display == "none"
+    seen = []
+    live.picture.observe(lambda change: seen.append(len(live.history)), names="value")
+    with live:
+        write(tmp_path / "models" / "teacher", 4)
+        wait_for(lambda: 4 in seen)
+        write(tmp_path / "models" / "student", 9)
+        wait_for(lambda: 9 in seen)
+    assert live.picture.layout.display != "none"
+    before = bytes(live.picture.value)
+    live.controls["smooth"].value = 0.2
+    assert bytes(live.picture.value) != before
+
+
+def test_what_was_trained_before_is_not_shown_as_running(tmp_path):
+    write(tmp_path / "old", 3)
+    assert len(newest_history(tmp_path)) == 3
+    assert newest_history(tmp_path, since=time.time() + 60).empty
+
+
+def test_a_training_that_fails_ends_the_drawing(tmp_path):
+    live = widgets.LiveCurves(tmp_path, seconds=0.02)
+    with pytest.raises(ValueError, match="broken"), live:
+        raise ValueError("broken")
+    assert not live._thread.is_alive()
+
+
+def test_a_real_training_is_followed(tmp_path):
+    from examples import image_set
+    from killed import ON_CPU, SMALL
+
+    from dakd.model import build_model
+    from dakd.train import train_teacher
+
+    engine = EngineConfig(tensorboard=False)
+    with widgets.LiveCurves(tmp_path) as live:
+        trained = train_teacher(
+            build_model("small"), image_set(range(1, 9)), TeacherConfig(**SMALL),
+            **ON_CPU, engine=engine, folder=tmp_path / "teacher",
+        )  # fmt: skip
+    assert live.history["loss"].tolist() == trained.history["loss"].tolist()
