@@ -15,12 +15,12 @@ import tyro
 
 from dakd.ablation import GRID, MAIN, describe, run_grid
 from dakd.checkpoint import CheckpointError, load_checkpoint
-from dakd.config import Config, SyntheticConfig, load_profile, replace
+from dakd.config import Config, Profile, SyntheticConfig, load_profile, replace
 from dakd.data.export import export_dataset
 from dakd.data.verify import verify
 from dakd.evaluate import setting_name
 from dakd.evidence import gap_table, robustness_tables, trust_table
-from dakd.experiment import Experiment
+from dakd.experiment import Experiment, NotTrainedError, runs_folder
 from dakd.model import ReIDModel, WeightsError
 from dakd.parallel import World
 from dakd.recipes import RECIPES, recipe, run_recipe
@@ -224,16 +224,31 @@ class Evidence:
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """Draw the README's pictures again (needs the notebook packages)."""
+    """Draw the pictures of README, docs and slides (needs the notebook packages); trains nothing.
+
+    Those of results need the tables in `out`, those of networks what `dakd train` has trained.
+    """
 
     out: Path = Path("figures")
+    """Folder for the PNG files, with the tables."""
+    slides: Path | None = None
+    """Folder for the same as PDF and SVG; by default ``slides`` among the runs."""
+    profile: Profile = "demo"
+    """Whose networks are shown."""
+    seed: int = 0
+    """Of these networks."""
 
     def run(self) -> None:
-        """Write the pictures into `out`."""
+        """Write the pictures; say which are left out for want of a network."""
         from dakd.showcase import draw  # matplotlib is not part of the core
 
-        for path in draw(self.out):
-            print(path)
+        config = replace(load_profile(self.profile), seed=self.seed)
+        lab = Experiment(config, show=False, train=False)
+        try:
+            for path in draw(self.out, slides=self.slides or runs_folder() / "slides", lab=lab):
+                print(path)
+        except NotTrainedError as missing:
+            print(f"left out, the pictures of networks that are not named above: {missing}")
 
 
 Command = Train | Evaluate | Recipe | Verify | Export | Reproduce | Evidence | Figures

@@ -49,6 +49,10 @@ def _content(weights: str | None) -> str:
     return hashlib.sha256(Path(weights).read_bytes()).hexdigest()[:10]
 
 
+class NotTrainedError(LookupError):
+    """The run folder lacks a network, and the experiment was told not to train."""
+
+
 class Experiment:
     """The work that belongs to one configuration, shared by all notebooks.
 
@@ -56,12 +60,18 @@ class Experiment:
         config: see `dakd.config.load_profile`.
         runs: folder of all runs; by default `runs_folder`.
         show: show progress bars.
+        train: train what is missing; otherwise a missing network is a `NotTrainedError`.
     """
 
     def __init__(
-        self, config: Config, *, runs: str | Path | None = None, show: bool = True
+        self,
+        config: Config,
+        *,
+        runs: str | Path | None = None,
+        show: bool = True,
+        train: bool = True,
     ) -> None:
-        self.config = config
+        self.config, self.train = config, train
         self.folder = Path(runs or runs_folder()) / config.profile
         self.show = show
         self.about: dict[str, Any] = {}  # what the records of results should say besides
@@ -188,8 +198,14 @@ class Experiment:
                 model, history, description = load_checkpoint(folder)
                 seconds = description["metrics"].get("seconds", float("nan"))
                 self._trained[name] = Trained(model, history, folder, seconds)
-            else:
+            elif self.train:
                 self._trained[name] = train(folder)
+            else:
+                c = self.config
+                raise NotTrainedError(
+                    f"the {name.partition('-')[0]} of seed {c.seed} is not in {folder}; "
+                    f"`dakd train --profile {c.profile} --seed {c.seed}` trains teacher and student"
+                )
         return self._trained[name]
 
     def embeddings(self, model: ReIDModel, split: str = "test") -> Tensor:

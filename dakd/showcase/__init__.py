@@ -1,6 +1,7 @@
 """Committed results as pictures (`dakd figures`) and as the tables of README and docs."""
 
-from dakd.showcase.pictures import ablation, contact_sheet, cutswap, draw, robustness
+from dakd.showcase.drawing import draw
+from dakd.showcase.pictures import ablation, ablation_slide, contact_sheet, cutswap, robustness
 from dakd.showcase.tables import (
     benchmark_table,
     difference_table,
@@ -13,6 +14,7 @@ from dakd.showcase.tables import (
 
 __all__ = [
     "ablation",
+    "ablation_slide",
     "benchmark_table",
     "contact_sheet",
     "cutswap",

@@ -1,6 +1,5 @@
-"""The pictures of README and docs, drawn again by one command (`dakd figures`)."""
+"""The pictures of README, docs and slides that need no network: of images and of tables."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +13,21 @@ from dakd.augment import CutSwap
 from dakd.config import SyntheticConfig
 from dakd.data import ImageSet
 from dakd.data.synthetic import load_synthetic
+from dakd.figures.style import note
 from dakd.runtime import make_generator
 from dakd.showcase.tables import differences
 
 CAMERAS = (1, 2, 4, 5, 3, 6)  # the visible ones first
 PEOPLE, EACH = 8, 2
+METRICS = {"rank1": "rank-1", "mAP": "mAP"}
+LINES = (
+    "Thick line: bootstrap, thin line: Student's t, both 95 %; green or red where the latter "
+    "leaves zero out."
+)
+SLIDE = (  # the variants of the slide
+    *("continued", "identity", "dakd", "only_kd", "dakd_identity", "release"),
+    *("no_instance", "no_class", "mask_none", "mask_uncertain", "cutswap_none"),
+)
 TWINS = {"teacher_no_cutswap": "teacher", "cutswap_none": "dakd"}  # the same without CutSwap
 
 
@@ -40,7 +49,7 @@ def contact_sheet(images: ImageSet) -> Figure:
     )
 
 
-def cutswap(images: ImageSet, count: int = 8) -> Figure:
+def cutswap(images: ImageSet, count: int = 6) -> Figure:
     """Show CutSwap on visible images: original, rectangle, paper's version, release's."""
     pictures = images.images(np.flatnonzero(images.cams == 5)[: 4 * count : 4]).float() / 255
     swap = CutSwap(p=1.0)
@@ -59,7 +68,28 @@ def ablation(table: pd.DataFrame, *, metric: str, measure: str) -> Figure:
     """
     apart = differences(table, metric=metric).drop("untrained", errors="ignore")
     title = f"{measure}: every variant against the teacher of its seed"
-    return figures.difference_plot(apart, baseline="the teacher", measure=measure, title=title)
+    figure = figures.difference_plot(apart, baseline="the teacher", measure=measure, title=title)
+    return note(figure, _seeds(table), LINES)
+
+
+def ablation_slide(table: pd.DataFrame) -> Figure:
+    """Show the variants that answer the main questions, in rank-1 and mAP, for a slide."""
+    both = {name: differences(table, metric=metric) for metric, name in METRICS.items()}
+    rank1, mean = (apart[apart.index.isin(SLIDE)] for apart in both.values())
+    figure = figures.difference_plot(
+        rank1,
+        baseline="the teacher",
+        measure="rank-1",
+        beside={"mAP": mean},
+        title="The main variants against the teacher of their seed",
+    )
+    return note(figure, _seeds(table), LINES)
+
+
+def _seeds(table: pd.DataFrame) -> str:
+    """Return whom the results of a committed table are about."""
+    seeds = ", ".join(map(str, sorted(table["seed"].unique())))
+    return f"Drawn people of the embedded benchmark, demo profile; seeds {seeds} (dots)."
 
 
 def robustness(table: pd.DataFrame) -> Figure:
@@ -82,33 +112,28 @@ def of_results(folder: Path) -> dict[str, Figure]:
     if (path := folder / "ablation_demo.csv").is_file():
         table = pd.read_csv(path)
         main = table[table["run"].isin(MAIN)].assign(method=table["run"])
+        main = main.sort_values("run", key=lambda run: run.map(list(MAIN).index), kind="stable")
         main = main.rename(columns={"all-1/rank1": "rank1", "all-1/mAP": "mAP"})
-        made["benchmark_demo"] = figures.benchmark_bars(main, labels=LABELS)
-        for metric, measure in (("rank1", "rank-1"), ("mAP", "mAP")):
+        made["benchmark_demo"] = note(figures.benchmark_bars(main, labels=LABELS), _seeds(main))
+        for metric, measure in METRICS.items():
             made[f"ablation_{metric}"] = ablation(table, metric=metric, measure=measure)
+        made["ablation_main"] = ablation_slide(table)
     if (path := folder / "robustness_demo.csv").is_file():
-        made["robustness_demo"] = robustness(pd.read_csv(path))
+        table = pd.read_csv(path)
+        made["robustness_demo"] = note(robustness(table), _seeds(table))
     return made
 
 
-def draw(folder: str | Path) -> Iterator[Path]:
-    """Write every picture of README and docs into `folder`, one by one.
-
-    Those of results are drawn from the tables in the same folder.
-    """
-    folder = Path(folder)
+def of_images() -> dict[str, Figure]:
+    """Return the pictures that need nothing but people, who are drawn here."""
     config = SyntheticConfig(train_ids=4 * PEOPLE, images_per_camera=4)
     people = load_synthetic(config, height=192, width=96).train
     visible, infrared = (
         people.images(np.flatnonzero((people.pids == 1) & (people.cams == cam))[:1])[0]
         for cam in (4, 6)
     )
-    made = {
+    return {
         "method_overview": figures.method_overview(visible, infrared),
         "contact_sheet": contact_sheet(people),
         "cutswap": cutswap(people),
-        **of_results(folder),
     }
-    for name, figure in made.items():
-        dpi = 90 if name == "contact_sheet" else 150  # ninety-six pictures make a large file
-        yield figures.save(figure, folder / f"{name}.png", dpi=dpi)
