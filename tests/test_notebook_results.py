@@ -1,4 +1,4 @@
-"""What notebooks 02, 04 and 05 show of committed results: their figures, and tables with gaps."""
+"""What notebooks 02 and 04 to 06 show of committed results: their figures, and tables with gaps."""
 
 import contextlib
 import io
@@ -16,7 +16,7 @@ from dakd import analysis, figures
 from dakd.ablation import GRID, LABELS
 
 FOLDER = Path(__file__).parents[1]
-NOTEBOOKS = ("02_cutswap", "04_confidence_masks", "05_modality_gap")
+NOTEBOOKS = ("02_cutswap", "04_confidence_masks", "05_modality_gap", "06_benchmark")
 OF_NOTEBOOK = {
     "02_cutswap": ("cutswap_release", "cutswap_none", "teacher_no_cutswap"),
     "04_confidence_masks": (
@@ -93,6 +93,26 @@ def test_opens_with_who_says_what(name):
     opening = cells_of(name)[0].source
     assert all(who in opening for who in ("the **paper**", "the **release**", "**we measured**"))
     assert "drawn people" in opening
+
+
+def test_the_last_one_states_the_limits_and_keeps_published_figures_apart():
+    cells = cells_of("06_benchmark")
+    (limits,) = (c.source for c in cells if "## What this course does not show" in c.source)
+    parts = ("**A stand-in.**", "**Not reproduced.**", "**Licences.**", "**Responsible use.**")
+    assert all(part in limits for part in parts)
+    assert all(name in limits for name in ("SYSU-MM01", "RegDB", "LLCM", "MIT", "not comparable"))
+    published = [i for i, c in enumerate(cells) if "76.31" in c.source]
+    assert [cells[i].cell_type for i in published] == ["markdown"]
+    assert "quoted" in cells[published[0]].source
+    assert "benchmark_table(table)" in cells[published[0] - 1].source
+    assert "**Ours, measured.**" in cells[published[0] - 2].source
+
+
+def test_the_worst_query_is_shown_with_the_right_person():
+    (cell,) = (c.source for c in cells_of("06_benchmark") if "06_failure.png" in c.source)
+    assert "shown=10" in cell
+    rank = next(c.source for c in cells_of("06_benchmark") if "ranked = " in c.source)
+    assert "[:" not in rank  # the whole gallery is handed over, so that the first hit is in it
 
 
 def test_every_seed_is_a_dot_under_its_bar():

@@ -4,9 +4,12 @@ import ast
 import re
 import statistics
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import nbformat
 import pytest
+
+from dakd import exercises
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 COURSE = [
@@ -35,9 +38,43 @@ def text_of(name):
 
 
 def lines_of(cell):
-    """Lines of code that are neither empty nor a comment."""
+    """Lines of code that are neither empty nor a comment nor an import."""
     lines = (line.strip() for line in cell.source.splitlines())
-    return [line for line in lines if line and not line.startswith("#")]
+    return [line for line in lines if line and not line.startswith(("#", "import ", "from "))]
+
+
+def check_of(cell):
+    """The call of an exercise that a cell shows, or None."""
+    last = ast.parse(cell.source).body[-1]
+    call = last.value if isinstance(last, ast.Expr) else None
+    if isinstance(call, ast.Call) and ast.unparse(call.func).startswith("exercises."):
+        return call
+    return None
+
+
+def exercises_of(name):
+    """The cell of answers, the cell that checks them, and its call, for every exercise."""
+    cells = code_of(name)
+    return [(cells[i - 1], cell, call) for i, cell in enumerate(cells) if (call := check_of(cell))]
+
+
+def nothing_given(cell):
+    """Names that a cell sets to None."""
+    found = set()
+    for node in ast.walk(ast.parse(cell.source)):
+        if isinstance(node, ast.Assign):
+            values = getattr(node.value, "elts", [node.value])
+            if all(isinstance(v, ast.Constant) and v.value is None for v in values):
+                target = node.targets[0]
+                found |= {name.id for name in getattr(target, "elts", [target])}
+    return found
+
+
+class AnythingElse(dict):
+    """The names of a notebook whose data nobody may look at."""
+
+    def __missing__(self, name):
+        return MagicMock(name=name)
 
 
 def test_the_course_is_complete():
@@ -81,7 +118,7 @@ def test_says_something_before_every_cell_of_code(name):
 @each_notebook
 def test_cells_are_small(name):
     sizes = [len(lines_of(cell)) for cell in code_of(name)]
-    assert max(sizes) <= 12
+    assert max(sizes) <= 10
     assert statistics.median(sizes) < 8
 
 
@@ -108,6 +145,44 @@ def test_closes_with_exercises_lessons_and_the_next(name):
     assert "learned" in rest
     following = COURSE[COURSE.index(name) + 1 :]
     assert not following or f"({following[0]}.ipynb)" in text_of(name)[-1]
+
+
+@each_notebook
+def test_asks_for_a_prediction_before_it_runs(name):
+    cells = CELLS[name]
+    asking = [
+        i for i, cell in enumerate(cells)
+        if cell.cell_type == "markdown" and "**Predict" in cell.source
+    ]  # fmt: skip
+    assert len(asking) >= 2
+    assert all(cells[i + 1].cell_type == "code" for i in asking)
+
+
+@each_notebook
+def test_has_two_or_three_exercises_with_hint_and_check(name):
+    checks = [call.func.attr for _, _, call in exercises_of(name)]
+    assert len(set(checks)) == len(checks) in (2, 3)
+    assert set(checks) <= set(exercises.__all__)
+    rest = "\n".join(text_of(name))
+    numbers = [int(n) for n in re.findall(r"\*\*Exercise (\d)\.\*\*", rest)]
+    assert numbers == [*range(1, len(checks) + 1)]
+    assert rest.count("<details>") >= len(checks)
+
+
+@each_notebook
+def test_checks_look_at_the_answers_of_the_cell_above(name):
+    for answers, _, call in exercises_of(name):
+        assert {argument.id for argument in call.args} <= nothing_given(answers)
+        assert call.args, "answers are positional, the notebook's data are keywords"
+
+
+@each_notebook
+def test_an_exercise_without_an_answer_says_so_and_computes_nothing(name):
+    for answers, check, call in exercises_of(name):
+        names = AnythingElse(exercises=exercises, **dict.fromkeys(nothing_given(answers)))
+        *before, _ = ast.parse(check.source).body
+        exec(ast.unparse(ast.Module(before, [])), {}, names)
+        assert eval(ast.unparse(call), {}, names) is exercises.NO_ANSWER
 
 
 @each_notebook

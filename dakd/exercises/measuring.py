@@ -1,0 +1,132 @@
+"""Exercises of notebook 01: what AP and INP see, the camera rule, and how many trials it takes."""
+
+import math
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from dakd.data.records import ImageSet
+from dakd.exercises.verdict import (
+    UnreadableAnswerError,
+    Verdict,
+    exercise,
+    number,
+    numbers,
+    verdict,
+)
+from dakd.metrics import rank_metrics
+from dakd.protocols import Trial
+
+
+def _hits(answer: Any, count: int, length: int) -> list[int]:
+    kind = f"two lists, each of {count} different whole ranks between 1 and {length}"
+    ranks = numbers(answer, count, kind, low=1, high=length)
+    if len({*ranks}) < count or (ranks != np.round(ranks)).any():
+        raise UnreadableAnswerError(f"Give {kind}.")
+    return sorted(int(rank) for rank in ranks)
+
+
+@exercise
+def same_ap(first: Any, second: Any, *, count: int = 3, length: int = 10) -> Verdict:
+    """Which two rankings have the same AP and another INP?
+
+    Args:
+        first, second: the answers, the ranks of the right images in either ranking.
+        count: how many images are right.
+        length: of the gallery.
+
+    Example:
+        >>> same_ap([1, 2, 10], [1, 2, 9])
+        ✗ Not yet. AP is 0.767 and 0.778. Bring the last hit of one ranking up, and an earlier one \
+down.
+    """
+    rankings = [_hits(answer, count, length) for answer in (first, second)]
+    hits = range(1, count + 1)
+    ap = [sum(Fraction(i, r) for i, r in zip(hits, ranks, strict=True)) / count
+          for ranks in rankings]  # fmt: skip
+    inp = [count / ranks[-1] for ranks in rankings]
+    if ap[0] != ap[1]:
+        return Verdict(
+            False,
+            f"AP is {float(ap[0]):.3f} and {float(ap[1]):.3f}. Bring the last hit of one ranking "
+            "up, and an earlier one down.",
+        )
+    return verdict(
+        inp[0] != inp[1],
+        because=f"Both have AP {float(ap[0]):.3f}; INP is {inp[0]:.2f} and {inp[1]:.2f}. The same "
+        "AP can hide that one image is found late.",
+        hint="AP is the same, and INP too, because the last hits stand at the same rank.",
+    )
+
+
+@exercise
+def by_camera(three: Any, six: Any, *, embeddings: Tensor, test: ImageSet, trial: Trial) -> Verdict:
+    """What is the mAP of the queries from camera 3, and of those from camera 6?
+
+    Args:
+        three, six: the answers, fractions; 0.005 off is near enough.
+        embeddings: (N, D), of the test split.
+        test: the test split.
+        trial: queries and gallery; measured with the camera rule.
+
+    Example:
+        Two people; the embedding of a picture is its person, so everybody is found first.
+
+        >>> from types import SimpleNamespace
+        >>> split = SimpleNamespace(
+        ...     pids=np.array([1, 2, 1, 2]), cams=np.array([3, 6, 1, 1]), infrared=None
+        ... )
+        >>> one = Trial(1, query=np.array([0, 1]), gallery=np.array([2, 3]))
+        >>> z = Tensor([[1, 0], [0, 1], [1, 0], [0, 1]])
+        >>> by_camera(1.0, 0.5, embeddings=z, test=split, trial=one)
+        ✗ Not yet. At least one of the two is off. Take the mean of AP, query by query, over the \
+queries of either camera.
+    """
+    given = numbers([three, six], 2, "two fractions between 0 and 1, not per cent", low=0, high=1)
+    similarity = embeddings[trial.query] @ embeddings[trial.gallery].T  # (Q, G)
+    sides = [column[rows] for column in (test.pids, test.cams)
+             for rows in (trial.query, trial.gallery)]  # fmt: skip
+
+    def measured(protocol: str) -> np.ndarray:
+        ap = rank_metrics(similarity, *sides, protocol=protocol).per_query["AP"]
+        return ap.groupby(test.cams[trial.query]).mean().loc[[3, 6]].to_numpy()
+
+    right, unruled = measured("sysu"), measured("none")
+    off = np.abs(given - right) > 0.005
+    forgotten = off.any() and (np.abs(given - unruled) <= 0.005).all()
+    return verdict(
+        not off.any(),
+        because="The rule concerns queries of camera 3 alone: it takes the easy room from them, "
+        "and some of their competitors too.",
+        hint="This is without the camera rule: measure with protocol='sysu'."
+        if forgotten
+        else "At least one of the two is off. Take the mean of AP, query by query, over the "
+        "queries of either camera.",
+    )
+
+
+@exercise
+def trials_needed(count: Any, *, spread: float, wanted: float) -> Verdict:
+    """Of how many trials must a mean be made, so that its standard deviation is `wanted`?
+
+    Args:
+        count: the answer, the smallest such number; 2 % off is near enough.
+        spread: standard deviation of single trials, in points.
+        wanted: that of the mean, in points.
+
+    Example:
+        >>> trials_needed(2, spread=1.0, wanted=0.5)
+        ✗ Not yet. Means of 2 wobble by 0.71 points. How does the wobble shrink when the trials \
+become four times as many?
+    """
+    given = number(count, "a whole number of trials from 1", low=1)
+    right = math.ceil((spread / wanted) ** 2 - 1e-9)
+    return verdict(
+        abs(given - right) <= 0.02 * right,
+        because="To halve the wobble takes four times the trials, and all of them measure the luck "
+        "of the gallery only.",
+        hint=f"Means of {given:.0f} wobble by {spread / math.sqrt(given):.2f} points. How does "
+        "the wobble shrink when the trials become four times as many?",
+    )
