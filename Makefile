@@ -1,4 +1,4 @@
-# Every target sets itself up: the environment is made once, in .venv, and reused.
+# Every target sets itself up: the environment lies in .venv and is reused until pyproject.toml changes.
 # PYTHON=python3.12 make test   picks the interpreter;   DAKD_PROFILE=full make notebooks   the size.
 
 PYTHON ?= python3
@@ -7,20 +7,23 @@ READY := .venv/ready
 RUN := .venv/bin/python -m
 COURSE := $(wildcard notebooks/0*.ipynb)
 EXECUTED := runs/$(PROFILE)/notebooks
+EXECUTE := DAKD_PROFILE=$(PROFILE) $(RUN) jupyter nbconvert --to notebook --execute \
+	--ExecutePreprocessor.timeout=-1 --output-dir $(EXECUTED)
 
-.PHONY: help notebooks test lab lint bench table evidence figures clean
+.PHONY: help notebooks site test lab lint bench table evidence figures clean
 help:
 	@echo "make notebooks  run the whole course (profile: smoke, demo or full; now $(PROFILE))"
+	@echo "make site       the executed course as pages that open without a network"
 	@echo "make test       unit tests, doctests and a smoke run of every notebook"
 	@echo "make lab        open JupyterLab at the first notebook"
 	@echo "make lint       ruff, mypy and nbstripout checks"
 	@echo "make bench      measure our code beside the plain way"
 	@echo "make table      train three seeds of the README's rows and rewrite its table and figures"
 	@echo "make evidence   train every row of the ablation and rewrite docs/evidence.md's tables (hours)"
-	@echo "make figures    draw the README's pictures again"
+	@echo "make figures    draw the pictures of README and docs, and PDF and SVG for slides"
 	@echo "make clean      remove runs and caches (the environment stays)"
 
-$(READY):
+$(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "dakd needs Python 3.11 or newer; try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv .venv
@@ -29,9 +32,15 @@ $(READY):
 
 notebooks: $(READY)
 	@mkdir -p $(EXECUTED)
-	DAKD_PROFILE=$(PROFILE) $(RUN) jupyter nbconvert --to notebook --execute \
-		--ExecutePreprocessor.timeout=-1 --output-dir $(EXECUTED) $(COURSE)
+	$(EXECUTE) $(COURSE)
 	@echo "Executed copies: $(EXECUTED)   figures: runs/$(PROFILE)/figures"
+
+# Only what is missing or older than its notebook; `make notebooks` runs everything again.
+$(EXECUTED)/%.ipynb: notebooks/%.ipynb | $(READY)
+	$(EXECUTE) $<
+
+site: $(READY) $(COURSE:notebooks/%=$(EXECUTED)/%)
+	$(RUN) dakd.site --executed $(EXECUTED) --out runs/$(PROFILE)/site
 
 test: $(READY)
 	$(RUN) pytest

@@ -34,6 +34,8 @@ EXTRAS = [
     "pytorch_grad_cam",
     "IPython",
     "jupyterlab",
+    "nbconvert",
+    "latex2mathml",
 ]
 LAYERS = [
     {"config", "runtime", "parallel"},
@@ -41,7 +43,7 @@ LAYERS = [
     | {"corruption", "analysis", "figures"},
     {"protocols", "result", "checkpoint", "widgets", "history", "snapshot"},
     {"embed", "evaluate", "objectives", "loop", "train", "experiment", "ablation", "released"}
-    | {"robustness", "evidence", "showcase", "selection", "recipes"},
+    | {"robustness", "evidence", "showcase", "selection", "recipes", "site", "exercises"},
     {"cli", "__main__"},
 ]
 
@@ -107,7 +109,7 @@ def test_imports_have_no_cycle():
 
 
 def test_core_imports_without_the_notebook_extras():
-    drawn = {"figures", "widgets", "showcase"}
+    drawn = {"figures", "widgets", "showcase", "site"}
     core = [name for name in MODULES if not drawn & set(name.split("."))]
     code = (
         f"import sys, importlib\nsys.modules.update(dict.fromkeys({EXTRAS!r}))\n"  # None: not there

@@ -1,0 +1,224 @@
+"""The course as a reader meets it: in JupyterLab and as pages, in a real (headless) Chromium.
+
+Skipped where there is no Chromium; with DAKD_BROWSER=required its absence is a failure.
+"""
+
+import importlib.util
+import os
+import re
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.request import urlopen
+
+import nbformat
+import psutil
+import pytest
+from nbformat import v4
+
+from dakd.site import build_site
+
+ROOT = Path(__file__).parents[1]
+SCREENSHOTS = ROOT / "runs" / "browser"
+PROGRAMS = map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))
+CHROMIUM = next(filter(None, PROGRAMS), None)
+SECONDS = 120  # how long a condition may take on a busy machine
+NEAR = ("http://127.0.0.1", "file:", "data:", "blob:")
+
+WIDGET = r"^widgets\.(?!render_)\w+\("  # a cell that shows controls
+NOTEBOOK = "jupyterapp.shell.currentWidget.content"
+KERNEL = "jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel"
+CELLS = f"""[...{NOTEBOOK}.model.cells].map((cell, number) => ({{cell, number}}))
+    .filter(({{cell}}) => cell.type == "code").map(({{cell, number}}) => ({{
+        number, ran: cell.executionCount !== null, source: cell.sharedModel.source,
+        errors: cell.outputs.toJSON().filter(output => output.output_type == "error"),
+    }}))"""
+# What is seen, as one number; its address tells nothing. Null while the picture is being loaded.
+PIXELS = """picture => {
+    if (!picture.complete || !picture.naturalWidth) return null;
+    const canvas = new OffscreenCanvas(picture.naturalWidth, picture.naturalHeight);
+    const pen = canvas.getContext("2d");
+    pen.drawImage(picture, 0, 0);
+    const { data } = pen.getImageData(0, 0, canvas.width, canvas.height);
+    return String(data.reduce((sum, value) => (31 * sum + value) | 0, 0));
+}"""
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    missing = [] if CHROMIUM else ["Chromium (apt-get install chromium)"]
+    if importlib.util.find_spec("playwright") is None:
+        missing.append("Playwright (pip install playwright)")
+    if missing:
+        stop = pytest.fail if os.environ.get("DAKD_BROWSER") == "required" else pytest.skip
+        stop(f"the browser tests need {' and '.join(missing)}")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(chromium):
+    """A page that reaches nothing but this machine. Any error of its console fails the test."""
+    context = chromium.new_context(viewport={"width": 1200, "height": 900})
+    context.set_default_timeout(SECONDS * 1000)
+    errors, left = [], []
+    context.route(lambda url: not url.startswith(NEAR), lambda route: route.abort())
+    context.on("request", lambda r: None if r.url.startswith(NEAR) else left.append(r.url))
+    page = context.new_page()
+    page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    yield page
+    context.close()
+    assert not left, "the page asked for something on another machine"
+    assert not errors, "the page's console shows errors"
+
+
+@pytest.fixture(scope="module")
+def jupyter(chromium, tmp_path_factory):
+    """The address of notebooks in a JupyterLab of its own; all that it writes is thrown away."""
+    room = tmp_path_factory.mktemp("jupyter")
+    for name in ("notebooks", "figures"):
+        shutil.copytree(ROOT / name, room / name)
+    homes = ["JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR"]
+    homes += ["JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR", "DAKD_RUNS"]
+    quiet = room / "JUPYTERLAB_SETTINGS_DIR" / "@jupyterlab" / "apputils-extension"
+    quiet.mkdir(parents=True)
+    asks_nothing = '{"fetchNews": "false", "checkForUpdates": false}'  # and covers no control
+    (quiet / "notification.jupyterlab-settings").write_text(asks_nothing)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    token = secrets.token_hex(16)
+    options = [f"--port={port}", "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}"]
+    options += ["--no-browser", "--ip=127.0.0.1", "--allow-root", f"--ServerApp.root_dir={room}"]
+    options += ["--expose-app-in-browser", "--LabApp.extension_manager=readonly"]
+    with (room / "log").open("w") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "jupyter", "lab", *options],
+            env={
+                **os.environ,
+                "DAKD_PROFILE": "smoke",
+                **{name: str(room / name) for name in homes},
+            },
+            stdout=log,
+            stderr=log,
+            start_new_session=True,  # a Ctrl-C is for us; we end it
+        )
+    try:
+        wait_for(server, f"http://127.0.0.1:{port}/api/status?token={token}", room / "log")
+        yield f"http://127.0.0.1:{port}/lab/tree/notebooks/{{}}.ipynb?reset&token={token}"
+    finally:
+        stop(server)
+
+
+def wait_for(server, url, log):
+    """Return when the server answers."""
+    end = time.monotonic() + SECONDS
+    while server.poll() is None and time.monotonic() < end:
+        try:
+            return urlopen(url, timeout=SECONDS).close()
+        except OSError:
+            time.sleep(0.1)
+    pytest.fail(f"JupyterLab did not start:\n{log.read_text()}")
+
+
+def stop(server):
+    """End a server and its kernels: politely, then surely."""
+    if server.poll() is not None:
+        return
+    kernels = psutil.Process(server.pid).children(recursive=True)
+    server.terminate()
+    _, alive = psutil.wait_procs([*kernels, psutil.Process(server.pid)], timeout=20)
+    for process in alive:
+        process.kill()
+    server.wait()
+
+
+def run_all(page, address):
+    """Open a notebook, run its cells by the menu, and return what becomes of its code cells."""
+    page.goto(address)
+    page.wait_for_function(f"window.jupyterapp && {KERNEL}?.status == 'idle'")
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    over = "cells => cells.every(cell => cell.ran) || cells.some(cell => cell.errors.length)"
+    page.wait_for_function(f"({over})({CELLS})")
+    return page.evaluate(CELLS)
+
+
+def show(page, number):
+    """Scroll to a cell, since JupyterLab keeps only those in sight on the page, and return it."""
+    page.evaluate(f"{NOTEBOOK}.scrollToItem({number}, 'center')")
+    return page.locator(f".jp-Cell[data-windowed-list-index='{number}']")
+
+
+@pytest.mark.parametrize("name", ["02_cutswap", "04_confidence_masks"])
+def test_a_slider_changes_the_picture_in_jupyterlab(page, jupyter, name):
+    cells = run_all(page, jupyter.format(name))
+    assert not [error for cell in cells for error in cell["errors"]]
+    controlled = [cell["number"] for cell in cells if re.search(WIDGET, cell["source"], re.M)]
+    assert controlled
+    for number in controlled:
+        cell = show(page, number)
+        picture = cell.locator("img.widget-image").element_handle()
+        before = page.wait_for_function(PIXELS, arg=picture).json_value()
+        cell.locator(".noUi-handle").first.press("ArrowLeft")
+        changed = f"([picture, before]) => ![null, before].includes(({PIXELS})(picture))"
+        page.wait_for_function(changed, arg=[picture, before])
+        page.screenshot(path=SCREENSHOTS / f"{name}_{number}.png")
+
+
+@pytest.fixture(scope="module")
+def site(chromium, tmp_path_factory):
+    """The course as pages; one notebook, with a figure, a widget and a table, has been run."""
+    room = tmp_path_factory.mktemp("site")
+    hint = "<details><summary>Hint</summary>\n\n$x^2$\n\n</details>"
+    cells = [
+        v4.new_markdown_cell(f"# Small\n\n{hint}"),
+        v4.new_code_cell("from dakd import figures, widgets\nwidgets.render_ranking([1, 3])"),
+        v4.new_code_cell("widgets.ranking_playground()"),
+        v4.new_code_cell("import pandas as pd\npd.DataFrame({'rank': range(3)})"),
+    ]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+    small = room / "00_data_inspection.ipynb"
+    nbformat.write(v4.new_notebook(cells=cells, metadata=kernel), small)
+    run = ["jupyter", "nbconvert", "--to=notebook", "--execute", f"--output-dir={room}/executed"]
+    # In a process of its own, since Playwright holds the event loop of this one.
+    subprocess.run([sys.executable, "-m", *run, small], check=True, capture_output=True)
+    return build_site(room / "executed", room / "pages", ROOT).parent
+
+
+@pytest.mark.parametrize("width", [360, 1200])
+def test_pages_open_from_the_disk_without_a_network(page, site, width):
+    page.set_viewport_size({"width": width, "height": 900})
+    pages = sorted(site.rglob("*.html"))
+    formulas = 0
+    for path in pages:
+        page.goto(path.as_uri())
+        assert page.evaluate("[...document.images].every(image => image.naturalWidth > 0)"), path
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+        assert page.locator("body").evaluate("body => getComputedStyle(body).maxWidth") != "none"
+        formulas += page.locator("math").count()
+    assert len(pages) > 10
+    assert formulas > 40
+
+
+def test_pages_show_results_hints_and_the_way_on(page, site):
+    page.goto((site / "index.html").as_uri())
+    page.get_by_role("link", name="00_data_inspection").click()
+    assert page.locator(".output_area img").count() == 2  # the figure, and the widget's still
+    assert page.locator(".output_area td").count() == 3
+    assert page.get_by_text("Controls need a running kernel").is_visible()
+    assert not page.locator("details math").is_visible()
+    page.get_by_text("Hint").click()
+    assert page.locator("details math").is_visible()
+    page.screenshot(path=SCREENSHOTS / "page.png", full_page=True)
+    page.get_by_role("link", name="01 how we measure").first.click()
+    page.wait_for_url("**/01_how_we_measure.html")
