@@ -1,5 +1,6 @@
 """Is the teacher's confidence right? Histograms, masks, calibration."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -149,8 +150,9 @@ def reliability_diagram(results: Mapping[str, Reliability], *, title: str | None
     figure = new_figure(4.8, 4.3, title=title)
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color=PALETTE["dropped"], linestyle="--", linewidth=1)
-    for marker, (name, result) in zip("osD^vP", results.items(), strict=False):
-        table = result.table
+    others = itertools.cycle("sDvP")
+    for name, result in results.items():
+        table, marker = result.table, {"visible": "o", "infrared": "^"}.get(name) or next(others)
         size = 20 + 160 * table["count"] / table["count"].sum()
         label = f"{name}: ECE {100 * result.ece:.1f} %"
         axes.plot(table["confidence"], table["accuracy"], color=colour(name), linewidth=1.4)
