@@ -4,6 +4,7 @@ A folder holds ``model.safetensors``, ``history.jsonl`` and ``checkpoint.json``.
 atomically, the JSON last: a folder with the JSON is complete. Loading executes no code.
 """
 
+import hashlib
 import json
 import platform
 from contextlib import ExitStack
@@ -13,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from dakd.history import HISTORY, read_history, write_history
 from dakd.model import ReIDModel
@@ -59,6 +61,14 @@ def save_checkpoint(
         # An old description must not vouch for new weights if the machine stops right here.
         (folder / DESCRIPTION).unlink(missing_ok=True)
     return folder
+
+
+def weights_fingerprint(model: nn.Module) -> str:
+    """Return ten digits that change when a weight does."""
+    digest = hashlib.sha256()
+    for value in model.state_dict().values():
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:10]
 
 
 def is_complete(folder: str | Path) -> bool:

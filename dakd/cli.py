@@ -26,7 +26,7 @@ from dakd.parallel import World
 from dakd.recipes import RECIPES, recipe, run_recipe
 from dakd.result import Result
 from dakd.runtime import atomic_path
-from dakd.snapshot import Stopped
+from dakd.stopping import Stopped
 from dakd.train import TrainingError
 
 FAULTS = (

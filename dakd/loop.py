@@ -18,9 +18,11 @@ from dakd.data.sampler import CrossModalSampler
 from dakd.history import History, TrainingError
 from dakd.model import ReIDModel
 from dakd.objectives import Batch, Objective
+from dakd.run_folder import RunFolder
 from dakd.runtime import progress, require
 from dakd.selection import Best
-from dakd.snapshot import RunFolder, Snapshot, Stopped
+from dakd.snapshot import Snapshot
+from dakd.stopping import Stopped
 
 
 def learning_rate(config: ScheduleConfig, steps: int) -> Callable[[int], float]:
@@ -238,19 +240,24 @@ def _save(history: History, run: RunFolder, stage: Stage) -> None:
     """Write a snapshot, without which training goes on; stop there if the user has asked to."""
     snapshot, steps = stage.save(), len(history.rows)
     snapshot.notes["rows"] = steps
+    failed: Exception | None = None
     try:
         history.settle()
         run.save(steps, snapshot)
-    except OSError as error:
-        if run.stopping:
-            raise
-        warnings.warn(
-            f"no snapshot after {steps} steps: {error}; training goes on, make room in {run.path}",
-            stacklevel=2,
-        )
-    if run.stopping:
-        run.world.wait()  # nobody looks for the state before it is written
+    except (OSError, TrainingError) as error:
+        failed = error
+    stopping = run.stopping
+    if stopping and not run.world.any(failed is not None):  # asked after the state was written
         raise Stopped(
             f"stopped after epoch {stage.epoch}, step {stage.step}; the state is saved in "
             f"{run.path}, and the same call or command goes on from there"
+        )
+    if failed and (stopping or isinstance(failed, TrainingError)):
+        raise failed
+    if stopping:
+        raise TrainingError(f"stopped, and the main process could not save the state in {run.path}")
+    if failed:
+        warnings.warn(
+            f"no snapshot after {steps} steps: {failed}; training goes on, make room in {run.path}",
+            stacklevel=2,
         )

@@ -26,8 +26,8 @@ from dakd.evaluate import evaluate, setting_name
 from dakd.experiment import Experiment
 from dakd.parallel import World
 from dakd.result import Result
+from dakd.run_folder import check_room
 from dakd.runtime import atomic_path, pick_device, require
-from dakd.snapshot import check_room
 from dakd.train import Trained
 
 SOURCE = "Deng et al., Knowledge-Based Systems 330, 114525 (2025), abstract"

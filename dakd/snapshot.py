@@ -1,44 +1,18 @@
-"""A run folder: who may write into it, and snapshots from which a training is continued exactly.
+"""Everything that a training continues from, in one safetensors file; loading executes no code."""
 
-A snapshot is one safetensors file that holds everything the next step depends on; loading executes
-no code. It is written under another name and then renamed, so that a kill at any moment leaves the
-one before it.
-"""
-
-import contextlib
-import hashlib
 import json
 import os
-import shutil
-import signal
-import threading
-import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
-from dakd.checkpoint import is_complete, load_checkpoint
-from dakd.config import EngineConfig, flat
-from dakd.history import TrainingError
-from dakd.parallel import ALONE, World
 from dakd.runtime import atomic_path
-
-SNAPSHOTS, FAILURE = "snapshots", "failure.safetensors"
-ASK_EVERY = 8  # steps between the moments in which several processes ask whether to stop
-
-
-class Stopped(KeyboardInterrupt):
-    """Training was asked to stop and has saved its state; the message says how to continue."""
 
 
 @dataclass(frozen=True)
@@ -54,171 +28,22 @@ class Snapshot:
     notes: dict[str, Any]
 
 
-@dataclass
-class RunFolder:
-    """The folder of one training; `open_run` makes it.
-
-    Attributes:
-        path: the folder, or None where nothing is written.
-        settings: what the training follows from; another training may not write here.
-        engine: how often snapshots are written, and how many are kept.
-        world: the processes that train together; the main one writes.
-        stop: says whether the user has asked this process to stop.
-    """
-
-    path: Path | None
-    settings: Mapping[str, Any]
-    engine: EngineConfig
-    world: World = ALONE
-    stop: Callable[[], bool] = field(default=lambda: False)
-    _begun: float = field(default_factory=time.monotonic)
-    _saved: float = field(default_factory=time.monotonic)
-    _before: float = 0.0
-    _steps: int = 0
-    _agreed: bool = False
-
-    @property
-    def writes(self) -> bool:
-        """Whether this process is the one that writes."""
-        return self.path is not None and self.world.main
-
-    @property
-    def seconds(self) -> float:
-        """How long the training took so far, all its parts together."""
-        return self._before + time.monotonic() - self._begun
-
-    @property
-    def due(self) -> bool:
-        """Whether it is time for a snapshot."""
-        late = time.monotonic() - self._saved >= self.engine.snapshot_seconds
-        return self.stopping or (self.writes and late)
-
-    @property
-    def stopping(self) -> bool:
-        """Whether training stops here, in all processes."""
-        return self.stop() if self.world.size == 1 else self._agreed
-
-    def ask(self) -> None:
-        """After every step: find out now and then whether any process was asked to stop."""
-        self._steps += 1
-        if self.world.size > 1 and self._steps % ASK_EVERY == 0:
-            self._agreed = self.world.any(self.stop())
-
-    def save(self, step: int, snapshot: Snapshot) -> None:
-        """Write a snapshot after `step` steps and delete the oldest.
-
-        Raises:
-            TrainingError: a tensor is not finite.
-            OSError: there is no room.
-        """
-        if self.path is None or not self.writes:
-            return
-        self._saved = time.monotonic()
-        tensors = snapshot.tensors.items()
-        if bad := [k for k, v in tensors if v.is_floating_point() and not v.isfinite().all()]:
-            error = TrainingError(
-                f"{bad[0]} not finite after {step} steps; lower the learning rate or use "
-                "precision='float32'"
-            )
-            raise self.fail(error, snapshot)
-        folder = self.path / SNAPSHOTS
-        snapshot.notes["seconds"] = self.seconds
-        _write(folder / f"{step:09d}.safetensors", snapshot, self.settings)
-        files = sorted(folder.glob("*.safetensors"))
-        ours = [file for file in files if file.stem <= f"{step:09d}"]  # others could not be read
-        for old in {*files} - {*ours[-self.engine.keep_snapshots :]}:
-            with contextlib.suppress(OSError):  # it is being looked at
-                old.unlink()
-
-    def latest(self) -> Snapshot | None:
-        """Return the latest snapshot that can be read, if there is any.
-
-        Raises:
-            TrainingError: it belongs to a training with other settings.
-        """
-        if self.path is None:
-            return None
-        for file in sorted((self.path / SNAPSHOTS).glob("*.safetensors"), reverse=True):
-            try:
-                snapshot = _read(file)
-            except (OSError, SafetensorError, KeyError, ValueError) as error:
-                warnings.warn(f"{file} is passed over, it cannot be read: {error}", stacklevel=2)
-                continue
-            _refuse_other(self.path, snapshot.notes["settings"], self.settings)
-            self._before = snapshot.notes["seconds"]
-            return snapshot
-        return None
-
-    def fail(self, error: TrainingError, snapshot: Snapshot) -> TrainingError:
-        """Keep the state in which training failed and return the error that says where it is."""
-        if self.path is None:
-            return error
-        try:
-            if self.writes:
-                _write(self.path / FAILURE, snapshot, self.settings)
-        except OSError as full:
-            return TrainingError(f"{error}. The state could not be written: {full}")
-        return TrainingError(
-            f"{error}. The state after the last step is in {self.path / FAILURE}, for looking at; "
-            "the snapshots before it are kept"
-        )
-
-    def clear(self) -> None:
-        """Delete the snapshots, once the checkpoint is written."""
-        if self.path and self.writes:
-            shutil.rmtree(self.path / SNAPSHOTS, ignore_errors=True)
-            (self.path / FAILURE).unlink(missing_ok=True)
+UNREADABLE = (OSError, SafetensorError, KeyError, ValueError)
 
 
-@contextmanager
-def open_run(
-    path: str | Path | None,
-    settings: Mapping[str, Any],
-    engine: EngineConfig,
-    *,
-    world: World = ALONE,
-    size: int = 0,
-) -> Iterator[RunFolder]:
-    """Yield the run folder, checked and locked; Ctrl-C and SIGTERM become requests to stop.
+def write_snapshot(path: Path, snapshot: Snapshot, settings: Mapping[str, Any]) -> None:
+    """Write a snapshot under another name, to the disk, and rename it.
+
+    A kill at any moment leaves the file that was there before.
 
     Args:
-        path: the folder, made when missing; None writes nothing.
-        settings: JSON values that decide the result.
-        engine: how often snapshots are written, and how many are kept.
-        world: the processes that train together; the main one writes.
-        size: of one snapshot, in bytes.
+        path: of the file.
+        snapshot: what to write.
+        settings: of the training; `Snapshot.notes` holds them when it is read.
 
     Raises:
-        TrainingError: the folder belongs to other settings, or another process trains into it.
-        OSError: the folder cannot be written to, or the disk has no room for the snapshots.
+        OSError: it cannot be written.
     """
-    settings = json.loads(json.dumps(settings))
-    if path is None:
-        yield RunFolder(None, settings, engine, world)
-        return
-    folder = Path(path)
-    if is_complete(folder):
-        _refuse_other(folder, load_checkpoint(folder)[2]["config"], settings)
-    if world.main:
-        check_room(folder, size * (engine.keep_snapshots + 2))
-    with _locked(folder) if world.main else nullcontext(), _asked_to_stop() as stop:
-        run = RunFolder(folder, settings, engine, world, stop)
-        if is_complete(folder):
-            run.clear()  # it was ended between its last two writes
-        yield run
-        if world.any(stop()):
-            raise Stopped(f"stopped; {folder} is finished, the same command goes on after it")
-
-
-def weights_fingerprint(model: nn.Module) -> str:
-    """Return ten digits that change when a weight does."""
-    digest = hashlib.sha256()
-    for value in model.state_dict().values():
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:10]
-
-
-def _write(path: Path, snapshot: Snapshot, settings: Mapping[str, Any]) -> None:
     tensors = {name: value.detach().cpu().contiguous() for name, value in snapshot.tensors.items()}
     notes = json.dumps({**snapshot.notes, "settings": dict(settings)})
     with atomic_path(path) as temporary:
@@ -227,7 +52,8 @@ def _write(path: Path, snapshot: Snapshot, settings: Mapping[str, Any]) -> None:
             os.fsync(file.fileno())
 
 
-def _read(path: Path) -> Snapshot:
+def read_snapshot(path: Path) -> Snapshot:
+    """Return a snapshot; `UNREADABLE` errors mean a file that is broken or another thing."""
     with safe_open(path, "pt") as file:
         notes = json.loads(file.metadata()["notes"])
         return Snapshot({name: _own(file.get_tensor(name)) for name in file.keys()}, notes)  # noqa: SIM118
@@ -240,74 +66,3 @@ def _own(value: Tensor) -> Tensor:
     """
     pictures = value.ndim == 4
     return value.clone(memory_format=torch.channels_last if pictures else torch.contiguous_format)
-
-
-def _refuse_other(folder: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
-    known, asked = flat(there), flat({k: v for k, v in here.items() if k in there})
-    apart = [
-        f"  {name}: {known.get(name, 'nothing')} there, {asked.get(name, 'nothing')} here"
-        for name in sorted({*known, *asked})
-        if name.split(".")[0] in here and known.get(name) != asked.get(name)
-    ]
-    if apart:
-        raise TrainingError(
-            f"{folder} holds a training with other settings; give another folder or delete it:\n"
-            + "\n".join(apart)
-        )
-
-
-def check_room(folder: Path, needed: int = 0) -> None:
-    """Refuse a folder that cannot be written to, or whose disk has less room, in bytes.
-
-    Raises:
-        OSError: the message says which.
-    """
-    try:
-        with atomic_path(folder / ".probe") as probe:
-            probe.write_bytes(b"dakd")
-        (folder / ".probe").unlink(missing_ok=True)
-    except OSError as error:
-        raise OSError(f"cannot write to {folder}: {error}; give another folder") from error
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise OSError(
-            f"{folder} has {free / 1e9:.1f} GB free and its snapshots may need {needed / 1e9:.1f} "
-            "GB; make room, or give a folder on another disk"
-        )
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise TrainingError(
-            f"another process is training into {folder}; wait for it, or give another folder"
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-@contextmanager
-def _asked_to_stop() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C or SIGTERM into a request; a second Ctrl-C interrupts at once."""
-    asked = False
-
-    def request(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        asked = True
-
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-    before = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from dakd.checkpoint import is_complete, load_checkpoint, save_checkpoint
+from dakd.checkpoint import is_complete, load_checkpoint, save_checkpoint, weights_fingerprint
 from dakd.config import (
     EngineConfig,
     ScheduleConfig,
@@ -31,9 +31,9 @@ from dakd.loop import Stage, fit
 from dakd.model import ReIDModel
 from dakd.objectives import IdentityObjective, StudentObjective, TeacherObjective
 from dakd.parallel import World
+from dakd.run_folder import RunFolder, open_run
 from dakd.runtime import deterministic, pick_device
 from dakd.selection import Best, cross_modal_map, hold_out
-from dakd.snapshot import RunFolder, open_run, weights_fingerprint
 
 __all__ = ["Trained", "TrainingError", "train_student", "train_teacher", "with_both_modalities"]
 

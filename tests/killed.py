@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 from dakd import snapshot
 from dakd.config import EngineConfig, StudentConfig, TeacherConfig
 from dakd.model import build_model
-from dakd.snapshot import RunFolder, Stopped
+from dakd.run_folder import RunFolder
+from dakd.stopping import Stopped
 from dakd.train import Trained, train_student, train_teacher
 
 SMALL = {"epochs": 2, "steps": 3, "identities": 4, "images": 2, "pad": 1, "lr": 1e-3}
@@ -63,6 +64,11 @@ def train_until_write(learner: str, folder: str, number: int) -> None:
 
     snapshot.save_file = half
     train(learner, folder)
+
+
+def refuse(*args, **kwargs) -> None:
+    """Write nothing, as a full disk does."""
+    raise OSError("no space left on device")
 
 
 def interrupt_after(steps: int, method: str = "save") -> None:

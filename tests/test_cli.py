@@ -10,7 +10,7 @@ from dakd.config import load_profile, replace
 from dakd.data import load_dataset
 from dakd.recipes import recipe
 from dakd.result import Result
-from dakd.snapshot import Stopped
+from dakd.stopping import Stopped
 
 TINY = ["--profile", "smoke", "--device", "cpu"]
 ONE_STEP = ["--teacher.epochs", "1", "--teacher.steps", "1"]

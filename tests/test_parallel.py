@@ -10,7 +10,8 @@ import torch
 from examples import image_set
 from killed import ON_CPU, SMALL
 
-from dakd.config import StudentConfig, TeacherConfig
+from dakd.config import EngineConfig, StudentConfig, TeacherConfig
+from dakd.history import TrainingError
 from dakd.model import build_model
 from dakd.parallel import World, _SharedBatchNorm
 from dakd.train import Trained, train_student, train_teacher
@@ -52,11 +53,11 @@ def train_both(rank: int, port: int, folder: str) -> None:
     torch.distributed.destroy_process_group()
 
 
-def stop_and_go_on(rank: int, port: int, folder: str) -> None:
-    """Train into one folder; Ctrl-C reaches the second process alone, after four steps."""
+def stop_and_go_on(rank: int, port: int, folder: str, steps: int) -> None:
+    """Train into one folder; Ctrl-C reaches the second process alone, after some steps."""
     join(rank, port)
     if rank == 1:
-        killed.interrupt_after(4, "ask")
+        killed.interrupt_after(steps, "ask")
     try:
         killed.teacher(Path(folder))
         said = "finished"
@@ -68,18 +69,33 @@ def stop_and_go_on(rank: int, port: int, folder: str) -> None:
     torch.distributed.destroy_process_group()
 
 
-def run_two(target: Callable[[int, int, str], None], folder: Path) -> None:
+def stop_on_a_full_disk(rank: int, port: int, folder: str) -> None:
+    """Train into one folder; both are asked to stop, and the main process cannot save."""
+    join(rank, port)
+    killed.interrupt_after(4, "ask")
+    killed.snapshot.save_file = killed.refuse
+    try:
+        killed.teacher(Path(folder), EngineConfig(snapshot_seconds=1000, tensorboard=False))
+    except (OSError, TrainingError) as error:
+        torch.save(f"{type(error).__name__}: {error}", f"{folder}/said{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def run_two(target: Callable[..., None], folder: Path, *args: int) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     start = multiprocessing.get_context("spawn")
-    children = [start.Process(target=target, args=(r, port, str(folder))) for r in (0, 1)]
+    children = [start.Process(target=target, args=(r, port, str(folder), *args)) for r in (0, 1)]
     for child in children:
         child.start()
-    for child in children:
-        child.join(240)
-        child.kill()
-        assert child.exitcode == 0
+    try:
+        for child in children:
+            child.join(240)
+    finally:
+        for child in children:
+            child.kill()
+    assert [child.exitcode for child in children] == [0, 0]
 
 
 @pytest.fixture(scope="module")
@@ -106,16 +122,27 @@ def test_two_processes_train_as_one_with_the_same_batch(learner, two_processes):
     assert not first["kinds"] & {"_SharedBatchNorm", "DistributedDataParallel"}
 
 
-def test_two_processes_stop_together_and_go_on_where_they_were(tmp_path):
-    run_two(stop_and_go_on, tmp_path)
+@pytest.mark.parametrize(
+    ("steps", "words"),
+    [(4, "stopped after epoch 2, step 2; the state is saved"), (12, "is finished")],
+)  # they ask each other after step 8 of 12, and once more in the end
+def test_two_processes_stop_together_and_go_on_where_they_were(steps, words, tmp_path):
+    run_two(stop_and_go_on, tmp_path, steps)
     first, second = (torch.load(tmp_path / f"left{rank}.pt") for rank in (0, 1))
-    assert "stopped after epoch 2, step 2; the state is saved" in first["said"]  # step 8 of 12
+    assert words in first["said"]
     assert second["said"] == first["said"]
     assert first["loss"] == second["loss"]
     alone = killed.teacher()
     assert first["loss"] == pytest.approx(alone.history["loss"].tolist(), rel=1e-3)
     for name, value in first["state"].items():
         assert torch.equal(value, second["state"][name]), name
+
+
+def test_two_processes_that_cannot_save_stop_and_say_why(tmp_path):
+    run_two(stop_on_a_full_disk, tmp_path)
+    first, second = (torch.load(tmp_path / f"said{rank}.pt") for rank in (0, 1))
+    assert first == "OSError: no space left on device"
+    assert second.startswith("TrainingError: stopped, and the main process could not save")
 
 
 def test_alone_there_is_nothing_to_do(monkeypatch):

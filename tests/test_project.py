@@ -41,7 +41,8 @@ LAYERS = [
     {"config", "runtime", "parallel"},
     {"data", "augment", "model", "memory", "losses", "distill", "metrics", "reranking"}
     | {"corruption", "analysis", "figures"},
-    {"protocols", "result", "checkpoint", "widgets", "history", "snapshot"},
+    {"protocols", "result", "checkpoint", "widgets", "history", "snapshot"}
+    | {"run_folder", "stopping"},
     {"embed", "evaluate", "objectives", "loop", "train", "experiment", "ablation", "released"}
     | {"robustness", "evidence", "showcase", "selection", "recipes", "site", "exercises"},
     {"cli", "__main__"},

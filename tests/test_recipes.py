@@ -13,7 +13,8 @@ from dakd.history import read_rows
 from dakd.model import WeightsError
 from dakd.parallel import World
 from dakd.recipes import _changes, _notes, recipe, run_recipe
-from dakd.snapshot import RunFolder, Stopped
+from dakd.run_folder import RunFolder
+from dakd.stopping import Stopped
 
 pytestmark = pytest.mark.filterwarnings("ignore:uneven training data")  # one image a camera
 PEOPLE = SyntheticConfig(train_ids=12, test_ids=20, images_per_camera=1)

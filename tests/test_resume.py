@@ -18,7 +18,9 @@ from dakd.loop import Stage
 from dakd.model import build_model
 from dakd.objectives import IdentityObjective
 from dakd.parallel import World
-from dakd.snapshot import RunFolder, Snapshot, Stopped, _read, open_run
+from dakd.run_folder import RunFolder, open_run
+from dakd.snapshot import Snapshot, read_snapshot
+from dakd.stopping import Stopped
 
 ROUNDS = int(os.environ.get("DAKD_KILL_ROUNDS", "2"))  # more find rarer moments
 
@@ -159,10 +161,7 @@ def test_a_full_disk_is_noticed_before_training(tmp_path, monkeypatch):
 
 
 def test_a_disk_that_fills_up_costs_snapshots_and_not_the_training(tmp_path, monkeypatch):
-    def full(*args, **kwargs):
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr("dakd.snapshot.save_file", full)
+    monkeypatch.setattr("dakd.snapshot.save_file", killed.refuse)
     with pytest.warns(UserWarning, match="no snapshot after 1 steps: no space left"):
         assert is_complete(killed.teacher(tmp_path).folder)
 
@@ -192,7 +191,7 @@ def test_what_the_optimiser_continues_with_lies_as_its_weights_do(tmp_path):
         config,
     )
     (newest,) = sorted((tmp_path / "snapshots").iterdir())[-1:]
-    stage.load(_read(newest))
+    stage.load(read_snapshot(newest))
     moments = stage.optimiser.state
     kernels = [p for p in moments if p.ndim == 4 and p.shape[2] > 1]
     assert len(kernels) == 9
@@ -218,11 +217,8 @@ def test_weights_that_are_not_finite_are_no_snapshot(tmp_path):
 
 
 def test_asked_to_stop_on_a_full_disk_the_error_is_told(tmp_path, monkeypatch):
-    def full(*args, **kwargs):
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr("dakd.snapshot.save_file", full)
-    monkeypatch.setattr("dakd.snapshot._asked_to_stop", lambda: nullcontext(lambda: True))
+    monkeypatch.setattr("dakd.snapshot.save_file", killed.refuse)
+    monkeypatch.setattr("dakd.run_folder.asked_to_stop", lambda: nullcontext(lambda: True))
     with pytest.raises(OSError, match="no space left"):
         killed.teacher(tmp_path)
 
