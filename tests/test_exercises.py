@@ -45,6 +45,13 @@ def test_nothing_given_is_neither_right_nor_wrong_and_computes_nothing():
     ) is exercises.NO_ANSWER  # fmt: skip
 
 
+def test_a_misspelt_keyword_is_seen_before_there_is_an_answer():
+    with pytest.raises(TypeError, match="side"):
+        exercises.same_area(None, side=0.5)
+    with pytest.raises(TypeError, match="table"):
+        exercises.better_level(None)
+
+
 # 00 Data inspection
 
 
@@ -173,6 +180,17 @@ def test_mended_changes_the_rectangle_alone():
         assert exercises.mended(wrong, image=image).right is False
     for nonsense in (image[0], "image", 3):
         assert "shape (1, 3, 12, 8)" in exercises.mended(nonsense, image=image).text
+
+
+def test_mended_sees_that_nothing_was_mended():
+    images = torch.rand(2, 3, 12, 8, generator=make_generator(0))
+    untouched, image = images[:1].clone(), images[:1]  # no clone, as somebody forgets it
+    exchanged = image
+    exchanged[:] = exchanged[:, :1].clone()
+    image[..., :10, :5] = exchanged[..., :10, :5].clone()
+    assert "Outside the rectangle" in exercises.mended(image, image=untouched).text
+    with pytest.raises(ValueError, match="read it anew"):
+        exercises.mended(image, image=images[:1])
 
 
 def test_best_channel_looks_inside_only():

@@ -178,8 +178,10 @@ def test_checks_look_at_the_answers_of_the_cell_above(name):
 
 @each_notebook
 def test_an_exercise_without_an_answer_says_so_and_computes_nothing(name):
+    """The data's keywords are those of the check, else it is a TypeError."""
     for answers, check, call in exercises_of(name):
-        names = AnythingElse(exercises=exercises, **dict.fromkeys(nothing_given(answers)))
+        names = AnythingElse(exercises=exercises)
+        exec(answers.source, {}, names)
         *before, _ = ast.parse(check.source).body
         exec(ast.unparse(ast.Module(before, [])), {}, names)
         assert eval(ast.unparse(call), {}, names) is exercises.NO_ANSWER

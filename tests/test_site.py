@@ -137,14 +137,14 @@ def test_a_widget_without_a_saved_state_is_named():
 def test_shows_the_executed_copy_where_there_is_one(small, tmp_path):
     build_site(tmp_path / "executed", tmp_path / "site", small)
     page = tmp_path / "site" / "00_first.html"
-    assert "was not run" in page.read_text()
+    assert "was not run" in page.read_text(encoding="utf-8")
     notebook = nbformat.read(small / "notebooks" / "00_first.ipynb", as_version=4)
     notebook.cells[1].outputs = [v4.new_output("stream", text="forty-two")]
     (tmp_path / "executed").mkdir()
     nbformat.write(notebook, tmp_path / "executed" / "00_first.ipynb")
     build_site(tmp_path / "executed", tmp_path / "site", small)
-    assert "was not run" not in page.read_text()
-    assert "forty-two" in page.read_text()
+    assert "was not run" not in page.read_text(encoding="utf-8")
+    assert "forty-two" in page.read_text(encoding="utf-8")
 
 
 def test_a_dead_link_stops_the_building(small, tmp_path):

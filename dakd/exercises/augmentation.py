@@ -53,8 +53,12 @@ def mended(picture: Any, *, image: Tensor, height: int = 10, width: int = 5) -> 
 
     Args:
         picture: the answer, (1, 3, H, W).
-        image: before the four lines, (1, 3, H, W); an answer that changed it in place is told so.
+        image: what the lines begin with, (1, 3, H, W), read anew and in colour: an answer may have
+            changed in place what it began with.
         height, width: of the rectangle, in pixels.
+
+    Raises:
+        ValueError: `image` is grey, so that nothing could be told.
 
     Example:
         >>> image = torch.rand(1, 3, 12, 6, generator=torch.Generator().manual_seed(0))
@@ -62,6 +66,8 @@ def mended(picture: Any, *, image: Tensor, height: int = 10, width: int = 5) -> 
         ✗ Not yet. Outside the rectangle something changed. Which line makes a second name where a \
 copy is meant?
     """
+    if torch.equal(image, image[:, :1].expand_as(image)):
+        raise ValueError("`image` has no colour, as after an exchange in place: read it anew")
     try:
         given = torch.as_tensor(picture)
     except (TypeError, ValueError, RuntimeError):

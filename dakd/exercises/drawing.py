@@ -96,7 +96,7 @@ added to everybody?
     return verdict(
         abs(given[1] - right[1]) <= 0.02,
         because="A correlation sees neither the lamp nor a contrast, and a negative turns its sign "
-        "only: what it measures is whether the order of people survives.",
+        "only: what it measures is whether people keep their distances from the mean.",
         hint="The lamp is right. In a negative, who was brighter than the mean is darker by as "
         "much.",
     )

@@ -98,8 +98,8 @@ queries of either camera.
     forgotten = off.any() and (np.abs(given - unruled) <= 0.005).all()
     return verdict(
         not off.any(),
-        because="The rule concerns queries of camera 3 alone: it takes the easy room from them, "
-        "and some of their competitors too.",
+        because="The rule concerns queries of camera 3 alone: it takes camera 2's images of their "
+        "room away, right ones and wrong ones; which weighs more depends on the features.",
         hint="This is without the camera rule: measure with protocol='sysu'."
         if forgotten
         else "At least one of the two is off. Take the mean of AP, query by query, over the "
@@ -122,6 +122,8 @@ def trials_needed(count: Any, *, spread: float, wanted: float) -> Verdict:
 become four times as many?
     """
     given = number(count, "a whole number of trials from 1", low=1)
+    if given != int(given):
+        return verdict(False, because="", hint="Give a whole number of trials.")
     right = math.ceil((spread / wanted) ** 2 - 1e-9)
     return verdict(
         abs(given - right) <= 0.02 * right,

@@ -1,6 +1,7 @@
 """What a check cell answers (right, not yet, nothing given), and how answers are read."""
 
 import functools
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ParamSpec
@@ -50,15 +51,18 @@ def verdict(right: bool, *, because: str, hint: str) -> Verdict:
 
 
 def exercise(check: Callable[P, Verdict]) -> Callable[P, Verdict]:
-    """Let a check see readable answers only.
+    """Let a check see readable answers only, and its caller every misspelt keyword.
 
     Positional arguments are the reader's answers, keyword arguments the notebook's data. If an
     answer is None, `NO_ANSWER` comes back before anything is computed, and an
     `UnreadableAnswerError` becomes a verdict with its message.
     """
 
+    signature = inspect.signature(check)
+
     @functools.wraps(check)
     def run(*answers: P.args, **data: P.kwargs) -> Verdict:
+        signature.bind(*answers, **data)
         if any(answer is None for answer in answers):
             return NO_ANSWER
         try:

@@ -67,7 +67,8 @@ def build_site(executed: Path, out: Path, root: Path = Path()) -> Path:
             done.add(path)
             waiting += site.write(path)
     with atomic_path(out / "style.css") as file:
-        file.write_text(CODE.get_style_defs(".highlight") + "\n" + (HERE / "style.css").read_text())
+        style = (HERE / "style.css").read_text(encoding="utf-8")
+        file.write_text(f"{CODE.get_style_defs('.highlight')}\n{style}", encoding="utf-8")
     return out / address(INDEX)
 
 
@@ -91,7 +92,7 @@ class _Site:
         name_headings(body)
         found = self.relink(body, path)
         title = body.h1.get_text() if body.h1 else path
-        page = Template((HERE / "page.html").read_text()).substitute(
+        page = Template((HERE / "page.html").read_text(encoding="utf-8")).substitute(
             title=escape(title),
             up=os.path.relpath(".", os.path.dirname(address(path)) or "."),
             steps=self.steps(path),
