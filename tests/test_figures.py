@@ -15,7 +15,7 @@ from matplotlib.colors import to_rgb
 from dakd import analysis, figures
 from dakd.corruption import FAMILIES
 from dakd.figures.sheet import Tile, picture, sheet
-from dakd.figures.style import Sheet
+from dakd.figures.style import ShownFigure
 
 RNG = np.random.default_rng(0)
 PICTURES = torch.randint(0, 256, (8, 3, 32, 16), generator=torch.Generator().manual_seed(0)).byte()
@@ -121,7 +121,7 @@ def words(figure):
 @pytest.mark.parametrize("name", DRAWINGS)
 def test_every_figure_is_readable_and_not_empty(name):
     figure = DRAWINGS[name]()
-    assert isinstance(figure, Sheet)
+    assert isinstance(figure, ShownFigure)
     assert min((text.get_fontsize() for text in texts(figure)), default=9) >= 8
     assert figure.get_size_inches()[0] <= 9.05, "wider than a page: it would be shrunk"
     figure.set_dpi(40)
@@ -203,6 +203,26 @@ def test_ranking_adds_the_first_right_image_when_none_is_shown():
         assert "…" not in words(figure)
 
 
+def test_loss_curves_have_room_for_large_numbers_and_long_names():
+    name = "a_part_whose_name_is_long"
+    figure = figures.loss_curves(HISTORY.assign(**{"loss": [1e5, 1e4, 1e3], name: 1.0}))
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        label, numbers = axes.yaxis.label.get_window_extent(), axes.get_yticklabels()
+        assert 0 <= label.x0 < label.x1 < min(text.get_window_extent().x0 for text in numbers)
+    legend = figure.axes[1].get_legend().get_window_extent()
+    assert figure.axes[1].bbox.x1 < legend.x0 < legend.x1 <= figure.bbox.x1
+
+
+def test_loss_curves_are_ruled_at_the_same_steps():
+    total, parts, rate = figures.loss_curves(HISTORY).axes
+    first, last = rate.get_xlim()
+    ticks = [x for x in rate.get_xticks() if first <= x <= last]
+    for axes in (total, parts):
+        assert axes.get_xlim() == (first, last)
+        assert [line[0, 0] for line in axes.collections[0].get_segments()] == ticks
+
+
 def test_methods_are_called_what_their_labels_say_and_keep_their_colour():
     labels = {"only_kd": "plain distillation"}
     pink = to_rgb(figures.PALETTE["only_kd"])
@@ -222,8 +242,8 @@ def test_ranked_items_prints_the_precisions_of_ap():
 
 
 def paper(figure):
-    """The pixels of a sheet of pictures, (H, W, 3)."""
-    return np.asarray(figure.axes[0].images[0].get_array())
+    """The pixels of a sheet of pictures, uint8 (H, W, 3)."""
+    return (255 * np.asarray(figure.axes[0].images[0].get_array())[..., :3]).round().astype("uint8")
 
 
 def grid(figure):
@@ -259,6 +279,20 @@ def test_a_sheet_puts_every_picture_under_its_text():
         figures.strip([PICTURES[0], PICTURES[1][:, :16]])
 
 
+def many(count):
+    """So many images of one person in one camera."""
+    names = [f"image {n + 1}" for n in range(count)]
+    return figures.strip(PICTURES[:1].expand(count, -1, -1, -1), titles=names, title="t")
+
+
+def test_a_long_strip_is_broken_into_lines():
+    assert [grid(many(n)) for n in (12, 20, 200)] == [(1, 12), (2, 10), (20, 10)]
+    assert [t.get_text() for t in reading_order(many(20))] == [
+        "t", *[f"image {n}" for n in range(1, 21)]
+    ]  # fmt: skip
+    assert grid(figures.strip(PICTURES[:1].expand(40, -1, -1, -1))) == (3, 14)  # without titles
+
+
 def test_no_text_of_a_sheet_touches_another_or_the_edge():
     guesses = [{100 + i: 0.7, 200: 0.2, 3: 0.1} for i in range(8)]
     drawn = [
@@ -267,6 +301,7 @@ def test_no_text_of_a_sheet_touches_another_or_the_edge():
             guesses=guesses, labels=range(100, 108), title="A title wider than its few pictures",
         ),
         figures.strip(PICTURES, titles=[f"a long title {i}" for i in range(8)]),
+        *(many(n) for n in (13, 14, 20, 200)),
         DRAWINGS["ranking"](),
         DRAWINGS["cutswap_strip"](),
     ]  # fmt: skip
@@ -364,6 +399,12 @@ def test_confidence_histogram_counts_both_sides():
         (lambda: figures.contact_sheet([[]]), "no image"),
         (lambda: figures.strip(PICTURES, titles=["a"]), "1 column titles"),
         (lambda: figures.pairs(PICTURES[:1], PICTURES), "do not pair"),
+        (lambda: figures.contact_sheet([[PICTURES[0]] * 200]), "200 pictures in a row.*at most 5"),
+        (
+            lambda: figures.contact_sheet([[PICTURES[0]] * 20], column_titles=["image 12"] * 20),
+            "at most 13 in a row",
+        ),
+        (lambda: figures.strip(PICTURES[:1], titles=["far too long " * 20]), "shorten the texts"),
         (lambda: figures.gradcam_overlay(PICTURES, np.zeros((1, 32, 16))), "heat maps"),
         (lambda: figures.ranking(PICTURES[0], PICTURES, correct=[1]), "ranked images"),
         (lambda: figures.ranked_items([1], dropped=[0, 1]), "of dropped"),

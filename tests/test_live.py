@@ -37,14 +37,19 @@ def test_the_picture_follows_the_file_while_the_block_runs(tmp_path):
     seen = []
     live.picture.observe(lambda change: seen.append(len(live.history)), names="value")
     with live:
-        write(tmp_path / "models" / "teacher", 4)
+        write(tmp_path / "teacher", 4)
         wait_for(lambda: 4 in seen)
-        write(tmp_path / "models" / "student", 9)
+        write(tmp_path / "student", 9)
         wait_for(lambda: 9 in seen)
     assert live.picture.layout.display != "none"
+    write(tmp_path / "another", 2)  # trained after the block: not this panel's
     before = bytes(live.picture.value)
     live.controls["smooth"].value = 0.2
     assert bytes(live.picture.value) != before
+    assert len(live.history) == 9
+    with live:  # once more
+        write(tmp_path / "again", 5)
+        wait_for(lambda: 5 in seen)
 
 
 def test_what_was_trained_before_is_not_shown_as_running(tmp_path):

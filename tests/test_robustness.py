@@ -236,9 +236,15 @@ def words(figure):
     return {text.get_text() for text in figure.findobj(matplotlib.text.Text)}
 
 
+def paper_of(figure):
+    """Return a sheet in its own pixels, uint8 (H, W, 3)."""
+    shown = np.asarray(figure.axes[0].images[0].get_array())
+    return (255 * shown[..., :3]).round().astype(np.uint8)
+
+
 def tile_under(name, figure, *, height, width):
     """Return the picture under a text of a sheet, in its own pixels."""
-    paper = np.asarray(figure.axes[0].images[0].get_array())
+    paper = paper_of(figure)
     x, y = next(text.get_position() for text in figure.texts if text.get_text() == name)
     white = (paper == 255).all(axis=2)
     top = round(y) + int(np.argmin(white[round(y) :, round(x)]))
@@ -264,7 +270,7 @@ def test_sheet_names_every_kind_and_shows_what_corrupt_makes(data):
 def test_severity_sheet_has_a_row_a_kind(data):
     figure = figures.severity_sheet(data.test.images([0])[0], ["fog", "motion_blur"])
     assert {"fog", "motion blur", "clean", "1", "5"} <= words(figure)
-    white = (np.asarray(figure.axes[0].images[0].get_array()) == 255).all(axis=2)
+    white = (paper_of(figure) == 255).all(axis=2)
     gaps = [np.diff(white.all(axis=1 - side).astype(int)) for side in (0, 1)]
     assert [int((gap == -1).sum()) for gap in gaps] == [2, 6]  # rows and columns of pictures
 

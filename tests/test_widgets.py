@@ -16,9 +16,11 @@ pytest.importorskip("matplotlib")
 
 import matplotlib.text
 
-from dakd import widgets
+from dakd import figures, widgets
 from dakd.data.records import ImageSet, Record
+from dakd.figures.style import new_figure
 from dakd.protocols import Trial
+from dakd.widgets.panel import SCREEN, SHARP, snapshot
 
 UNIT = torch.nn.functional.normalize
 
@@ -191,6 +193,28 @@ def test_camera_rule_changes_ap(people, trial):
 
 def test_person_never_seen_by_a_camera(people):
     assert "never seen" in shown(widgets.render_person(people, person=0, camera=1))
+
+
+def test_many_images_of_a_camera_take_several_lines():
+    often = ImageSet([Record(5, 2, "visible", number) for number in range(20)], Noise())
+    figure = widgets.render_person(often, person=0, camera=2)
+    names = [text for text in figure.findobj(matplotlib.text.Text) if "image" in text.get_text()]
+    assert len(names) == 20
+    assert len({round(text.get_position()[1]) for text in names}) == 2
+    assert {text.get_color() for text in names} == {figures.colour("visible")}
+
+
+def test_a_snapshot_has_its_texts_where_the_file_has_them():
+    figure = new_figure(3, 1)
+    for y, text in ((0.7, "Some words 123"), (0.4, "above 4"), (0.1, " ")):
+        figure.text(0.1, y, text)
+    quick, exact = snapshot(figure), figures.png(figure, dpi=SCREEN * SHARP)
+    ours, theirs = (
+        np.asarray(Image.open(io.BytesIO(data)).convert("L")) for data in (quick, exact)
+    )
+    assert ours.shape == theirs.shape
+    assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.7  # two pixels beside it: 0.54
+    assert snapshot(figure) == quick
 
 
 def test_people_have_a_dash_where_they_were_never_seen(people):

@@ -29,7 +29,7 @@ def point_colours(
         ValueError: an unknown colouring, or one whose groups are not given.
 
     >>> point_colours("camera", np.array([False]), np.array([2]), None)[1]
-    {'camera 2': '#440154'}
+    {'camera 2': '#1f77b4'}
     """
     if colouring == "modality":
         inks = np.where(infrared, PALETTE["infrared"], PALETTE["visible"])
@@ -40,8 +40,8 @@ def point_colours(
     if groups is None:
         raise ValueError(f"colouring by {colouring} needs {'cams' if word == 'camera' else 'pids'}")
     known = list(np.unique(groups))
-    table = colormaps["viridis" if word == "camera" else "hsv"]
-    steps = np.linspace(0, 0.92, len(known))
+    table = colormaps["tab10" if word == "camera" else "hsv"]  # few cameras, many people
+    steps = np.arange(len(known)) % 10 if word == "camera" else np.linspace(0, 0.92, len(known))
     inks_of = {key: to_hex(table(step)) for key, step in zip(known, steps, strict=True)}
     legend = {f"{word} {key}": ink for key, ink in inks_of.items()} if len(known) <= 8 else {}
     return np.array([inks_of[key] for key in groups]), legend

@@ -16,8 +16,8 @@ TOP, MIDDLE, BOTTOM = 4.8, 3.7, 2.6  # the teacher's row, the images, the studen
 LEFT, RIGHT = 4.05, 6.55  # the two levels
 PANEL = "#F6F7F9"
 SUMMARY = (
-    "A fresh copy of a trained network imitates, image by image, what that network says of both "
-    "modalities, at two levels."
+    "A second network of the same architecture imitates, image by image, what the first says of "
+    "both modalities, at two levels."
 )
 SIDES = ("visible", "infrared")
 

@@ -1,6 +1,7 @@
 """Pictures of people: sheets, rows, pairs, CutSwap step by step, Grad-CAM."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from dakd.figures.sheet import Images, Tile, picture, sheet
+from dakd.figures.sheet import Images, Tile, broken, picture, sheet
 from dakd.figures.style import PALETTE, SMALL, colour, styled
 
 
@@ -18,6 +19,16 @@ def _titles(titles: Sequence[str] | None, count: int, what: str) -> Sequence[str
     if titles is not None and len(titles) != count:
         raise ValueError(f"{len(titles)} {what} titles for {count} {what}s of images")
     return titles if titles is not None else [""] * count
+
+
+def _headed(
+    images: Sequence[Any], heads: Sequence[str], modalities: Sequence[str] | None
+) -> list[Tile]:
+    """Return a row of images under their titles."""
+    kinds = _titles(modalities, len(images), "column")
+    inks = [colour(kind) if kind else PALETTE["ink"] for kind in kinds]
+    each = zip(images, heads, inks, strict=True)
+    return [Tile(image=image, above=text, ink=ink) for image, text, ink in each]
 
 
 def contact_sheet(
@@ -37,20 +48,16 @@ def contact_sheet(
         title: of the figure.
 
     Raises:
-        ValueError: titles that do not fit, no image, or images of different sizes.
+        ValueError: titles that do not fit, no image, images of different sizes, or more columns
+            than there is room for.
     """
     rows = [list(row) for row in images]
     columns = max((len(row) for row in rows), default=0)
     names = _titles(row_titles, len(rows), "row")
     heads = _titles(column_titles, columns, "column")
-    kinds = _titles(column_modalities, columns, "column")
-    inks = [colour(kind) if kind else PALETTE["ink"] for kind in kinds]
-    tiles = []
-    for r, row in enumerate(rows):
-        full = [*row, *[None] * (columns - len(row))]
-        above = heads if r == 0 else [""] * columns
-        each = zip(full, above, inks, strict=True)
-        tiles.append([Tile(image=image, above=text, ink=ink) for image, text, ink in each])
+    full = [[*row, *[None] * (columns - len(row))] for row in rows]
+    above = [heads if r == 0 else [""] * columns for r in range(len(rows))]
+    tiles = [_headed(*row, column_modalities) for row in zip(full, above, strict=True)]
     return sheet(tiles, row_titles=names, title=title)
 
 
@@ -61,10 +68,10 @@ def strip(
     modalities: Sequence[str] | None = None,
     title: str | None = None,
 ) -> Figure:
-    """Show one row of images (n, 3, H, W); see `contact_sheet`."""
-    return contact_sheet(
-        [list(images)], column_titles=titles, column_modalities=modalities, title=title
-    )
+    """Show images (n, 3, H, W) in a row, or in as many lines as they need; see `contact_sheet`."""
+    row = list(images)
+    (lines,) = broken([_headed(row, _titles(titles, len(row), "column"), modalities)])
+    return sheet(lines, title=title)
 
 
 def pairs(

@@ -1,7 +1,7 @@
 """A sheet of pictures with frames and texts, which the other drawings of people are made of.
 
-A sheet is one array in one axes, and lays itself out by arithmetic. That is five to ten times as
-fast as an axes for each picture and a layout engine, which matters when a slider asks for it.
+A sheet is one array in one axes, and lays itself out by arithmetic. Widgets redraw four to seven
+times as fast so as with an axes for each picture and a layout engine: benchmarks/bench_widgets.py.
 """
 
 import math
@@ -25,6 +25,8 @@ from dakd.figures.style import PALETTE, SMALL, STYLE, TITLE, bare, new_figure, s
 Images = Tensor | np.ndarray | Sequence[Any]
 WIDTH = 9.0  # inches, the widest a notebook or a README shows without shrinking
 GAP, PAD, LINE = 0.07, 0.07, 0.16  # inches: between pictures, around them, a line of small text
+PITCH = 0.5  # inches that a picture of a broken row takes at least, with its gap
+NARROWEST = 0.1  # inches; a picture of a person says nothing below
 FINE = 96  # a sheet has at least so many pixels an inch, so that its gaps look even
 
 
@@ -90,6 +92,31 @@ class Tile:
     blank: str = "–"
 
 
+def _widest(tiles: Iterable[Tile]) -> float:
+    return text_width(text for tile in tiles for text in (tile.above, tile.below))
+
+
+def broken(rows: Sequence[Sequence[Tile]], margin: float = 2 * PAD) -> list[list[list[Tile]]]:
+    """Break rows of tiles into lines that a sheet has room for.
+
+    Args:
+        rows: of any length.
+        margin: inches at the left and at the right of the pictures together.
+
+    Returns:
+        For each row its lines, of equal length but for one picture; an empty row has one.
+
+    >>> [len(line) for line in broken([[Tile()] * 40])[0]]
+    [14, 13, 13]
+    """
+    pitch = max(PITCH, _widest(tile for row in rows for tile in row) + GAP)
+    most = max(1, int((WIDTH - margin) / pitch))
+    parts = [np.array_split(range(len(row)), max(1, -(-len(row) // most))) for row in rows]
+    return [
+        [[row[i] for i in line] for line in lines] for row, lines in zip(rows, parts, strict=True)
+    ]
+
+
 @dataclass(frozen=True)
 class _Plan:
     """Where everything of a sheet stands, in its own pixels."""
@@ -124,8 +151,16 @@ def _plan(
     tiles = [tile for row in rows for tile in row]
     columns = max(map(len, rows))
     cell = cell or min(1.65, 6.4 / len(rows)) * pixels / rows_of_pixels
-    cell = max(cell, text_width([t.above for t in tiles] + [t.below for t in tiles]))
-    cell = min(cell, (WIDTH - left - right - lead + GAP) / columns - GAP)
+    text = _widest(tiles)
+    room = WIDTH - left - right - lead + GAP
+    cell = min(max(cell, text), room / columns - GAP)
+    if cell < (least := max(NARROWEST, text - GAP / 2)):
+        most = int(room / (least + GAP))
+        remedy = f"show at most {most} in a row" if most > 0 else "shorten the texts"
+        raise ValueError(
+            f"{columns} pictures in a row, with texts up to {text:.1f} inches wide, do not fit a "
+            f"sheet of {WIDTH:g} inches: {remedy}"
+        )
     zoom = math.ceil(FINE * cell / pixels)
     height, width, unit = zoom * rows_of_pixels, zoom * pixels, zoom * pixels / cell
     pitch = width + round(GAP * unit)
@@ -142,18 +177,19 @@ def _plan(
 
 
 def _compose(rows: Sequence[Sequence[Tile]], plan: _Plan) -> np.ndarray:
-    """Return all pictures as one, uint8 (H, W, 3)."""
-    paper = np.full((*plan.size, 3), 255, dtype=np.uint8)
+    """Return all pictures as one, float (H, W, 4) in 0..1.
+
+    That is what matplotlib scales; it would turn anything else into it at twice the cost.
+    """
+    paper = np.ones((*plan.size, 4), dtype=np.float32)
     height, width = plan.tile
     for top, row in zip(plan.tops, rows, strict=True):
         for left, tile in zip(plan.lefts, row, strict=False):
             if tile.image is None:
                 continue
-            pixels = picture(tile.image)
-            if tile.strength < 1:
-                pixels = (255 - tile.strength * (255.0 - pixels)).astype(np.uint8)
+            pixels = 1 - tile.strength * (1 - picture(tile.image) / np.float32(255))
             large = pixels.repeat(plan.zoom, 0).repeat(plan.zoom, 1)
-            paper[top : top + height, left : left + width] = large
+            paper[top : top + height, left : left + width, :3] = large
     return paper
 
 
@@ -219,7 +255,8 @@ def sheet(
         The figure; data coordinates of its axes are pixels of the sheet.
 
     Raises:
-        ValueError: no image, or images of different sizes.
+        ValueError: no image, images of different sizes, or more in a row than there is room for;
+            `broken` makes lines of them.
     """
     names = row_titles if row_titles is not None else [""] * len(rows)
     margin = PAD + bool(any(names)) * (text_width(names, weight="normal") + PAD)

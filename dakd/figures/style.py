@@ -74,7 +74,7 @@ STYLE: Any = {
 styled = matplotlib.rc_context(STYLE)  # decorates every function that draws
 
 
-class Sheet(Figure):
+class ShownFigure(Figure):
     """A Figure that shows itself in a notebook, once, without pyplot."""
 
     def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
@@ -92,7 +92,7 @@ def new_figure(
         title: above everything.
         dense: put the panels close together, for pictures.
     """
-    figure = Sheet(figsize=(width, height), facecolor=PALETTE["ground"])
+    figure = ShownFigure(figsize=(width, height), facecolor=PALETTE["ground"])
     pad, space = (0.025, 0.0) if dense else (0.06, 0.04)  # inches, share of a panel
     figure.set_layout_engine("constrained", w_pad=pad, h_pad=pad, wspace=space, hspace=space)
     FigureCanvasAgg(figure)

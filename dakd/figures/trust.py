@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from dakd.analysis import Reliability, RiskCoverage
-from dakd.figures.sheet import GAP, WIDTH, Images, Tile, sheet, text_width
+from dakd.figures.sheet import Images, Tile, broken, sheet
 from dakd.figures.style import PALETTE, SMALL, colour, new_figure, per_cent, styled
 
 LEAST = 0.05  # the probability of a guess that is worth a line
@@ -105,13 +105,13 @@ def mask_gallery(
         for facts in zip(pictures, score, right, said, true.tolist(), strict=True)
     ]
     order = np.argsort(-score, kind="stable")
+    parts = {"kept": order[mask[order]], "dropped": order[~mask[order]]}
+    parts = {name: part for name, part in parts.items() if len(part)}
+    lines = broken([[tiles[i] for i in part] for part in parts.values()], margin=0.9)
     rows, names = [], []
-    widest = text_width([tile.below for tile in tiles] + [tile.above for tile in tiles])
-    most = int((WIDTH - 0.9) / max(0.5, widest + GAP))
-    for name, part in (("kept", order[mask[order]]), ("dropped", order[~mask[order]])):
-        lines = np.array_split(part, max(1, -(-len(part) // most)))
-        rows += [[tiles[i] for i in line] or [Tile()] for line in lines]
-        names += [name, *[""] * (len(lines) - 1)]
+    for name, part in zip(parts, lines, strict=True):
+        rows += part
+        names += [name, *[""] * (len(part) - 1)]
     return sheet(rows, row_titles=names, title=title, cell=0.5)
 
 

@@ -27,6 +27,7 @@ CSS = """
 .dakd-map .ir {border-radius:0; clip-path:polygon(50% 0, 100% 100%, 0 100%)}
 .dakd-map input:hover, .dakd-map input:checked, .dakd-map input:focus-visible {
   transform:scale(2.2); opacity:1; z-index:2; outline:none}
+.dakd-map input:checked {background:var(--text)}
 .dakd-map figure, .dakd-map .slot {position:absolute; left:calc(var(--side) + 20px); margin:0}
 .dakd-map figure {display:none; top:calc(50% + 20px); width:200px; pointer-events:none}
 .dakd-map figure::before {content:""; display:block; width:var(--w); height:var(--h);

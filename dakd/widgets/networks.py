@@ -16,6 +16,7 @@ from dakd.distill import centre_logits
 from dakd.widgets.hover import hover_map
 from dakd.widgets.panel import Panel, choice
 
+KEPT = [("confident", "confident"), ("uncertain", "uncertain"), ("everything", "none")]
 TEMPERATURES = {"as in the method": 0.0, "0.02": 0.02, "0.05": 0.05, "0.2": 0.2, "1": 1.0}
 
 
@@ -101,7 +102,7 @@ def mask_explorer(images: Tensor, embeddings: Tensor, centres: Tensor, labels: A
         quantile=w.FloatSlider(
             0.5, min=0, max=0.9, step=0.1, description="quantile", continuous_update=False
         ),
-        keep=choice(["confident", "uncertain", "none"], "keep"),
+        keep=choice(KEPT, "keep"),
         temperature=w.Dropdown(options=TEMPERATURES, description="temperature"),
     )
 

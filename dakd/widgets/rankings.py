@@ -49,7 +49,8 @@ def ranking_playground(length: int = 10, right: Sequence[int] = (2, 4, 9)) -> Pa
     }
     return Panel(
         lambda **values: render_ranking(list(values.values()), length),
-        "Move one right image at a time. Which move changes AP most? Which one INP?",
+        "Move one right image at a time. Which move changes AP most? Which one INP? (Where a rank "
+        "is taken, the image goes to the next free one.)",
         **sliders,
     )
 
