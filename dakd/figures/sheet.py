@@ -1,7 +1,7 @@
 """A sheet of pictures with frames and texts, which the other drawings of people are made of.
 
-A sheet is one array in one axes, and lays itself out by arithmetic. Widgets redraw four to seven
-times as fast so as with an axes for each picture and a layout engine: benchmarks/bench_widgets.py.
+A sheet is one array in one axes, and lays itself out by arithmetic. Widgets redraw three to eleven
+times as fast as with an axes for each picture and a layout engine: benchmarks/bench_widgets.py.
 """
 
 import math

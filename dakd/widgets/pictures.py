@@ -18,7 +18,7 @@ CHANNELS = ("random", "red", "green", "blue")
 
 
 def render_person(images: ImageSet, *, person: int, camera: str | int = "all") -> Figure:
-    """Show every image of one person, a camera a column; or one camera's images in a row.
+    """Show every image of one person, a camera a column; or one camera's, in lines.
 
     Args:
         images: a split.
