@@ -177,9 +177,7 @@ def network(lab: Experiment, name: str) -> Trained:
 def _measure(lab: Experiment, name: str) -> dict[str, Any]:
     """Return the columns of a run."""
     trained = network(lab, name)
-    results = {
-        setting_name(setting): lab.evaluate(trained.model, **setting) for setting in lab.settings
-    }
+    results = lab.evaluate_all(trained.model)
     first: Result = next(iter(results.values()))
     trials = {metric: values.round(6).tolist() for metric, values in first.trials.items()}
     columns: dict[str, Any] = {

@@ -18,7 +18,6 @@ from dakd.checkpoint import CheckpointError, load_checkpoint
 from dakd.config import Config, Profile, SyntheticConfig, load_profile, replace
 from dakd.data.export import export_dataset
 from dakd.data.verify import verify
-from dakd.evaluate import setting_name
 from dakd.evidence import gap_table, robustness_tables, trust_table
 from dakd.experiment import Experiment, NotTrainedError, runs_folder
 from dakd.model import ReIDModel, WeightsError
@@ -72,8 +71,8 @@ class Evaluate:
         results: dict[str, list[Result]] = {}
         for folder in self.checkpoint:
             lab, model = self._open(folder)  # one at a time: each keeps its decoded images
-            for setting in lab.settings:
-                results.setdefault(setting_name(setting), []).append(lab.evaluate(model, **setting))
+            for label, result in lab.evaluate_all(model).items():
+                results.setdefault(label, []).append(result)
         name = self.checkpoint[0].name if len(self.checkpoint) == 1 else "joined"
         for label, of_trials in results.items():
             result = Result.join(of_trials)

@@ -20,7 +20,7 @@ from dakd.data import Dataset, load_dataset
 from dakd.data.export import export_dataset
 from dakd.data.synthetic import picture_fingerprint
 from dakd.distill import DAKDLoss, Pair
-from dakd.evaluate import PROTOCOL_OF, SETTINGS, evaluate, extract
+from dakd.evaluate import PROTOCOL_OF, SETTINGS, evaluate, extract, setting_name
 from dakd.model import ReIDModel, build_model
 from dakd.objectives import class_centres
 from dakd.result import Result
@@ -229,6 +229,10 @@ class Experiment:
         """The settings of the protocol in which results are customarily reported."""
         protocol = self.config.evaluation.protocol
         return SETTINGS[PROTOCOL_OF[self.dataset.name] if protocol == "auto" else protocol]
+
+    def evaluate_all(self, model: ReIDModel) -> dict[str, Result]:
+        """Return the tables of a network in every setting of the protocol, by `setting_name`."""
+        return {setting_name(how): self.evaluate(model, **how) for how in self.settings}
 
     def evaluate(
         self,

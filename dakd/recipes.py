@@ -22,7 +22,7 @@ from dakd.checkpoint import DESCRIPTION, versions
 from dakd.config import Config, Profile, fingerprint, flat, load_profile, replace, to_dict
 from dakd.data import WHAT_ROOT_IS
 from dakd.data.verify import verify
-from dakd.evaluate import evaluate, setting_name
+from dakd.evaluate import evaluate
 from dakd.experiment import Experiment
 from dakd.parallel import World
 from dakd.result import Result
@@ -222,7 +222,9 @@ def run_recipe(
         networks = {"student": lab.student(), "teacher": lab.teacher()}
         if world.main:
             trainings.append({"trial": trial, **{w: _training(t) for w, t in networks.items()}})
-            results.append({who: _measure(lab, trained) for who, trained in networks.items()})
+            results.append(
+                {who: lab.evaluate_all(trained.model) for who, trained in networks.items()}
+            )
     return _write(config, trials, trainings, results, Path(out)) if world.main else None
 
 
@@ -312,12 +314,6 @@ def _training(trained: Trained) -> dict[str, Any]:
         "seconds_of_epochs": seconds.groupby(history["epoch"]).sum().round(3).tolist(),
         "peak_memory_mb": history["memory_mb"].max(),
         "chosen": made.get("selection", "last epoch"),
-    }
-
-
-def _measure(lab: Experiment, trained: Trained) -> dict[str, Result]:
-    return {
-        setting_name(setting): lab.evaluate(trained.model, **setting) for setting in lab.settings
     }
 
 

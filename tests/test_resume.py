@@ -70,6 +70,7 @@ def test_a_training_killed_at_random_moments_ends_in_the_same_weights(learner, w
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+@pytest.mark.filterwarnings("ignore:.*passed over")  # the half file, if there is no other
 @pytest.mark.parametrize("number", [1, 7])
 def test_a_training_killed_in_a_write_goes_on_from_the_snapshot_before(number, whole, tmp_path):
     start = multiprocessing.get_context("forkserver")
@@ -162,7 +163,7 @@ def test_a_full_disk_is_noticed_before_training(tmp_path, monkeypatch):
 
 def test_a_disk_that_fills_up_costs_snapshots_and_not_the_training(tmp_path, monkeypatch):
     monkeypatch.setattr("dakd.snapshot.save_file", killed.refuse)
-    with pytest.warns(UserWarning, match="no snapshot after 1 steps: no space left"):
+    with pytest.warns(UserWarning, match=r"no snapshot after \d+ steps: no space left"):
         assert is_complete(killed.teacher(tmp_path).folder)
 
 

@@ -43,12 +43,14 @@ class Predictions:
     """What a network says about each of N images.
 
     Attributes:
+        logits: similarities to the class centres / temperature, (N, K).
         predicted: class of the most similar centre, (N,) int64.
         correct: whether that is the image's class, (N,) bool.
         confidence: largest softmax probability of the centre logits (class level), (N,).
         instance_confidence: largest softmax probability of the embedding itself, (N,).
     """
 
+    logits: Tensor
     predicted: np.ndarray
     correct: np.ndarray
     confidence: np.ndarray
@@ -93,6 +95,7 @@ def predict(
     logits = centre_logits(embeddings, centres, temperature)  # (N, K)
     predicted = logits.argmax(dim=1).numpy()
     return Predictions(
+        logits=logits,
         predicted=predicted,
         correct=predicted == labels,
         confidence=max_probability(logits).numpy(),

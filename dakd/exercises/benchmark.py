@@ -70,9 +70,7 @@ def seeds_needed(seeds: Any, *, each: Sequence[float], half_width: float = 0.01)
         >>> seeds_needed(2, each=[0.01, 0.02, 0.03]).right
         False
     """
-    n = number(seeds, "a whole number of seeds, from 2", low=2, high=10_000)
-    if n != round(n):
-        raise UnreadableAnswerError("Give a whole number of seeds, from 2.")
+    n = number(seeds, "a whole number of seeds, from 2", low=2, high=10_000, whole=True)
     counts = np.arange(2, 10_003)
     reach = t.ppf(0.975, counts - 1) * np.std(each, ddof=1) / np.sqrt(counts)  # falls with n
     least = counts[reach <= half_width][0]

@@ -121,9 +121,7 @@ def trials_needed(count: Any, *, spread: float, wanted: float) -> Verdict:
         ✗ Not yet. Means of 2 wobble by 0.71 points. How does the wobble shrink when the trials \
 become four times as many?
     """
-    given = number(count, "a whole number of trials from 1", low=1)
-    if given != int(given):
-        return verdict(False, because="", hint="Give a whole number of trials.")
+    given = number(count, "a whole number of trials from 1", low=1, whole=True)
     right = math.ceil((spread / wanted) ** 2 - 1e-9)
     return verdict(
         abs(given - right) <= 0.02 * right,

@@ -74,7 +74,13 @@ def exercise(check: Callable[P, Verdict]) -> Callable[P, Verdict]:
 
 
 def numbers(
-    answer: Any, count: int, what: str, *, low: float = -np.inf, high: float = np.inf
+    answer: Any,
+    count: int,
+    what: str,
+    *,
+    low: float = -np.inf,
+    high: float = np.inf,
+    whole: bool = False,
 ) -> np.ndarray:
     """Return an answer as (count,) float64.
 
@@ -83,6 +89,7 @@ def numbers(
         count: how many numbers.
         what: what to give instead, for the message.
         low, high: the smallest and the largest number that makes sense.
+        whole: whether only whole numbers do.
 
     Raises:
         UnreadableAnswerError: it is something else.
@@ -98,14 +105,15 @@ def numbers(
         values = values.astype(np.float64).reshape(-1)
     except (TypeError, ValueError, RuntimeError):
         values = np.full(count, np.nan)
-    if len(values) != count or not ((low <= values) & (values <= high)).all():
+    sensible = (low <= values) & (values <= high) & (not whole or values == np.round(values))
+    if len(values) != count or not sensible.all():
         raise UnreadableAnswerError(f"Give {what}.")
     return values
 
 
-def number(answer: Any, what: str, *, low: float = -np.inf, high: float = np.inf) -> float:
+def number(answer: Any, what: str, **limits: Any) -> float:
     """Return an answer as one number; see `numbers`."""
-    return float(numbers(answer, 1, what, low=low, high=high)[0])
+    return float(numbers(answer, 1, what, **limits)[0])
 
 
 def choice(answer: Any, options: Sequence[str]) -> str:

@@ -191,7 +191,6 @@ def save(
     *,
     dpi: float = DPI,
     colours: int | None = None,
-    svg: bool = False,
 ) -> Path:
     """Write the figure, atomically: PNG, or PDF or SVG for slides, as the path ends.
 
@@ -200,7 +199,6 @@ def save(
         path: ends in ``.png``, ``.pdf`` or ``.svg``.
         dpi: of a PNG, and of the points that a PDF or an SVG holds as pixels.
         colours: of a PNG, see `png`.
-        svg: write it beside `path` as SVG, too.
 
     Returns:
         The path.
@@ -216,6 +214,4 @@ def save(
             temporary.write_bytes(png(figure, dpi, colours=colours))
         else:
             figure.savefig(temporary, dpi=dpi, metadata=UNDATED[path.suffix])
-    if svg:
-        save(figure, path.with_suffix(".svg"), dpi=dpi)
     return path

@@ -103,9 +103,9 @@ def _line(name: str, parts: Sequence[str]) -> tuple[str, str]:
     """
     if name not in parts:
         return PALETTE["ink"], "-"
-    side = next((side for side in SIDES if side in name.split("_")), None)
+    sides = {part: next((s for s in SIDES if s in part.split("_")), None) for part in parts}
+    side = sides[name]
+    number = [part for part in parts if sides[part] == side].index(name)
     if side:
-        alike = [part for part in parts if side in part.split("_")]
-        return PALETTE[side], STROKES[alike.index(name) % len(STROKES)]
-    number = [part for part in parts if not set(SIDES) & set(part.split("_"))].index(name)
+        return PALETTE[side], STROKES[number % len(STROKES)]
     return INKS[number % len(INKS)], STROKES[number // len(INKS) % len(STROKES)]

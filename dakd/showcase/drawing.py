@@ -35,5 +35,6 @@ def draw(
                 colours = 256 if name in FEW else None
                 path = folder / f"{name}.png"
                 yield save(figure, path, dpi=DPI.get(name, 150), colours=colours)
-            for ending in (".pdf", ".svg") if slides else ():
-                yield save(figure, Path(slides or folder, name + ending), dpi=300)
+            if slides:
+                for ending in (".pdf", ".svg"):
+                    yield save(figure, Path(slides, name + ending), dpi=300)

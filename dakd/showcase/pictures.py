@@ -111,9 +111,8 @@ def of_results(folder: Path) -> dict[str, Figure]:
     made = {}
     if (path := folder / "ablation_demo.csv").is_file():
         table = pd.read_csv(path)
-        main = table[table["run"].isin(MAIN)].assign(method=table["run"])
-        main = main.sort_values("run", key=lambda run: run.map(list(MAIN).index), kind="stable")
-        main = main.rename(columns={"all-1/rank1": "rank1", "all-1/mAP": "mAP"})
+        names = {"run": "method", "all-1/rank1": "rank1", "all-1/mAP": "mAP"}
+        main = table.set_index("run").loc[list(MAIN)].reset_index().rename(columns=names)
         made["benchmark_demo"] = note(figures.benchmark_bars(main, labels=LABELS), _seeds(main))
         for metric, measure in METRICS.items():
             made[f"ablation_{metric}"] = ablation(table, metric=metric, measure=measure)

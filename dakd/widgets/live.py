@@ -49,8 +49,7 @@ class LiveCurves(Panel):
 
     def __init__(self, folder: str | Path, *, seconds: float = 2.0) -> None:
         self.folder, self.seconds = Path(folder), seconds
-        self._begun, self._over = time.time(), threading.Event()
-        self.history = pd.DataFrame()
+        self._over, self.history = threading.Event(), pd.DataFrame()
         super().__init__(
             self._render,
             "Drawn from the history on the disk while it grows.",

@@ -6,13 +6,11 @@ from typing import Any
 import ipywidgets as w
 import numpy as np
 import pandas as pd
-import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from dakd import figures
 from dakd.analysis import kept_accuracy, predict
-from dakd.distill import centre_logits
 from dakd.widgets.hover import hover_map
 from dakd.widgets.panel import Panel, choice
 
@@ -71,8 +69,7 @@ def render_mask(
     confidence = said.confidence if level == "class" else said.instance_confidence
     mask = kept_accuracy(confidence, said.correct, quantile=quantile, keep=keep)
     shares = {"kept": mask.kept, "dropped": mask.dropped}
-    logits = centre_logits(embeddings, centres, temperature or 0.05)
-    best = torch.softmax(logits.float(), dim=1).topk(min(guesses, len(centres)), dim=1)
+    best = said.logits.softmax(dim=1).topk(min(guesses, len(centres)), dim=1)
     named = zip(best.indices.tolist(), best.values.tolist(), strict=True)
     words = [f"{name} {100 * x:.0f} % right" for name, x in shares.items() if not np.isnan(x)]
     return figures.mask_gallery(
