@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn.functional import normalize
 
 from dakd.losses import LossTerms, in_float32, weighted
 from dakd.runtime import require
@@ -145,8 +146,8 @@ def confidence_mask(
     _check_mask(keep, quantile)
     if keep == "none":
         return torch.ones_like(conf)
-    threshold = torch.quantile(conf.float(), quantile)
-    return (conf >= threshold if keep == "confident" else conf <= threshold).float()
+    threshold = torch.quantile(conf, quantile)  # in the dtype of what it is compared with
+    return (conf >= threshold if keep == "confident" else conf <= threshold).to(conf.dtype)
 
 
 def _check_mask(keep: str, quantile: float) -> None:
@@ -161,15 +162,16 @@ class Switches:
 
     Attributes:
         temperatures: each term is the sum of `kd` over them.
-        standardised: see `kd`.
+        standardised: see `kd`. Without it, the student's output is scaled to unit length first, as
+            the teacher's is.
         centre_temperature: of `centre_logits`.
         mask_keep: which samples the mask keeps (see `confidence_mask`); ``"none"``: no mask.
         mask_acts_on: ``"samples"``: mean(kd * mask) over all B samples, those left out count zero;
             ``"mean"``: mean(kd) * mean(mask), so nothing is selected, the term is only scaled.
         masked_modalities: the modalities that are masked.
         quantile: of the batch's confidences, the mask's threshold.
-        swapped_temperatures: temperatures at which the visible instance term is computed from the
-            infrared embeddings of both networks.
+        swapped_temperatures: temperatures at which the visible terms, at both levels, are computed
+            from the infrared side of both networks.
         instance_weight, class_weight: of both modalities' terms at a level; 0 switches it off.
         weight: of the whole sum.
 
@@ -216,13 +218,18 @@ PRESETS: Mapping[str, Switches] = {
     "release": Switches(
         mask_keep="uncertain",  # the mask is confidence <= median
         mask_acts_on="mean",  # the term is averaged before it meets the mask
-        swapped_temperatures=(2, 6),  # infrared embeddings in the visible side's sum
+        swapped_temperatures=(2, 6),  # infrared tensors in the visible side's sums
     ),
 }
 
 ABLATIONS: Mapping[str, Mapping[str, Any]] = {
     "full_mlkd": {},
-    "only_kd": {"class_weight": 0.0, "temperatures": (4,), "mask_keep": "none"},
+    "only_kd": {
+        "class_weight": 0.0,
+        "instance_weight": 1.0,
+        "temperatures": (4,),
+        "mask_keep": "none",
+    },
     "mlkd_no_instance": {"instance_weight": 0.0},
     "mlkd_no_class": {"class_weight": 0.0},
 }
@@ -236,7 +243,8 @@ class DAKDLoss(nn.Module):
     Args:
         preset: ``"paper"`` or ``"release"`` (see `PRESETS`).
         ablation: ``"full_mlkd"`` (everything), ``"only_kd"`` (instance level at temperature 4, no
-            mask), ``"mlkd_no_instance"`` or ``"mlkd_no_class"``. What stays keeps its weight.
+            mask, weight 1), ``"mlkd_no_instance"`` or ``"mlkd_no_class"``, where the level that
+            stays keeps its weight.
         switches: any attribute of `Switches`, stronger than preset and ablation.
 
     Attributes:
@@ -261,7 +269,9 @@ class DAKDLoss(nn.Module):
         """Return the loss of a batch; only the student receives gradients.
 
         Args:
-            student, teacher: embeddings, (B, D) for each modality.
+            student: outputs of the batch-norm neck, (B, D) for each modality; they need not be of
+                unit length.
+            teacher: embeddings of unit length, (B, D).
             centres: the teacher's class centres, (K, D) for each modality.
 
         Returns:
@@ -272,6 +282,8 @@ class DAKDLoss(nn.Module):
             ValueError: shapes do not fit.
         """
         _check_shapes(student, teacher, centres)
+        if not self.switches.standardised:
+            student = Pair(*(normalize(n, dim=1) for n in student))
         parts, weights = {}, {}
         for name, mask in self.masks(teacher, centres).items():
             level, modality = name.split("_")
@@ -308,16 +320,17 @@ class DAKDLoss(nn.Module):
     ) -> Tensor:
         """Return a term before its mask, (B,): the sum over temperatures."""
         s = self.switches
-        own, target = (self._inputs(level, modality, z, centres) for z in (student, teacher))
-        swaps = s.swapped_temperatures if (level, modality) == ("instance", "visible") else ()
-        swapped = [t for t in s.temperatures if t in swaps]
-        kept = [t for t in s.temperatures if t not in swaps]
-        value = kd(own, target, kept, standardised=s.standardised)
-        if swapped:
-            value = value + kd(
-                student.infrared, teacher.infrared, swapped, standardised=s.standardised
-            )
-        return value
+        swaps = s.swapped_temperatures if modality == "visible" else ()
+        at = {
+            modality: [t for t in s.temperatures if t not in swaps],
+            "infrared": [t for t in s.temperatures if t in swaps or modality == "infrared"],
+        }
+        values = []
+        for side, temperatures in at.items():
+            if temperatures:
+                own, target = (self._inputs(level, side, z, centres) for z in (student, teacher))
+                values.append(kd(own, target, temperatures, standardised=s.standardised))
+        return torch.stack(values).sum(0)
 
     def _average(self, samples: Tensor, mask: Tensor) -> Tensor:
         if self.switches.mask_acts_on == "mean":

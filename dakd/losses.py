@@ -1,4 +1,7 @@
-"""The teacher's objective: contrast with prototypes, mutual learning, and a centre triplet.
+"""The teacher's objective (MCE): contrast with memories, mutual learning, and a centre triplet.
+
+Source: Cheng et al., "Cross-Modality Person Re-Identification with Memory-based Contrastive
+Embedding", AAAI 2023, and the code published with it (docs/parity.md).
 
 Three streams of a batch share labels row by row: visible (v), infrared (r) and auxiliary (a,
 channel-exchanged visible). Everything is computed in float32, also under autocast.
@@ -13,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dakd.memory import PrototypeMemory, class_means
-from dakd.runtime import require
+from dakd.runtime import at_least_float32, require
 
 TEMPERATURE = 0.05
 WEIGHTS: Mapping[str, float] = {
@@ -76,7 +79,7 @@ def _tensors(value: Any) -> Iterator[Tensor]:
 
 def _widen(value: Any) -> Any:
     if isinstance(value, Tensor):
-        return value.float() if value.dtype in (torch.bfloat16, torch.float16) else value
+        return at_least_float32(value)
     if isinstance(value, tuple):
         items = map(_widen, value)
         return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
@@ -93,7 +96,7 @@ def info_nce(
 
     Args:
         z: (B, D), L2-normalised.
-        prototypes: (K, D), L2-normalised.
+        prototypes: (K, D).
         labels: (B,) in 0..K - 1.
         temperature: positive; 0.05 in the method.
 
@@ -146,11 +149,10 @@ def mutual_kl(logits: Tensor, target_logits: Tensor) -> Tensor:
 def cross_modal_mutual(
     streams: Streams, centres: Streams, temperature: float = TEMPERATURE
 ) -> Tensor:
-    """Return the sum of three terms that pull one prediction towards another, batch means.
+    """Return KL(target || prediction), averaged over the 3B rows of v, r and a.
 
     On visible centres, v moves towards r; on infrared centres, r moves towards v; and a, on
-    auxiliary centres, moves towards itself on infrared centres. "From P towards Q" is read as: P is
-    the prediction that learns, Q the target without gradient, the divergence KL(Q || P).
+    auxiliary centres, moves towards itself on infrared centres. The target has no gradient.
 
     Args:
         streams: embeddings (B, D) of v, r and a; row i of all three is the same person.
@@ -162,11 +164,9 @@ def cross_modal_mutual(
     def logits(z: Tensor, centres: Tensor) -> Tensor:
         return z @ centres.detach().T / temperature  # (B, K)
 
-    return (
-        mutual_kl(logits(v, on_v), target_logits=logits(r, on_v))
-        + mutual_kl(logits(r, on_r), target_logits=logits(v, on_r))
-        + mutual_kl(logits(a, on_a), target_logits=logits(a, on_r))
-    )
+    moving = torch.cat([logits(v, on_v), logits(r, on_r), logits(a, on_a)])  # (3B, K)
+    target = torch.cat([logits(r, on_v), logits(v, on_r), logits(a, on_r)])  # (3B, K)
+    return mutual_kl(moving, target)
 
 
 @in_float32
@@ -180,7 +180,7 @@ def global_centre_triplet(
 
     Args:
         z: (B, D).
-        centres: (K, D), the global centres.
+        centres: (K, D), the global centres; not of unit length.
         labels: (B,) in 0..K - 1.
         margin: in units of distance.
 
@@ -251,7 +251,7 @@ class TeacherLoss(nn.Module):
             num_classes, dim, momentum=global_momentum, update="hardest"
         )  # M
         self.visible, self.infrared, self.auxiliary = (
-            PrototypeMemory(num_classes, dim, momentum=modality_momentum, update="each")
+            PrototypeMemory(num_classes, dim, momentum=modality_momentum, update="mean")
             for _ in range(3)
         )  # M^v, M^r, M^a
         self.built = False
@@ -266,7 +266,7 @@ class TeacherLoss(nn.Module):
     ) -> None:
         """Set all memories from embeddings of the training images, made in eval mode.
 
-        The global memory is the re-normalised mean of the other three.
+        The global memory is the mean of the other three, and so a little shorter than 1.
 
         Args:
             visible, infrared: (N_v, D) and (N_r, D), with labels (N_v,) and (N_r,).
@@ -284,7 +284,7 @@ class TeacherLoss(nn.Module):
         for memory, mean in zip(self._memories(), means, strict=True):
             memory.reset(mean)
         joint = torch.stack([memory.values for memory in self._memories()]).mean(0)  # (K, D)
-        self.memory.reset(F.normalize(joint, dim=1))
+        self.memory.reset(joint)
         self.built = True
 
     def _memories(self) -> tuple[PrototypeMemory, PrototypeMemory, PrototypeMemory]:
@@ -328,23 +328,21 @@ class TeacherLoss(nn.Module):
         infrared: Tensor,
         auxiliary: Tensor,
         labels: Tensor,
-        *,
-        images_each: int | None = None,
     ) -> None:
         """Move the memories' values towards a batch; call it after the step's backward.
 
-        The global memory takes, for each class, the hardest of its embeddings of all streams.
+        The global memory takes, for each class, the hardest of its embeddings of all streams, each
+        stream's memory the mean of the class's embeddings in that stream.
 
         Args:
             visible, infrared, auxiliary: (B, D), L2-normalised.
             labels: (B,).
-            images_each: see `dakd.memory.PrototypeMemory.update`.
         """
         streams = Streams(visible, infrared, auxiliary)
         _check_streams(streams, labels)
         self.memory.update(torch.cat(streams), labels.repeat(3))
         for memory, z in zip(self._memories(), streams, strict=True):
-            memory.update(z, labels, images_each=images_each)
+            memory.update(z, labels)
 
 
 def _check_streams(streams: Streams, labels: Tensor) -> None:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dakd.runtime import require
+from dakd.runtime import at_least_float32, require
 
 
 def class_means(embeddings: Tensor, labels: Tensor, num_classes: int) -> Tensor:
@@ -18,7 +18,7 @@ def class_means(embeddings: Tensor, labels: Tensor, num_classes: int) -> Tensor:
         num_classes: K.
 
     Returns:
-        Prototypes (K, D) float32, on the embeddings' device.
+        Prototypes (K, D) on the embeddings' device, float32, or float64 like the embeddings.
 
     Raises:
         ValueError: shapes do not fit, a label is out of range, an embedding is not finite, or a
@@ -28,7 +28,7 @@ def class_means(embeddings: Tensor, labels: Tensor, num_classes: int) -> Tensor:
     tensor([[0.7071, 0.7071],
             [0.0000, 1.0000]])
     """
-    embeddings = embeddings.detach().float()
+    embeddings = at_least_float32(embeddings.detach())
     labels = torch.as_tensor(labels, device=embeddings.device)
     require(
         embeddings.ndim == 2 and labels.shape == embeddings.shape[:1],
@@ -60,14 +60,15 @@ def class_means(embeddings: Tensor, labels: Tensor, num_classes: int) -> Tensor:
 class PrototypeMemory(nn.Module):
     """One prototype a class, moved towards the embeddings that a network gives while it learns.
 
-    An update is ``new = momentum * old + (1 - momentum) * embedding``, then L2-normalised.
+    An update is ``new = momentum * old + (1 - momentum) * embedding``, then L2-normalised; each
+    class in the batch is updated once.
 
     Args:
         num_classes: K.
         dim: D.
         momentum: share of the old prototype that stays, in 0..1.
-        update: ``"hardest"``: each class in the batch is updated once, with its embedding least
-            similar to the prototype; ``"each"``: with every embedding in turn, in batch order.
+        update: the embedding that a class is moved towards: ``"hardest"``, the one least similar to
+            its prototype, or ``"mean"``, the mean of all its embeddings (not of unit length).
 
     Attributes:
         values: the prototypes, (K, D) float32.
@@ -82,12 +83,12 @@ class PrototypeMemory(nn.Module):
     centres: Tensor
 
     def __init__(
-        self, num_classes: int, dim: int, *, momentum: float, update: Literal["hardest", "each"]
+        self, num_classes: int, dim: int, *, momentum: float, update: Literal["hardest", "mean"]
     ) -> None:
         super().__init__()
         require(0 <= momentum <= 1, f"momentum must lie in 0..1, not {momentum}")
-        known = update in ("hardest", "each")
-        require(known, f"update must be 'hardest' or 'each', not {update!r}")
+        known = update in ("hardest", "mean")
+        require(known, f"update must be 'hardest' or 'mean', not {update!r}")
         self.momentum = momentum
         self.rule = update
         for name in ("values", "centres"):
@@ -107,42 +108,16 @@ class PrototypeMemory(nn.Module):
         self.centres.copy_(self.values)
 
     @torch.no_grad()
-    def update(self, embeddings: Tensor, labels: Tensor, *, images_each: int | None = None) -> None:
-        """Move the values towards a batch.
-
-        Args:
-            embeddings: (B, D).
-            labels: (B,).
-            images_each: how often every class of the batch appears in it, where all appear equally
-                often; without it, ``update="each"`` makes the host wait for the device to count.
-        """
-        embeddings = embeddings.detach().to(self.values.dtype)
+    def update(self, embeddings: Tensor, labels: Tensor) -> None:
+        """Move the values towards a batch: embeddings (B, D) with labels (B,)."""
+        z = embeddings.detach().to(self.values.dtype)
+        same = labels[:, None] == labels  # (B, B)
         if self.rule == "hardest":
-            self._move(embeddings[self._hardest(embeddings, labels)], labels)
-            return
-        for rows in _rounds(labels, images_each):
-            self._move(embeddings[rows], labels[rows])
-
-    def _hardest(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """Return for every row the row of its class that is least similar to the prototype."""
-        similarity = (embeddings * self.values[labels]).sum(1)  # (B,)
-        others = labels[:, None] != labels  # (B, B)
-        return similarity.expand_as(others).masked_fill(others, torch.inf).argmin(1)  # (B,)
-
-    def _move(self, embeddings: Tensor, labels: Tensor) -> None:
-        """Update once a class; rows that share a class must hold the same embedding."""
-        moved = torch.lerp(embeddings, self.values[labels], self.momentum)
+            similarity = (z * self.values[labels]).sum(1)  # (B,)
+            target = z[similarity.expand_as(same).masked_fill(~same, torch.inf).argmin(1)]
+        else:
+            weight = same.to(z.dtype)
+            mean = weight @ z / weight.sum(1, keepdim=True)  # (B, D)
+            target = mean[same.byte().argmax(1)]  # rows of a class are equal to the last bit
+        moved = torch.lerp(target, self.values[labels], self.momentum)  # (B, D)
         self.values.index_copy_(0, labels, F.normalize(moved, dim=1))
-
-
-def _rounds(labels: Tensor, images_each: int | None) -> tuple[Tensor, ...]:
-    """Return the rows of every class's first image, of every class's second image, and so on.
-
-    Classes do not touch one another, so going round by round gives what going row by row gives.
-    """
-    same = (labels[:, None] == labels).tril(-1)  # (B, B): an earlier row of the same class
-    occurrence = same.sum(1)  # (B,)
-    order = occurrence.argsort(stable=True)  # (B,)
-    return order.split(
-        occurrence.bincount().tolist() if images_each is None else len(labels) // images_each
-    )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 
@@ -32,20 +32,43 @@ def pick_device(name: str = "auto") -> torch.device:
     return device
 
 
+def pick_precision(name: str, device: torch.device) -> str:
+    """Return the precision called `name`; ``"auto"`` is what the device computes fast.
+
+    That is bfloat16 autocast on GPUs and on CPUs with AVX-512, and float32 elsewhere, where bfloat16
+    is several times slower.
+    """
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        fast = device.type == "cpu" and torch.backends.cpu.get_cpu_capability() == "AVX512"
+    return "bfloat16" if fast else "float32"
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """Return half-precision tensors as float32 and others as they are."""
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+
+
 def make_generator(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
     """Return a private generator on `device`, so that nobody else's draws move ours."""
     return torch.Generator(device=device).manual_seed(seed)
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[None]:
-    """Return the mixed-precision context: ``"bfloat16"`` autocast, nothing for ``"float32"``.
+    """Return the mixed-precision context: ``"bfloat16"`` autocast, and nothing for the others.
+
+    ``"float64"`` needs a network and images of that type; it is for comparisons with numbers that
+    others published, and too slow for training.
 
     Raises:
         ValueError: another precision was asked for.
     """
     if precision == "bfloat16":
         return torch.autocast(device.type, dtype=torch.bfloat16)
-    if precision == "float32":
+    if precision in ("float32", "float64"):
         return contextlib.nullcontext()
     raise ValueError(f"precision {precision!r} is unknown; use 'bfloat16' or 'float32'")
 

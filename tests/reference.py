@@ -33,10 +33,11 @@ def class_means(embeddings, labels, num_classes):
     return torch.stack(means)
 
 
-def updated_each(values, embeddings, labels, momentum):
+def updated_mean(values, embeddings, labels, momentum):
     values = values.clone()
-    for z, k in zip(embeddings, labels.tolist(), strict=True):
-        values[k] = normalised(momentum * values[k] + (1 - momentum) * z)
+    for k in sorted(set(labels.tolist())):
+        rows = [z for z, label in zip(embeddings, labels.tolist(), strict=True) if label == k]
+        values[k] = normalised(momentum * values[k] + (1 - momentum) * sum(rows) / len(rows))
     return values
 
 
@@ -58,7 +59,7 @@ def info_nce(z, prototypes, labels, temperature=0.05):
 
 
 def mutual(v, r, a, on_v, on_r, on_a, temperature=0.05):
-    """KL(target || prediction) of three pairs, batch mean; targets are constants."""
+    """KL(target || prediction) of three pairs, mean over all 3B rows; targets are constants."""
 
     def p(row, centres):
         return softmax([dot(row, c) / temperature for c in centres])
@@ -71,7 +72,7 @@ def mutual(v, r, a, on_v, on_r, on_a, temperature=0.05):
             (p(a[i], on_a), p(a[i], on_r)),
         ]
         total = total + sum(kl([t.detach() for t in target], q) for q, target in pairs)
-    return total / len(v)
+    return total / (3 * len(v))
 
 
 def triplet(z, centres, labels, margin=0.3):
@@ -144,7 +145,7 @@ def dakd_loss(student, teacher, centres, release=False):
             for i in range(len(kept)):
                 value = torch.zeros((), dtype=torch.float64)
                 for t in (2, 3, 4, 5, 6):
-                    swap = release and level == "instance" and side == "v" and t in (2, 6)
+                    swap = release and side == "v" and t in (2, 6)
                     s, z = inputs["r" if swap else side]
                     value = value + kd(s[i], z[i], t)
                 samples.append(value)

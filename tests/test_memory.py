@@ -30,7 +30,7 @@ def test_class_means_refuses(z, labels, match):
         class_means(z, labels, 4)
 
 
-@pytest.mark.parametrize("update", ["hardest", "each"])
+@pytest.mark.parametrize("update", ["hardest", "mean"])
 @pytest.mark.parametrize("momentum", [0.1, 0.25, 0.9])
 def test_updates_match_the_loop(update, momentum):
     memory = PrototypeMemory(6, 4, momentum=momentum, update=update)
@@ -49,11 +49,11 @@ def test_updates_match_the_loop(update, momentum):
 def test_update_by_hand():
     """Old (1, 0), embeddings (0, 1) then (-1, 0), momentum 0.5."""
     z, labels = torch.tensor([[0.0, 1.0], [-1.0, 0.0]]), torch.tensor([0, 0])
-    memory = PrototypeMemory(1, 2, momentum=0.5, update="each")
+    memory = PrototypeMemory(1, 2, momentum=0.5, update="mean")
     memory.reset(torch.tensor([[1.0, 0.0]]))
     memory.update(z, labels)
-    # (0.5, 0.5) -> (s, s) with s = sqrt(1/2); then (s - 1, s) / 2, normalised
-    expected = F.normalize(torch.tensor([[0.5**0.5 - 1, 0.5**0.5]]), dim=1)
+    # the mean is (-0.5, 0.5), not made longer: (0.5 - 0.25, 0.25), normalised
+    expected = torch.tensor([[0.5**0.5, 0.5**0.5]])
     torch.testing.assert_close(memory.values, expected)
 
     memory = PrototypeMemory(1, 2, momentum=0.25, update="hardest")
@@ -63,7 +63,7 @@ def test_update_by_hand():
 
 
 def test_reset_copies_and_checks():
-    memory = PrototypeMemory(3, 2, momentum=0.5, update="each")
+    memory = PrototypeMemory(3, 2, momentum=0.5, update="mean")
     prototypes = unit(3, 2)
     memory.reset(prototypes)
     memory.update(-prototypes[:1], torch.tensor([0]))
@@ -75,7 +75,7 @@ def test_reset_copies_and_checks():
 
 
 def test_memory_takes_no_gradient():
-    memory = PrototypeMemory(2, 3, momentum=0.5, update="each")
+    memory = PrototypeMemory(2, 3, momentum=0.5, update="mean")
     memory.reset(unit(2, 3))
     z = unit(4, 3).requires_grad_()
     memory.update(z, torch.tensor([0, 1, 0, 1]))
@@ -84,6 +84,6 @@ def test_memory_takes_no_gradient():
 
 def test_bad_settings():
     with pytest.raises(ValueError, match="momentum must lie in 0..1, not 1.5"):
-        PrototypeMemory(2, 2, momentum=1.5, update="each")
-    with pytest.raises(ValueError, match="'hardest' or 'each', not 'all'"):
+        PrototypeMemory(2, 2, momentum=1.5, update="mean")
+    with pytest.raises(ValueError, match="'hardest' or 'mean', not 'all'"):
         PrototypeMemory(2, 2, momentum=0.5, update="all")
