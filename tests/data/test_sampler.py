@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dakd.data.sampler import CrossModalSampler
+from dakd.data.sampler import BalancedSampler, IdentitySampler
 
 
 def columns(counts):
@@ -25,7 +25,7 @@ sizes = st.dictionaries(
 @given(counts=sizes, p=st.integers(1, 3), q=st.integers(1, 5), seed=st.integers(0, 99))
 def test_batches(counts, p, q, seed):
     labels, infrared = columns(counts)
-    sampler = CrossModalSampler(labels, infrared, identities=p, images=q, steps=12, seed=seed)
+    sampler = BalancedSampler(labels, infrared, identities=p, images=q, steps=12, seed=seed)
     people, images = Counter(), {(pid, m): Counter() for pid in counts for m in (0, 1)}
     for pair in sampler:
         assert (labels[pair[0]] == labels[pair[1]]).all()
@@ -52,7 +52,7 @@ def batches(sampler):
 
 def test_an_epoch_follows_from_seed_and_epoch_alone():
     labels, infrared = columns({pid: (5, 7) for pid in range(6)})
-    make = lambda seed: CrossModalSampler(labels, infrared, identities=3, images=2, seed=seed)  # noqa: E731
+    make = lambda seed: BalancedSampler(labels, infrared, identities=3, images=2, seed=seed)  # noqa: E731
     sampler = make(0)
     first = batches(sampler)
     assert batches(sampler) == first
@@ -67,7 +67,7 @@ def test_an_epoch_follows_from_seed_and_epoch_alone():
 
 def test_pairs_of_images_change_when_all_are_used_each_time():
     labels, infrared = columns({0: (4, 4), 1: (4, 4)})
-    sampler = CrossModalSampler(labels, infrared, identities=2, images=4, steps=8)
+    sampler = BalancedSampler(labels, infrared, identities=2, images=4, steps=8)
     pairs = {tuple(pair) for visible, thermal in sampler for pair in zip(visible, thermal)}
     assert len(pairs) > 16
 
@@ -75,14 +75,14 @@ def test_pairs_of_images_change_when_all_are_used_each_time():
 @pytest.mark.parametrize("steps", [None, 1, 17])
 def test_length_is_known_and_kept(steps):
     labels, infrared = columns({pid: (5, 8) for pid in range(5)})
-    sampler = CrossModalSampler(labels, infrared, identities=3, images=2, steps=steps)
+    sampler = BalancedSampler(labels, infrared, identities=3, images=2, steps=steps)
     assert len(sampler) == (steps or math.ceil(40 / 6))
     assert len(batches(sampler)) == len(sampler)
 
 
 def test_identities_with_too_few_images():
     labels, infrared = columns({3: (4, 4), 5: (4, 0), 8: (2, 9), 9: (0, 1), 11: (5, 5)})
-    sampler = CrossModalSampler(labels, infrared, identities=3, images=4, steps=5)
+    sampler = BalancedSampler(labels, infrared, identities=3, images=4, steps=5)
     assert "3 identities in use" in sampler.report
     assert "one modality: 2 (identities 5, 9)" in sampler.report
     assert "repeated in a batch: 1 (identities 8)" in sampler.report
@@ -94,7 +94,7 @@ def test_identities_with_too_few_images():
 def test_inputs_stay_as_they_are():
     labels, infrared = columns({0: (3, 3), 1: (3, 3)})
     before = labels.copy(), infrared.copy()
-    batches(CrossModalSampler(labels, infrared, identities=2, images=2))
+    batches(BalancedSampler(labels, infrared, identities=2, images=2))
     assert (labels == before[0]).all()
     assert (infrared == before[1]).all()
 
@@ -114,6 +114,60 @@ def test_inputs_stay_as_they_are():
 def test_bad_input(change, message):
     labels, infrared = columns({0: (4, 4), 1: (4, 4), 2: (4, 4)})
     good = {"labels": labels, "infrared": infrared, "identities": 3, "images": 2}
-    assert len(CrossModalSampler(**good)) == 2
+    assert len(BalancedSampler(**good)) == 2
     with pytest.raises(ValueError, match=message):
-        CrossModalSampler(**good | change)
+        BalancedSampler(**good | change)
+
+
+def identity_sampler(counts, **how):
+    labels, infrared = columns(counts)
+    return IdentitySampler(labels, infrared, **{"identities": 3, "images": 4, **how})
+
+
+def test_the_published_sampler_draws_in_the_published_order():
+    """Identities without, then each one's visible and infrared images with replacement."""
+    labels, infrared = columns({pid: (2 + pid, 9 - pid) for pid in range(6)})
+    sampler = IdentitySampler(labels, infrared, identities=3, images=4, seed=5)
+    rng = np.random.RandomState(5)  # noqa: NPY002
+    assert len(sampler) == 39 // 12 + 1
+    for epoch in range(3):
+        sampler.set_epoch(epoch)
+        for visible, thermal in sampler:
+            v, r = [], []
+            for pid in rng.choice(np.arange(6), 3, replace=False):
+                v += rng.choice(np.flatnonzero((labels == pid) & ~infrared), 4).tolist()
+                r += rng.choice(np.flatnonzero((labels == pid) & infrared), 4).tolist()
+            assert (visible.tolist(), thermal.tolist()) == (v, r)
+
+
+def test_an_epoch_that_divides_evenly_has_one_batch_more():
+    assert len(identity_sampler({pid: (4, 4) for pid in range(6)})) == 24 // 12 + 1
+    assert len(identity_sampler({pid: (4, 4) for pid in range(6)}, steps=7)) == 7
+
+
+@pytest.mark.parametrize("order", [(3,), (0, 3), (2, 3), (3, 3), (5, 3)])
+def test_a_published_epoch_is_the_same_however_one_comes_to_it(order):
+    counts = {pid: (5, 7) for pid in range(6)}
+    whole = identity_sampler(counts)
+    for epoch in range(4):
+        whole.set_epoch(epoch)
+        expected = batches(whole)
+    sampler = identity_sampler(counts)
+    for epoch in order:
+        sampler.set_epoch(epoch)
+        drawn = batches(sampler)
+    assert drawn == expected
+    sampler.set_epoch(3)
+    next(iter(sampler))  # an epoch that is not finished leaves nothing behind
+    sampler.set_epoch(3)
+    assert batches(sampler) == expected
+
+
+def test_images_are_repeated_and_identities_are_not():
+    labels, _ = columns(counts := {pid: (2, 3) for pid in range(6)})
+    repeated = 0
+    for visible, _thermal in identity_sampler(counts, steps=50):
+        people = labels[visible].reshape(3, 4)
+        assert len(set(people[:, 0])) == 3
+        repeated += sum(len(set(group)) < 2 for group in visible.reshape(3, 4).tolist())
+    assert repeated  # two images, four draws: now and then the same four times
