@@ -1,7 +1,11 @@
+import itertools
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from reference_augment import augmented
 from torch import Tensor
 
@@ -16,6 +20,7 @@ from dakd.augment import (
     Normalise,
     PadCrop,
     Pipeline,
+    RandomGrayscale,
     auxiliary_train,
     denormalise,
     evaluation_transform,
@@ -32,18 +37,30 @@ ALL = [
     ChannelGray(),
     ChannelRandomErasing(),
     PadCrop(3),
+    PadCrop(3, fill=127, keep_width=8 / 9),
     Flip(),
+    RandomGrayscale(),
     Normalise(),
+    Normalise(torch.float64),
     Pipeline(PadCrop(2), Flip(), Normalise(), CutSwap(), ChannelRandomErasing(), ChannelGray()),
 ]
 
 
+STREAMS = {"visible": visible_train, "infrared": infrared_train, "auxiliary": auxiliary_train}
+NAMES = ["sysu", "regdb", "llcm"]
 TRAINING = {
-    "paper": lambda pad: visible_train(pad=pad),
-    "release": lambda pad: visible_train(pad=pad, cutswap="release"),
-    "infrared": lambda pad: infrared_train(pad=pad),
-    "auxiliary": lambda pad: auxiliary_train(pad=pad),
-}
+    **{
+        f"{name} {stream}": (name, stream, {"cutswap": "none"} if stream == "visible" else {})
+        for name, stream in itertools.product(NAMES, STREAMS)
+    },
+    **{f"{name} {swap}": (name, "visible", {"cutswap": swap})
+       for name, swap in [("sysu", "paper"), ("sysu", "release"), ("regdb", "paper")]},
+}  # fmt: skip
+
+
+def build(title, pad, **options):
+    name, stream, own = TRAINING[title]
+    return STREAMS[stream](pad=pad, pipeline=name, **own, **options)
 
 
 def images(B=64, H=20, W=10, seed=0):
@@ -68,7 +85,7 @@ def test_shared_contract(stage):
     assert torch.equal(first, stage.apply(x, draws))
     assert torch.equal(x, before)
     assert torch.equal(torch.get_rng_state(), state)  # the global generator is left alone
-    assert first.shape == x.shape
+    assert first.shape == (64, 3, *stage.output_size(20, 10))
     if not isinstance(stage, Normalise):
         assert not torch.equal(first, stage(x, make(2)))
         same = x[:1].expand_as(x)  # one image, B times: the results differ
@@ -78,17 +95,24 @@ def test_shared_contract(stage):
             stage(wrong)
 
 
-@pytest.mark.parametrize("name", TRAINING)
-def test_training_pipelines_are_the_reference_to_the_last_bit(name):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["f32", "f64"])
+@pytest.mark.parametrize("title", TRAINING)
+def test_training_pipelines_are_the_reference_to_the_last_bit(title, dtype):
     """Pixel by pixel in the reference; here image by image, as a CPU, and at once, as a GPU."""
-    for seed, (H, W, pad) in enumerate([(12, 6, 3), (9, 11, 1), (5, 4, 6), (8, 8, 0)]):
+    name, stream, own = TRAINING[title]
+    options = {"dtype": {torch.float32: np.float32, torch.float64: np.float64}[dtype]}
+    options["variant"] = own.get("cutswap")
+    for seed, (H, W, pad) in enumerate([(12, 9, 3), (9, 18, 1), (5, 9, 6), (8, 9, 0)]):
         x = torch.randint(0, 256, (9, 3, H, W), dtype=torch.uint8, generator=make(seed))
-        pipeline = TRAINING[name](pad)
+        pipeline = build(title, pad, dtype=dtype)
         for pixels in (x, x / 255):
             draws = pipeline.sample(pixels, make(seed))
-            expected = torch.from_numpy(augmented(pipeline, pixels, draws))
-            assert torch.equal(pipeline.apply(pixels, draws), expected)
-            assert torch.equal(pipeline.on_batch(pixels, draws), expected)
+            whole = augmented(name, stream, pipeline.stages, pixels, draws, pad=pad, **options)
+            expected = torch.from_numpy(whole)
+            assert expected.shape == (9, 3, *pipeline.output_size(H, W))
+            for out in (pipeline.apply(pixels, draws), pipeline.on_batch(pixels, draws)):
+                assert out.dtype == dtype
+                assert torch.equal(out, expected)
 
 
 @pytest.mark.parametrize("stage", ALL, ids=lambda stage: type(stage).__name__)
@@ -132,10 +156,10 @@ def operations(function):
     return {event.name.removeprefix("aten::") for event in profile.function_events}
 
 
-@pytest.mark.parametrize("name", TRAINING)
-def test_a_gpu_would_never_be_waited_for(name):
+@pytest.mark.parametrize("title", TRAINING)
+def test_a_gpu_would_never_be_waited_for(title):
     x = torch.randint(0, 256, (6, 3, 20, 10), dtype=torch.uint8, generator=make())
-    pipeline, active = TRAINING[name](4), Flip().sample(x)
+    pipeline, active = build(title, 4), Flip().sample(x)
     pipeline(x)  # the first time, constants are copied to the device
     assert not WAITS & operations(lambda: pipeline.on_batch(x, pipeline.sample(x)))
     for wait in (
@@ -148,10 +172,10 @@ def test_a_gpu_would_never_be_waited_for(name):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize("name", TRAINING)
-def test_a_gpu_is_never_waited_for_and_gives_the_cpus_pictures(name):
+@pytest.mark.parametrize("title", TRAINING)
+def test_a_gpu_is_never_waited_for_and_gives_the_cpus_pictures(title):
     x = torch.randint(0, 256, (6, 3, 20, 10), dtype=torch.uint8, generator=make())
-    pipeline, moved, generator = TRAINING[name](4), x.cuda(), torch.Generator("cuda")
+    pipeline, moved, generator = build(title, 4), x.cuda(), torch.Generator("cuda")
     pipeline(moved, generator)  # the first time, constants are copied to the GPU
     before = torch.cuda.get_sync_debug_mode()
     torch.cuda.set_sync_debug_mode("error")
@@ -164,23 +188,74 @@ def test_a_gpu_is_never_waited_for_and_gives_the_cpus_pictures(name):
     torch.testing.assert_close(out.cpu(), pipeline.apply(x, on_cpu))
 
 
-def test_the_result_is_written_where_it_is_wanted():
-    x = torch.randint(0, 256, (6, 3, 20, 10), dtype=torch.uint8, generator=make())
-    pipeline = infrared_train(pad=2)
+@pytest.mark.parametrize("result", [torch.float32, torch.float64], ids=["f32", "f64"])
+@pytest.mark.parametrize("title", ["sysu infrared", "regdb infrared", "llcm infrared"])
+def test_the_result_is_written_where_it_is_wanted(title, result):
+    x = torch.randint(0, 256, (6, 3, 20, 9), dtype=torch.uint8, generator=make())
+    pipeline = build(title, 2, dtype=result)
     expected = pipeline(x, make(1))
-    for dtype in (torch.float32, torch.bfloat16):
+    shape = 6, 3, *pipeline.output_size(20, 9)
+    for dtype in (torch.float32, torch.float64, torch.bfloat16):
         for layout in (torch.contiguous_format, torch.channels_last):
-            step = torch.full((10, 3, 20, 10), torch.nan, dtype=dtype).to(memory_format=layout)
+            step = torch.full((10, *shape[1:]), torch.nan, dtype=dtype).to(memory_format=layout)
             rows = step[2:8]
             assert pipeline(x, make(1), out=rows) is rows
             assert torch.equal(step[2:8], expected.to(dtype))
             assert step[:2].isnan().all()
             assert step[8:].isnan().all()
-    for wrong in (torch.empty(7, 3, 20, 10), torch.empty_like(x)):
-        with pytest.raises(ValueError, match=r"out must be floating point, \(6, 3, 20, 10\), not"):
+    for wrong in (torch.empty(7, *shape[1:]), torch.empty(shape, dtype=torch.uint8)):
+        with pytest.raises(ValueError, match=r"out must be floating point, \(6, 3, 20, \d\), not"):
             pipeline(x, out=wrong)
-    for pipeline in (pipeline, Normalise()):
-        assert pipeline(x[:0]).shape == (0, 3, 20, 10)
+    assert pipeline(x[:0]).shape == (0, *shape[1:])
+
+
+def test_the_result_is_not_copied_where_its_dtype_is_wanted(monkeypatch):
+    x = torch.zeros(2, 3, 8, 4, dtype=torch.uint8)
+    inside = []
+
+    def noted(self, image, room=None):
+        inside.append(room is not None)
+        return normalised(self, image, room)
+
+    normalised = Normalise._normalised
+    monkeypatch.setattr(Normalise, "_normalised", noted)
+    for of, out in itertools.product([torch.float32, torch.float64], repeat=2):
+        infrared_train(pad=1, dtype=of)(x, out=torch.empty(2, 3, 8, 4, dtype=out))
+        assert inside == [of == out] * 2
+        inside.clear()
+    late = Pipeline(Normalise(), PadCrop(1, keep_width=0.5))  # the room is smaller than the image
+    out = torch.empty(2, 3, 8, 2)
+    assert torch.equal(late(x, make(), out=out), late(x, make()))
+
+
+def test_a_pipeline_tells_its_size_and_draws_inside_it():
+    """LLCM's pictures are cropped, and what is drawn later lies inside the crop."""
+    for name, size in (("sysu", (384, 144)), ("regdb", (384, 144)), ("llcm", (384, 128))):
+        for factory in STREAMS.values():
+            pipeline = factory(pad=10, pipeline=name)
+            assert pipeline.output_size(384, 144) == size
+    assert evaluation_transform().output_size(384, 144) == (384, 144)
+    assert [PadCrop(keep_width=8 / 9).output_size(8, w)[1] for w in (1, 2, 8, 18)] == [1, 2, 7, 16]
+    x = torch.empty(1).expand(4000, 3, 16, 9)
+    crop, *_, swap, erasing = Pipeline(
+        PadCrop(2, keep_width=2 / 3), Normalise(), CutSwap(1.0), ChannelRandomErasing(1.0)
+    ).sample(x, make())
+    assert [sorted(set(part.tolist())) for part in crop.T] == [list(range(5)), list(range(8))]
+    assert int((swap.box.left + swap.box.width).max()) == 6
+    assert int((erasing.box.left + erasing.box.width).max()) == 6
+
+
+def test_the_draws_of_a_seed_stay_what_they_were():
+    """Of what was trained before the pipelines of other datasets came; recorded then."""
+    draws = visible_train(pad=10).sample(torch.empty(1).expand(4, 3, 384, 128), make(5))
+    crop, flip, _, swap, erasing = draws
+    assert crop.tolist() == [[17, 2], [19, 17], [19, 2], [3, 15]]
+    assert flip.tolist() == [True, False, False, False]
+    assert swap.channel.tolist() == [1, 2, 0, 0]
+    assert torch.stack(list(swap.box)).tolist() == [
+        [183, 7, 55, 210], [44, 63, 25, 53], [198, 193, 176, 121], [61, 48, 64, 57]
+    ]  # fmt: skip
+    assert erasing.active.tolist() == [False, False, True, False]
 
 
 def changed_rectangle(x, out):
@@ -316,6 +391,12 @@ def test_erasing_redraws_until_it_fits_and_gives_up():
 
 def test_pad_crop_by_hand():
     x = torch.arange(1.0, 13.0).reshape(1, 3, 2, 2)
+    with_grey = PadCrop(1, fill=51).apply(x / 255, torch.tensor([[0, 2]]))[0, 0] * 255
+    torch.testing.assert_close(with_grey, torch.tensor([[51.0, 51.0], [2.0, 51.0]]))
+    bytes_ = PadCrop(1, fill=127).apply(x.byte(), torch.tensor([[0, 2]]))[0, 0]
+    assert bytes_.tolist() == [[127, 127], [2, 127]]
+    left = PadCrop(0, keep_width=0.5).apply(x, torch.tensor([[0, 0]]))
+    assert torch.equal(left, x[..., :1])
     corner = PadCrop(1).apply(x, torch.tensor([[0, 2]]))[0, 0]  # up by one, right by one
     assert torch.equal(corner, torch.tensor([[0.0, 0.0], [2.0, 0.0]]))
     assert torch.equal(PadCrop(1).apply(x, torch.tensor([[1, 1]])), x)
@@ -335,6 +416,19 @@ def test_flip_mirrors_left_to_right():
     assert torch.equal(out[1], x[1])
 
 
+def test_random_greyscale_is_pillows():
+    colours = torch.randint(0, 256, (40, 3, 16, 8), dtype=torch.uint8, generator=make())
+    out = RandomGrayscale(1.0)(colours, make())
+    for before, after in zip(colours, out, strict=True):
+        pillow = Image.fromarray(before.permute(1, 2, 0).numpy()).convert("L").convert("RGB")
+        assert np.array_equal(after.permute(1, 2, 0).numpy(), np.asarray(pillow))
+    floats = RandomGrayscale(1.0)(colours / 255, make())
+    assert (floats * 255 - out).abs().max() < 0.501  # but for rounding to whole levels
+    share = RandomGrayscale().sample(images(B=2000), make()).float().mean()
+    assert abs(share - 0.5) < 0.05
+    assert torch.equal(RandomGrayscale(0.0)(colours, make()), colours)
+
+
 def test_normalise_by_hand_and_back():
     pixel = torch.tensor([255, 0, 51], dtype=torch.uint8).reshape(1, 3, 1, 1)
     expected = torch.tensor([(1 - 0.485) / 0.229, -0.456 / 0.224, (0.2 - 0.406) / 0.225])
@@ -345,6 +439,9 @@ def test_normalise_by_hand_and_back():
     for dtype in (torch.float64, torch.float16):
         assert Normalise()(x.to(dtype)).dtype == torch.float32
     torch.testing.assert_close(denormalise(evaluation_transform()(x)), x)
+    exact = evaluation_transform(torch.float64)(pixel).flatten().tolist()
+    assert exact == [(1 - 0.485) / 0.229, -0.456 / 0.224, (51 / 255 - 0.406) / 0.225]
+    torch.testing.assert_close(denormalise(evaluation_transform(torch.float64)(x)), x)
 
 
 def test_constants_that_inference_made_serve_training_too():
@@ -392,6 +489,15 @@ def test_factories_have_the_methods_order():
     assert torch.equal(out, out[:, :1].expand_as(out))
 
 
+def test_erasing_has_the_published_settings():
+    erasing = ChannelRandomErasing()
+    assert (erasing.p, erasing.area, erasing.aspect) == (0.5, (0.02, 0.4), (0.3, 1 / 0.3))
+    box = ChannelRandomErasing(1.0).sample(torch.empty(1).expand(4000, 3, 600, 600), make()).box
+    aspect = box.height / box.width
+    assert 0.29 < float(aspect.min()) < 0.31
+    assert 3.31 < float(aspect.max()) < 3.36
+
+
 @pytest.mark.parametrize(
     ("make_stage", "match"),
     [
@@ -406,6 +512,14 @@ def test_factories_have_the_methods_order():
         (lambda: ChannelRandomErasing(aspect=(0.0, 3.0)), "aspect must be positive"),
         (lambda: ChannelRandomErasing(attempts=0), "at least 1, not 0"),
         (lambda: PadCrop(-1), "must not be negative, not -1"),
+        (lambda: PadCrop(fill=256), r"grey level in 0\.\.255, not 256"),
+        (lambda: PadCrop(keep_width=0), "above 0, up to 1, not 0"),
+        (lambda: PadCrop(keep_width=1.1), "above 0, up to 1, not 1.1"),
+        (lambda: RandomGrayscale(2), "not 2"),
+        (lambda: Normalise(torch.float16), "torch.float32 or torch.float64, not torch.float16"),
+        (lambda: visible_train(pad=2, pipeline="market"), "'market' is unknown; use one of sysu"),
+        (lambda: infrared_train(pad=2, pipeline="x"), "pipeline 'x' is unknown"),
+        (lambda: auxiliary_train(pad=2, pipeline="x"), "pipeline 'x' is unknown"),
         (lambda: visible_train(pad=2, cutswap="off"), "not 'off'"),
     ],
 )

@@ -5,7 +5,9 @@ the shape, and `apply`, which is deterministic. Drawing once and applying twice 
 pictures; the input is never changed. Nothing here makes the host wait for a GPU.
 """
 
-from typing import Literal
+from typing import Literal, get_args
+
+import torch
 
 from dakd.augment.base import Augmentation, Pipeline, rows_of
 from dakd.augment.colour import (
@@ -14,6 +16,7 @@ from dakd.augment.colour import (
     ChannelExchange,
     ChannelGray,
     Normalise,
+    RandomGrayscale,
     denormalise,
 )
 from dakd.augment.geometry import Flip, PadCrop
@@ -25,6 +28,10 @@ from dakd.augment.rectangles import (
     ErasingDraws,
     SwapDraws,
 )
+from dakd.runtime import require
+
+PipelineName = Literal["sysu", "regdb", "llcm"]
+_LLCM_WIDTH = 8 / 9  # part of the width that a crop keeps: 128 of 144 pixels
 
 __all__ = [
     "ERASING_FILL",
@@ -41,6 +48,8 @@ __all__ = [
     "Normalise",
     "PadCrop",
     "Pipeline",
+    "PipelineName",
+    "RandomGrayscale",
     "SwapDraws",
     "auxiliary_train",
     "denormalise",
@@ -51,26 +60,96 @@ __all__ = [
 ]
 
 
-def visible_train(*, pad: int, cutswap: Literal["paper", "release", "none"] = "paper") -> Pipeline:
-    """Return the visible training augmentation: crop, flip, normalise, CutSwap, erasing."""
+def visible_train(
+    *,
+    pad: int,
+    cutswap: Literal["paper", "release", "none"] = "paper",
+    pipeline: PipelineName = "sysu",
+    dtype: torch.dtype = torch.float32,
+) -> Pipeline:
+    """Return the training augmentation of visible images, as published for a dataset.
+
+    ========= =====================================================================
+    ``sysu``  pad black and crop, flip, normalise, CutSwap, erasing
+    ``regdb`` flip, pad grey (127) and crop, normalise, erasing
+    ``llcm``  greyscale (half the images), pad black and crop, flip, normalise, erasing
+    ========= =====================================================================
+
+    The crop of ``llcm`` keeps 8/9 of the width: 384 x 128 of 384 x 144 pixels. The released code
+    has its stages but no script that trains or tests on LLCM.
+
+    Args:
+        pad: pixels added to each side before the crop.
+        cutswap: variant of `CutSwap` between normalisation and erasing. Published only with the
+            ``sysu`` stages, but any pipeline has it unless this is ``"none"``.
+        pipeline: whose stages.
+        dtype: of the result; see `Normalise`.
+
+    Raises:
+        ValueError: an unknown pipeline or variant, a negative `pad`, another dtype.
+    """
     swap = [] if cutswap == "none" else [CutSwap(variant=cutswap)]
-    return Pipeline(PadCrop(pad), Flip(), Normalise(), *swap, ChannelRandomErasing())
+    return Pipeline(*_until_normalised(pipeline, pad, dtype), *swap, ChannelRandomErasing())
 
 
-def infrared_train(*, pad: int) -> Pipeline:
-    """Return the infrared training augmentation: crop, flip, normalise, erasing, `ChannelGray`."""
-    return Pipeline(PadCrop(pad), Flip(), Normalise(), ChannelRandomErasing(), ChannelGray())
+def infrared_train(
+    *, pad: int, pipeline: PipelineName = "sysu", dtype: torch.dtype = torch.float32
+) -> Pipeline:
+    """Return the training augmentation of infrared images, as published for a dataset.
+
+    The stages of `visible_train` without CutSwap, and `ChannelGray` at the end of ``sysu`` only.
+
+    Args:
+        pad, pipeline, dtype: see `visible_train`.
+
+    Raises:
+        ValueError: see `visible_train`.
+    """
+    last = [ChannelGray()] if pipeline == "sysu" else []
+    return Pipeline(*_until_normalised(pipeline, pad, dtype), ChannelRandomErasing(), *last)
 
 
-def auxiliary_train(*, pad: int) -> Pipeline:
+def auxiliary_train(
+    *, pad: int, pipeline: PipelineName = "sysu", dtype: torch.dtype = torch.float32
+) -> Pipeline:
     """Return the auxiliary stream's augmentation of visible images.
 
-    As the visible one, with one channel of the whole image copied to all three at the end in the
-    place of CutSwap.
+    The visible stages of ``sysu``, for ``regdb`` too, with one channel of the whole image copied to
+    all three at the end in the place of CutSwap. For ``llcm``, where nothing is published, the same
+    with its narrower crop.
+
+    Args:
+        pad, pipeline, dtype: see `visible_train`.
+
+    Raises:
+        ValueError: see `visible_train`.
     """
-    return Pipeline(PadCrop(pad), Flip(), Normalise(), ChannelRandomErasing(), ChannelExchange())
+    _check(pipeline)
+    crop = PadCrop(pad, keep_width=_LLCM_WIDTH if pipeline == "llcm" else 1.0)
+    return Pipeline(crop, Flip(), Normalise(dtype), ChannelRandomErasing(), ChannelExchange())
 
 
-def evaluation_transform() -> Normalise:
-    """Return what test images go through: normalisation only."""
-    return Normalise()
+def evaluation_transform(dtype: torch.dtype = torch.float32) -> Normalise:
+    """Return what test images go through: normalisation only, for every dataset.
+
+    LLCM's test images therefore keep their whole width, 384 x 144 pixels, though training crops
+    to 384 x 128; no published script tests on LLCM.
+    """
+    return Normalise(dtype)
+
+
+def _until_normalised(
+    pipeline: PipelineName, pad: int, dtype: torch.dtype
+) -> tuple[Augmentation, ...]:
+    _check(pipeline)
+    if pipeline == "regdb":
+        return Flip(), PadCrop(pad, fill=127), Normalise(dtype)
+    if pipeline == "llcm":  # published: greyscale between pad and crop, which is the same
+        crop = PadCrop(pad, keep_width=_LLCM_WIDTH)
+        return RandomGrayscale(), crop, Flip(), Normalise(dtype)
+    return PadCrop(pad), Flip(), Normalise(dtype)
+
+
+def _check(pipeline: PipelineName) -> None:
+    known = get_args(PipelineName)
+    require(pipeline in known, f"pipeline {pipeline!r} is unknown; use one of {', '.join(known)}")

@@ -46,12 +46,20 @@ class Augmentation(nn.Module):
         raise NotImplementedError
 
     def on_image_in(self, room: Tensor | None, image: Tensor, drawn: Any) -> Tensor:
-        """Return what `on_image` does; in `room`, (3, H, W) float32, if that saves a copy."""
+        """Return what `on_image` does; in `room` if that saves a copy.
+
+        `room` is floating point, as large as what comes out of the whole pipeline. A stage that
+        puts out another size or dtype must not use it.
+        """
         return self.on_image(image, drawn)
 
     def on_batch(self, x: Tensor, draws: Any) -> Tensor:
         """Return a new batch, every image of which is changed by its draws."""
         raise NotImplementedError
+
+    def output_size(self, height: int, width: int) -> tuple[int, int]:
+        """Return height and width of what comes out of images of this height and width."""
+        return height, width
 
     def apply(self, x: Tensor, draws: Any, out: Tensor | None = None) -> Tensor:
         """Return the augmented batch; the same draws give the same pictures.
@@ -59,18 +67,19 @@ class Augmentation(nn.Module):
         Args:
             x: images, (B, 3, H, W).
             draws: what `sample` returned.
-            out: where the result is written, if given; any layout and floating point dtype will
-                do, for instance some rows of a channels-last batch. To a CPU, fresh memory for a
-                large batch costs more than the augmentation.
+            out: where the result is written, if given: (B, 3, *output_size(H, W)); any layout and
+                floating point dtype will do, for instance some rows of a channels-last batch. To a
+                CPU, fresh memory for a large batch costs more than the augmentation.
 
         Raises:
             ValueError: `x` is not a batch; the draws are another batch's; `out` has another shape
                 or holds integers.
         """
-        sizes(x)
+        B, H, W = sizes(x)
         if out is not None:
-            told = f"{tuple(x.shape)}, not {out.dtype}, {tuple(out.shape)}"
-            fits = out.shape == x.shape and out.is_floating_point()
+            shape = (B, 3, *self.output_size(H, W))
+            told = f"{shape}, not {out.dtype}, {tuple(out.shape)}"
+            fits = out.shape == shape and out.is_floating_point()
             require(fits, f"out must be floating point, {told}")
         if x.device.type == "cpu" and len(x):
             return self._image_by_image(x, draws, out)
@@ -80,10 +89,10 @@ class Augmentation(nn.Module):
     def _image_by_image(self, x: Tensor, draws: Any, out: Tensor | None) -> Tensor:
         for i, drawn in enumerate(_of_each(draws, len(x))):
             room = None if out is None else out[i]
-            if room is not None and not (room.dtype == torch.float32 and room.is_contiguous()):
-                room = None  # other dtypes round, other layouts are slow: copy at the end
+            if room is not None and not room.is_contiguous():
+                room = None  # other layouts are slow: copy at the end
             image = self.on_image_in(room, x[i].clone(), drawn)
-            out = image.new_empty(x.shape) if out is None else out
+            out = image.new_empty((len(x), *image.shape)) if out is None else out
             if image is not room:
                 out[i] = image
         assert out is not None  # there was an image
@@ -108,8 +117,19 @@ class Pipeline(Augmentation):
         self.stages: Any = nn.ModuleList(stages)
 
     def sample(self, x: Tensor, generator: Generator | None = None) -> tuple[Any, ...]:
-        """Return the draws of every stage (no stage changes the shape of a batch)."""
-        return tuple(stage.sample(x, generator) for stage in self.stages)
+        """Return the draws of every stage, each for images of the size that reaches it."""
+        draws = []
+        for stage in self.stages:
+            draws.append(stage.sample(x, generator))
+            B, H, W = sizes(x)
+            x = x.new_empty(1).expand(B, 3, *stage.output_size(H, W))
+        return tuple(draws)
+
+    def output_size(self, height: int, width: int) -> tuple[int, int]:
+        """Return height and width after every stage."""
+        for stage in self.stages:
+            height, width = stage.output_size(height, width)
+        return height, width
 
     def on_image(self, image: Tensor, drawn: tuple[Any, ...]) -> Tensor:
         """Return one image after every stage."""

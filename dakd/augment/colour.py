@@ -1,4 +1,4 @@
-"""What colours pixels have: one channel for all three, grey, and normalisation."""
+"""What colours pixels have: one channel for all three, greyscale, and normalisation."""
 
 # mypy: disable-error-code="override"
 
@@ -13,6 +13,7 @@ from dakd.runtime import require
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 GREY_WEIGHTS = (0.2989, 0.5870, 0.1140)  # luminance of R, G, B
+PILLOW_WEIGHTS = (19595, 38470, 7471)  # the same to 16 binary places, as Pillow has it
 
 
 class ChannelExchange(Augmentation):
@@ -65,15 +66,50 @@ class ChannelGray(Augmentation):
         return torch.where(changed, one_channel(looks, draws.clamp(max=3)), x)
 
 
+class RandomGrayscale(Augmentation):
+    """Make an image greyscale, with probability `p`; all three channels remain.
+
+    To uint8 images this does what Pillow's ``convert("L")`` does, to the last bit; floating point
+    images get the same weighted sum without rounding to whole grey levels.
+    """
+
+    def __init__(self, p: float = 0.5) -> None:
+        super().__init__(p)
+
+    def sample(self, x: Tensor, generator: Generator | None = None) -> Tensor:
+        """Return which images become greyscale, (B,) bool."""
+        sizes(x)
+        return uniform(x, generator) < self.p
+
+    def on_image(self, image: Tensor, drawn: bool) -> Tensor:
+        """Return the image, in greyscale if that was drawn."""
+        return image.copy_(pillow_grey(image)) if drawn else image
+
+    def on_batch(self, x: Tensor, draws: Tensor) -> Tensor:
+        """Return the batch with the drawn images in greyscale."""
+        return torch.where(draws[:, None, None, None], pillow_grey(x), x)
+
+
 class Normalise(Augmentation):
-    """Turn pixels into ImageNet-normalised float32: (x - mean) / std for each channel.
+    """Turn pixels into ImageNet-normalised numbers: (x - mean) / std for each channel.
 
     Takes uint8 (0..255) or floating point (0..1) images.
 
+    Args:
+        dtype: of the result, and so of all that follows. ``torch.float64`` is for comparisons
+            with published numbers, which are computed as (x / 255 - mean) / std in that precision.
+
     Raises:
-        ValueError: another dtype, or floating point values outside 0..1 (looked at on the CPU
-            only, because on a GPU looking would make the host wait).
+        ValueError: `dtype` is neither float32 nor float64; images of another dtype than above, or
+            floating point values outside 0..1 (looked at on the CPU only, because on a GPU looking
+            would make the host wait).
     """
+
+    def __init__(self, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        known = dtype in (torch.float32, torch.float64)
+        require(known, f"Normalise computes in torch.float32 or torch.float64, not {dtype}")
+        self.dtype = dtype
 
     def sample(self, x: Tensor, generator: Generator | None = None) -> tuple[()]:
         """Return nothing: there is nothing to draw."""
@@ -81,19 +117,20 @@ class Normalise(Augmentation):
         return ()
 
     def apply(self, x: Tensor, draws: tuple[()] = (), out: Tensor | None = None) -> Tensor:
-        """Return the normalised batch, float32, or in `out`."""
+        """Return the normalised batch, or in `out`."""
         return super().apply(x, draws, out)
 
     def on_image(self, image: Tensor, drawn: tuple[()]) -> Tensor:
-        """Return the normalised image, float32."""
+        """Return the normalised image."""
         return self._normalised(image)
 
     def on_image_in(self, room: Tensor | None, image: Tensor, drawn: tuple[()]) -> Tensor:
-        """Return the normalised image, float32, in `room` if there is one."""
-        return self._normalised(image, room)
+        """Return the normalised image, in `room` if it fits."""
+        fits = room is not None and room.shape == image.shape and room.dtype == self.dtype
+        return self._normalised(image, room if fits else None)
 
     def on_batch(self, x: Tensor, draws: tuple[()]) -> Tensor:
-        """Return the normalised batch, float32."""
+        """Return the normalised batch."""
         return self._normalised(x)
 
     def _normalised(self, x: Tensor, room: Tensor | None = None) -> Tensor:
@@ -109,14 +146,17 @@ class Normalise(Augmentation):
                 f"floating point images must lie in 0..1, not {low:g}..{high:g}; divide by 255, "
                 "normalise only once, and if it is NaN look for it where the images come from",
             )
-        mean, std = _statistics(x.device, scale=255 if is_byte else 1)
-        floats = x.to(torch.float32, copy=True) if room is None else room.copy_(x)
+        floats = x.to(self.dtype, copy=True) if room is None else room.copy_(x)
+        scale = 255 if is_byte else 1
+        if self.dtype == torch.float64:  # to the last digit as published
+            floats, scale = floats.div_(scale), 1
+        mean, std = _statistics(x.device, self.dtype, scale)
         return floats.sub_(mean).div_(std)
 
 
 def denormalise(x: Tensor) -> Tensor:
     """Return normalised images (..., 3, H, W) as pictures in 0..1, float32, clipped."""
-    mean, std = _statistics(x.device)
+    mean, std = _statistics(x.device, x.dtype if x.dtype == torch.float64 else torch.float32)
     return (x * std + mean).clamp(0, 1).float()
 
 
@@ -129,20 +169,27 @@ def per_channel(
         return scale * torch.tensor(values, dtype=dtype, device=device)[:, None, None]
 
 
-def _statistics(device: torch.device, scale: int = 1) -> tuple[Tensor, Tensor]:
+def _statistics(device: torch.device, dtype: torch.dtype, scale: int = 1) -> tuple[Tensor, Tensor]:
     """Return ImageNet's mean and std, each (3, 1, 1), times `scale`."""
     mean, std = (
-        per_channel(values, device, torch.float32, scale)
-        for values in (IMAGENET_MEAN, IMAGENET_STD)
+        per_channel(values, device, dtype, scale) for values in (IMAGENET_MEAN, IMAGENET_STD)
     )
     return mean, std
 
 
-def grey(x: Tensor) -> Tensor:
+def grey(x: Tensor, weights: tuple[float, float, float] = GREY_WEIGHTS) -> Tensor:
     """Return the luminance of images (..., 3, H, W), as (..., 1, H, W)."""
     red, green, blue = x.split(1, dim=-3)
-    r, g, b = GREY_WEIGHTS
+    r, g, b = weights
     return (r * red).add_(g * green).add_(b * blue)
+
+
+def pillow_grey(x: Tensor) -> Tensor:
+    """Return the luminance of images (..., 3, H, W) in their own dtype, as (..., 1, H, W)."""
+    if x.is_floating_point():
+        r, g, b = PILLOW_WEIGHTS
+        return grey(x, (r / 2**16, g / 2**16, b / 2**16))
+    return ((grey(x.int(), PILLOW_WEIGHTS) + 2**15) >> 16).to(x.dtype)
 
 
 def one_channel(x: Tensor, channel: Tensor) -> Tensor:

@@ -11,34 +11,50 @@ from dakd.runtime import require
 
 
 class PadCrop(Augmentation):
-    """Pad every side with `pad` zeros (black, before `Normalise`) and crop back at random.
+    """Pad every side with `pad` pixels of one grey level, and crop at random; before `Normalise`.
+
+    Args:
+        pad: pixels on each side.
+        fill: grey level of the padding, 0..255; divided by 255 in floating point images.
+        keep_width: the crop's width as a fraction of the image's, rounded to whole pixels; its
+            height is the image's.
 
     Raises:
-        ValueError: `pad` is negative.
+        ValueError: `pad` is negative, `fill` outside 0..255, or `keep_width` 0 or outside 0..1.
     """
 
-    def __init__(self, pad: int = 10) -> None:
+    def __init__(self, pad: int = 10, *, fill: int = 0, keep_width: float = 1.0) -> None:
         super().__init__()
         require(pad >= 0, f"pad must not be negative, not {pad}")
-        self.pad = pad
+        require(0 <= fill <= 255, f"fill must be a grey level in 0..255, not {fill}")
+        require(0 < keep_width <= 1, f"keep_width must lie above 0, up to 1, not {keep_width}")
+        self.pad, self.fill, self.keep_width = pad, fill, keep_width
+
+    def output_size(self, height: int, width: int) -> tuple[int, int]:
+        """Return height and width of the crop."""
+        return height, max(1, round(width * self.keep_width))
 
     def sample(self, x: Tensor, generator: Generator | None = None) -> Tensor:
-        """Return the crops' top left corners in the padded images, (B, 2) in 0..2 pad."""
-        sizes(x)
-        return integers(0, 2 * self.pad, uniform(x, generator, 2))
+        """Return the crops' top left corners in the padded images, (B, 2) int64."""
+        _, H, W = sizes(x)
+        spare = W - self.output_size(H, W)[1]
+        top, left = uniform(x, generator, 2).unbind(1)  # (B,), (B,)
+        corners = integers(0, 2 * self.pad, top), integers(0, 2 * self.pad + spare, left)
+        return torch.stack(corners, 1)
 
     def on_image(self, image: Tensor, drawn: list[int]) -> Tensor:
         """Return the image cropped at the drawn corner."""
-        _, H, W = image.shape
+        height, width = self.output_size(*image.shape[1:])
         top, left = drawn
-        return F.pad(image, (self.pad,) * 4)[:, top : top + H, left : left + W]
+        return self._padded(image)[:, top : top + height, left : left + width]
 
     def on_batch(self, x: Tensor, draws: Tensor) -> Tensor:
         """Return the batch cropped at the drawn corners."""
         B, H, W = sizes(x)
+        H, W = self.output_size(H, W)
         if x.numel() == 0:
-            return x.clone()
-        padded = F.pad(x, (self.pad,) * 4)  # (B, 3, H + 2 pad, W + 2 pad)
+            return x.new_empty(B, 3, H, W)
+        padded = self._padded(x)  # (B, 3, H + 2 pad, width + 2 pad)
         height, width = padded.shape[2:]
         windows = padded.flatten().unfold(0, W, 1)  # every run of W neighbours; nothing is copied
         channel = torch.arange(3 * B, device=x.device).reshape(B, 3, 1)
@@ -46,6 +62,10 @@ class PadCrop(Augmentation):
         top, left = draws[:, 0, None, None], draws[:, 1, None, None]  # (B, 1, 1) each
         first = (channel * height + top + row) * width + left  # (B, 3, H), where a row starts
         return windows.index_select(0, first.flatten()).reshape(B, 3, H, W)
+
+    def _padded(self, x: Tensor) -> Tensor:
+        fill = self.fill / 255 if x.is_floating_point() else self.fill
+        return F.pad(x, (self.pad,) * 4, value=fill)
 
 
 class Flip(Augmentation):
