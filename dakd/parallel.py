@@ -109,8 +109,7 @@ class World:
         originals = {name: m for name, m in model.named_modules() if isinstance(m, _BatchNorm)}
         on_gpu = next(model.parameters()).is_cuda
         for name, own in originals.items():
-            shared = nn.SyncBatchNorm.convert_sync_batchnorm(own) if on_gpu else _shared(own)
-            model.set_submodule(name, shared)
+            model.set_submodule(name, _shared(own, _SyncBatchNorm if on_gpu else _SharedBatchNorm))
         try:
             yield DistributedDataParallel(model)
         finally:
@@ -153,20 +152,63 @@ class _Sum(torch.autograd.Function):
         return _Sum.forward(ctx, grads[0].contiguous())
 
 
-class _SharedBatchNorm(_BatchNorm):
+class PerStream(_BatchNorm):
+    """Batch normalisation that takes each of `streams` equal parts of a batch by itself.
+
+    While training, each part is normalised by its own statistics, and the running ones move part
+    after part, exactly as in so many calls. In eval mode parts play no role.
+    """
+
+    streams = 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise (B, D) or (B, D, h, w)."""
+        normalise = super().forward
+        if self.streams == 1 or not self.training:
+            return normalise(x)
+        return torch.cat([normalise(part) for part in x.chunk(self.streams)])
+
+
+@contextmanager
+def split_statistics(model: nn.Module, streams: int) -> Iterator[None]:
+    """Let every `PerStream` layer of `model` take `streams` equal parts by themselves."""
+    layers = [module for module in model.modules() if isinstance(module, PerStream)]
+    for layer in layers:
+        layer.streams = streams
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.streams = 1
+
+
+class BatchNorm1d(PerStream, nn.BatchNorm1d):
+    """`torch.nn.BatchNorm1d` that can take the streams of a batch by themselves."""
+
+
+class BatchNorm2d(PerStream, nn.BatchNorm2d):
+    """`torch.nn.BatchNorm2d` that can take the streams of a batch by themselves."""
+
+
+class _SyncBatchNorm(PerStream, nn.SyncBatchNorm):
+    """Batch normalisation over all processes, on GPUs."""
+
+
+class _AllProcesses(_BatchNorm):
     """Batch normalisation over all processes, where `torch.nn.SyncBatchNorm` knows GPUs alone."""
 
     def _check_input_dim(self, x: Tensor) -> None:
         require(x.ndim in (2, 4), f"batch normalisation takes (B, D) or (B, D, h, w), not {x.ndim}")
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise with the statistics of all processes while training."""
+        """Normalise with the statistics of all processes while training, at least in float32."""
         if not self.training:
             return super().forward(x)
         dims = [d for d in range(x.ndim) if d != 1]
         count = x.numel() // x.shape[1] * dist.get_world_size()
-        mean = _Sum.apply(x.float().sum(dims)) / count  # (D,)
-        apart = x.float() - _spread(mean, x)
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        mean = _Sum.apply(wide.sum(dims)) / count  # (D,)
+        apart = wide - _spread(mean, x)
         var = _Sum.apply(apart.square().sum(dims)) / count  # (D,)
         with torch.no_grad():
             self.num_batches_tracked.add_(1)  # type: ignore[union-attr,operator]
@@ -177,15 +219,19 @@ class _SharedBatchNorm(_BatchNorm):
         return (normal * _spread(self.weight, x) + _spread(self.bias, x)).to(x.dtype)
 
 
+class _SharedBatchNorm(PerStream, _AllProcesses):
+    """Batch normalisation over all processes, on CPUs."""
+
+
 def _spread(values: Tensor, x: Tensor) -> Tensor:
     """Return a value a channel (D,) in a shape that multiplies `x`."""
     return values.view(1, -1, *[1] * (x.ndim - 2))
 
 
-def _shared(own: _BatchNorm) -> _SharedBatchNorm:
-    """Return a layer that shares parameters and statistics with `own`."""
-    layer = _SharedBatchNorm(own.num_features, own.eps, own.momentum)
+def _shared(own: _BatchNorm, kind: type[PerStream]) -> PerStream:
+    """Return a layer of another kind that shares parameters and statistics with `own`."""
+    layer = kind(own.num_features, own.eps, own.momentum)
     layer.weight, layer.bias = own.weight, own.bias
     layer.running_mean, layer.running_var = own.running_mean, own.running_var
     layer.num_batches_tracked = own.num_batches_tracked
-    return layer
+    return layer.train(own.training)
