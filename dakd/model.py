@@ -1,7 +1,9 @@
 """One network for both modalities: backbone, pooling, batch-norm neck, unit-length embedding."""
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -10,9 +12,15 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, ResNet
 
-BACKBONES = ("resnet50", "resnet18", "small")
+from dakd.parallel import BatchNorm1d, BatchNorm2d, split_statistics
+
+EMBEDDING_DIMS = {"resnet50": 2048, "resnet18": 512, "small": 256}
+BACKBONES = tuple(EMBEDDING_DIMS)
+DEPTHS = {"resnet50": (3, 4, 6, 3), "resnet18": (2, 2, 2, 2)}  # residual blocks of each stage
 POOLINGS = ("average", "gem")
 SMALL_WIDTHS = (32, 64, 128, 256)
+_METHOD_BLOCKS = (0, 2, 3, 0)  # non-local blocks behind the last residual blocks of each stage
+_NO_BLOCKS = (0, 0, 0, 0)
 
 
 class WeightsError(RuntimeError):
@@ -32,12 +40,44 @@ class GeM(nn.Module):
 
     def __init__(self, p: float = 3.0, eps: float = 1e-6) -> None:
         super().__init__()
-        self.p = nn.Parameter(torch.tensor(p))
+        self.p = nn.Parameter(torch.tensor(float(p)))
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
         """Pool a feature map."""
         return x.clamp(min=self.eps).pow(self.p).mean(dim=(2, 3)).pow(1 / self.p)  # (B, D)
+
+
+class NonLocal(nn.Module):
+    """Add to every position what all positions hold, weighted by dot products.
+
+    With N = h w positions, y = x + W(g(x) (φ(x)ᵀ θ(x)) / N): Wang et al., Non-local Neural
+    Networks, CVPR 2018, dot-product version. Without a softmax the product is associative, and
+    g φᵀ first takes O(N) memory instead of O(N²). A fresh block is the identity.
+
+    Args:
+        channels: C, of the input.
+        width: channels of θ, φ and g.
+
+    Example:
+        >>> x = torch.rand(2, 8, 6, 3)
+        >>> torch.equal(NonLocal(8)(x), x)
+        True
+    """
+
+    def __init__(self, channels: int, width: int = 1) -> None:
+        super().__init__()
+        self.theta = nn.Conv2d(channels, width, 1)
+        self.phi = nn.Conv2d(channels, width, 1)
+        self.g = nn.Sequential(nn.Conv2d(channels, width, 1))
+        self.W = nn.Sequential(nn.Conv2d(width, channels, 1), BatchNorm2d(channels))
+        nn.init.zeros_(self.W[1].weight)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x (B, C, h, w) with the block's answer added."""
+        theta, phi, g = (part(x).flatten(2) for part in (self.theta, self.phi, self.g))  # (B, d, N)
+        y = (g @ phi.mT) @ theta / theta.shape[2]  # (B, d, N)
+        return x + self.W(y.unflatten(2, x.shape[2:]))
 
 
 def _average(x: Tensor) -> Tensor:
@@ -49,15 +89,16 @@ def _small_backbone() -> nn.Sequential:
     stages: OrderedDict[str, nn.Module] = OrderedDict()
     inside = SMALL_WIDTHS[0]
     stages["conv1"] = nn.Conv2d(3, inside, 3, stride=2, padding=1, bias=False)
-    stages["bn1"] = nn.BatchNorm2d(inside)
+    stages["bn1"] = BatchNorm2d(inside)
     stages["relu"] = nn.ReLU(inplace=True)
     for number, (width, stride) in enumerate(zip(SMALL_WIDTHS, (1, 2, 2, 1), strict=True), start=1):
         shortcut = None
         if stride != 1 or inside != width:
             shortcut = nn.Sequential(
-                nn.Conv2d(inside, width, 1, stride=stride, bias=False), nn.BatchNorm2d(width)
+                nn.Conv2d(inside, width, 1, stride=stride, bias=False), BatchNorm2d(width)
             )
-        stages[f"layer{number}"] = nn.Sequential(BasicBlock(inside, width, stride, shortcut))
+        block = BasicBlock(inside, width, stride, shortcut, norm_layer=BatchNorm2d)
+        stages[f"layer{number}"] = nn.Sequential(block)
         inside = width
     backbone = nn.Sequential(stages)
     for module in backbone.modules():
@@ -66,16 +107,63 @@ def _small_backbone() -> nn.Sequential:
     return backbone
 
 
-def _resnet_backbone(name: str, weights: str | None) -> nn.Sequential:
-    """A torchvision ResNet without its classifier and with stride 1 in the last stage."""
-    network: ResNet = getattr(torchvision.models, name)(weights=None)
+def _resnet_backbone(
+    name: str, weights: str | None, counts: tuple[int, ...], widths: tuple[int, ...]
+) -> nn.Sequential:
+    """A torchvision ResNet without classifier, with stride 1 last and with non-local blocks."""
+    network: ResNet = getattr(torchvision.models, name)(weights=None, norm_layer=BatchNorm2d)
     if weights is not None:
         _load_weights(network, name, weights)
     for module in network.layer4[0].modules():
         if isinstance(module, nn.Conv2d) and module.stride == (2, 2):
             module.stride = (1, 1)
-    kept = [(key, child) for key, child in network.named_children() if key not in ("avgpool", "fc")]
-    return nn.Sequential(OrderedDict(kept))
+    parts = OrderedDict(network.named_children())
+    del parts["avgpool"], parts["fc"]
+    for stage, (count, width) in enumerate(zip(counts, widths, strict=True), start=1):
+        channels = EMBEDDING_DIMS[name] >> (4 - stage)
+        blocks = [NonLocal(channels, width) for _ in range(count)]
+        parts[f"layer{stage}"] = _interleaved(list(parts[f"layer{stage}"].children()), blocks)
+    return nn.Sequential(parts)
+
+
+def _interleaved(residual: list[nn.Module], blocks: list[NonLocal]) -> nn.Sequential:
+    """Put n non-local blocks behind the last n residual blocks, which keep their names."""
+    parts: OrderedDict[str, nn.Module] = OrderedDict()
+    first = len(residual) - len(blocks)
+    for number, module in enumerate(residual):
+        parts[f"{number}"] = module
+        if number >= first:
+            parts[f"non_local{number - first}"] = blocks[number - first]
+    return nn.Sequential(parts)
+
+
+def _block_counts(backbone: str, non_local: bool | Sequence[int] | None) -> tuple[int, ...]:
+    """Return how many non-local blocks each of the four stages has."""
+    depths = DEPTHS.get(backbone, _NO_BLOCKS)
+    usual = tuple(map(min, _METHOD_BLOCKS, depths))
+    if non_local is True and backbone == "small":
+        raise ValueError(
+            "the 'small' backbone has no place for non-local blocks; use non_local=False or None, "
+            "or backbone='resnet18'"
+        )
+    if non_local is None or isinstance(non_local, bool):
+        return _NO_BLOCKS if non_local is False else usual
+    counts = tuple(non_local) if isinstance(non_local, Sequence) else ()
+    most = zip(counts, depths, strict=False)
+    if len(counts) != len(depths) or any(n not in range(depth + 1) for n, depth in most):
+        raise ValueError(
+            f"non_local must be a bool, None, or four counts of at most {depths} for {backbone}, "
+            f"not {non_local!r}"
+        )
+    return counts
+
+
+def _block_widths(width: int | Sequence[int]) -> tuple[int, ...]:
+    """Return the inner width of the non-local blocks of each stage."""
+    widths = tuple(width) if isinstance(width, Sequence) else (width,) * len(_NO_BLOCKS)
+    if len(widths) != len(_NO_BLOCKS) or any(type(w) is not int or w < 1 for w in widths):
+        raise ValueError(f"non_local_width must be a positive integer or four, not {width!r}")
+    return widths
 
 
 def _load_weights(network: nn.Module, name: str, weights: str) -> None:
@@ -120,11 +208,24 @@ class ReIDModel(nn.Module):
     Args:
         backbone: ``"resnet50"`` (D = 2048), ``"resnet18"`` (512) or ``"small"`` (256), whose last
             stage has stride 1.
-        pooling: ``"average"`` or ``"gem"``.
+        pooling: ``"average"`` or ``"gem"``; None or ``"auto"`` is the method's own: ``"gem"`` for
+            a ResNet, ``"average"`` for the small network.
         weights: ``"imagenet"``, a file of backbone weights, or None for random ones.
+        non_local: whether `NonLocal` blocks stand behind the last two residual blocks of stage 2
+            and the last three of stage 3 (ResNet-18: two and two); None is the method's own: in a
+            ResNet, but not in the small network. Published networks of another count give four
+            numbers, one a stage.
+        non_local_width: inner channels of these blocks, one number or one a stage.
+        gem_eps: values below are raised to it before generalised-mean pooling.
+
+    Attributes:
+        architecture: the arguments but `weights`, resolved; ``ReIDModel(**architecture)`` has the
+            same tensors, and JSON can hold it.
+        embedding_dim: D.
 
     Raises:
-        ValueError: unknown backbone or pooling, or weights asked for the small network.
+        ValueError: unknown backbone or pooling, weights or non-local blocks asked for the small
+            network, or counts and widths that are none.
         WeightsError: weights that cannot be had or do not fit.
 
     Example:
@@ -136,24 +237,40 @@ class ReIDModel(nn.Module):
     def __init__(
         self,
         backbone: str = "resnet50",
-        pooling: str = "average",
+        pooling: str | None = None,
         weights: str | None = None,
+        *,
+        non_local: bool | Sequence[int] | None = None,
+        non_local_width: int | Sequence[int] = 1,
+        gem_eps: float = 1e-6,
     ) -> None:
         super().__init__()
+        small = backbone == "small"
+        if pooling in (None, "auto"):
+            pooling = "average" if small else "gem"
         if backbone not in BACKBONES:
             raise ValueError(f"backbone {backbone!r} is unknown; use one of {', '.join(BACKBONES)}")
         if pooling not in POOLINGS:
-            raise ValueError(f"pooling {pooling!r} is unknown; use one of {', '.join(POOLINGS)}")
-        if backbone == "small" and weights is not None:
+            raise ValueError(
+                f"pooling {pooling!r} is unknown; use one of {', '.join(POOLINGS)}, or 'auto'"
+            )
+        if small and weights is not None:
             raise ValueError("no pretrained weights exist for the 'small' backbone; weights=None")
-        small = backbone == "small"
-        self.architecture = {"backbone": backbone, "pooling": pooling}
-        self.backbone = _small_backbone() if small else _resnet_backbone(backbone, weights)
-        self.pool = GeM() if pooling == "gem" else _average
-        self.embedding_dim = {"resnet50": 2048, "resnet18": 512, "small": SMALL_WIDTHS[-1]}[
-            backbone
-        ]
-        self.neck = nn.BatchNorm1d(self.embedding_dim)
+        counts, widths = _block_counts(backbone, non_local), _block_widths(non_local_width)
+        usual = counts in (_NO_BLOCKS, _block_counts(backbone, None))
+        self.architecture: dict[str, Any] = {
+            "backbone": backbone,
+            "pooling": pooling,
+            "non_local": any(counts) if usual else list(counts),
+            "non_local_width": widths[0] if len({*widths}) == 1 else list(widths),
+            "gem_eps": float(gem_eps),
+        }
+        self.backbone = (
+            _small_backbone() if small else _resnet_backbone(backbone, weights, counts, widths)
+        )
+        self.pool = GeM(eps=gem_eps) if pooling == "gem" else _average
+        self.embedding_dim = EMBEDDING_DIMS[backbone]
+        self.neck = BatchNorm1d(self.embedding_dim)
         self.neck.bias.requires_grad_(False)  # stays 0: a shift would only move the unit sphere
 
     def feature_map(self, x: Tensor) -> Tensor:
@@ -162,21 +279,41 @@ class ReIDModel(nn.Module):
             raise ValueError(f"images must be (B, 3, H, W), not {tuple(x.shape)}")
         return self.backbone(x)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return unit-length embeddings for normalised images: (B, 3, H, W) -> (B, D), float32."""
-        pooled = self.pool(self.feature_map(x).float())  # (B, D)
-        with torch.autocast(x.device.type, enabled=False):
-            return F.normalize(self.neck(pooled), dim=1)
+    def forward(self, x: Tensor, *, streams: int = 1, unit: bool = True) -> Tensor:
+        """Return embeddings of normalised images: (B, 3, H, W) -> (B, D), at least float32.
+
+        Args:
+            x: images; with several streams equal parts one after another, such as all visible
+                ones and then all infrared ones.
+            streams: S, how many parts. In train mode every batch norm takes each part by itself,
+                and running statistics move in their order: one pass, with the result of S calls.
+            unit: scale to unit length; False returns the output of the neck.
+
+        Raises:
+            ValueError: images of another shape, or a batch that is no S equal parts.
+        """
+        if streams < 1 or len(x) % streams:
+            raise ValueError(f"a batch of {len(x)} images is not {streams} streams of equal size")
+        with split_statistics(self, streams):
+            features = self.feature_map(x)  # (B, D, h, w)
+            with torch.autocast(x.device.type, enabled=False):
+                wide = features.to(torch.promote_types(features.dtype, torch.float32))
+                n = self.neck(self.pool(wide))  # (B, D)
+                return F.normalize(n, dim=1) if unit else n
 
 
 def build_model(
     backbone: str = "resnet50",
-    pooling: str = "average",
+    pooling: str | None = None,
     weights: str | None = None,
     *,
+    non_local: bool | None = None,
     seed: int = 0,
 ) -> ReIDModel:
-    """Return a `ReIDModel` whose random weights follow from `seed` alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return ReIDModel(backbone, pooling, weights)
+    """Return a `ReIDModel` whose random weights follow from `seed` alone.
+
+    No global generator moves, not the GPUs' either, which `torch.manual_seed` would set.
+    """
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        torch.default_generator.manual_seed(seed)
+        return ReIDModel(backbone, pooling, weights, non_local=non_local)

@@ -1,9 +1,11 @@
+import copy
+
 import pytest
 import torch
 import torchvision
 from safetensors.torch import save_file
 
-from dakd.model import GeM, ReIDModel, WeightsError, build_model
+from dakd.model import GeM, NonLocal, ReIDModel, WeightsError, build_model
 
 
 @pytest.mark.parametrize(
@@ -47,6 +49,165 @@ def test_gem_learns_its_exponent_in_the_model():
     assert model.pool.p.grad != 0
 
 
+# Non-local blocks
+
+
+def block_names(model):
+    names = (name for name, module in model.named_modules() if isinstance(module, NonLocal))
+    return [name.removeprefix("backbone.layer") for name in names]
+
+
+@pytest.mark.parametrize(
+    ("backbone", "pooling", "blocks"),
+    [
+        ("small", "average", []),
+        ("resnet18", "gem", ["2.non_local0", "2.non_local1", "3.non_local0", "3.non_local1"]),
+        (
+            "resnet50",
+            "gem",
+            ["2.non_local0", "2.non_local1", "3.non_local0", "3.non_local1", "3.non_local2"],
+        ),
+    ],
+)
+def test_the_method_says_what_is_left_open(backbone, pooling, blocks):
+    with torch.device("meta"):
+        model = ReIDModel(backbone, "auto")
+        assert ReIDModel(backbone).architecture == model.architecture
+    assert block_names(model) == blocks
+    assert model.architecture == {
+        "backbone": backbone,
+        "pooling": pooling,
+        "non_local": bool(blocks),
+        "non_local_width": 1,
+        "gem_eps": 1e-6,
+    }
+
+
+def test_the_default_network_has_as_many_parameters_as_the_published_one():
+    with torch.device("meta"):
+        assert sum(p.numel() for p in ReIDModel().parameters()) == 23_540_816
+
+
+def test_each_block_follows_the_residual_block_that_it_is_for():
+    with torch.device("meta"):
+        stages = ReIDModel().backbone
+    order = [list(dict(stages.get_submodule(f"layer{n}").named_children())) for n in (2, 3)]
+    assert order[0] == ["0", "1", "2", "non_local0", "3", "non_local1"]
+    assert order[1] == ["0", "1", "2", "3", "non_local0", "4", "non_local1", "5", "non_local2"]
+
+
+def test_the_residual_parts_have_torchvisions_names_and_weights():
+    theirs = torchvision.models.resnet50(weights=None).state_dict()
+    with torch.device("meta"):
+        names = set(ReIDModel("resnet50").backbone.state_dict())
+    wanted = {name for name in theirs if not name.startswith("fc.")}
+    assert wanted == {name for name in names if ".non_local" not in name}
+
+
+def test_counts_and_widths_of_each_stage_can_be_given():
+    with torch.device("meta"):
+        model = ReIDModel("resnet18", non_local=[1, 0, 0, 2], non_local_width=[8, 1, 1, 32])
+        usual = ReIDModel("resnet18", non_local=[0, 2, 2, 0], non_local_width=[3, 3, 3, 3])
+    assert block_names(model) == ["1.non_local0", "4.non_local0", "4.non_local1"]
+    assert model.backbone.layer4.non_local1.theta.weight.shape == (32, 512, 1, 1)
+    assert model.architecture["non_local"] == [1, 0, 0, 2]
+    assert model.architecture["non_local_width"] == [8, 1, 1, 32]
+    assert (usual.architecture["non_local"], usual.architecture["non_local_width"]) == (True, 3)
+
+
+def enlivened(model):
+    """Let blocks do something."""
+    generator = torch.Generator().manual_seed(3)
+    for module in model.modules():
+        if isinstance(module, NonLocal):
+            weight = module.W[1].weight
+            weight.data = 0.5 + torch.rand(weight.shape, generator=generator, dtype=weight.dtype)
+    return model
+
+
+@pytest.mark.parametrize("width", [1, 2, 5])
+def test_the_linear_form_is_the_matrix_of_all_pairs(width, generator):
+    block = enlivened(NonLocal(8, width).double().eval())
+    x = torch.randn(2, 8, 4, 3, generator=generator, dtype=torch.float64)
+    theta, phi, g = (part(x).flatten(2) for part in (block.theta, block.phi, block.g))
+    f = theta.transpose(1, 2) @ phi / 12  # (B, N, N): one row a position that is told
+    y = (f @ g.transpose(1, 2)).transpose(1, 2).reshape(2, width, 4, 3)
+    torch.testing.assert_close(block(x), x + block.W(y), atol=1e-13, rtol=0)
+    assert (block(x) - x).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_fresh_blocks_change_nothing(training, generator):
+    x = torch.randn(4, 3, 64, 32, generator=generator)
+    with_blocks, without = (
+        build_model("resnet18", non_local=blocks, seed=1).train(training)
+        for blocks in (True, False)
+    )
+    with torch.no_grad():
+        assert torch.equal(with_blocks(x), without(x))
+        assert not torch.equal(enlivened(with_blocks)(x), without(x))
+
+
+def test_the_last_stage_can_be_watched(generator):
+    model, seen = build_model("resnet18", non_local=(0, 2, 2, 1)).eval(), []
+    last = model.backbone.get_submodule("layer4")
+    last.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    with torch.no_grad():
+        x = torch.randn(2, 3, 64, 32, generator=generator)
+        model(x)
+        assert torch.equal(seen[0], model.feature_map(x))
+
+
+# Streams
+
+
+@pytest.mark.parametrize(("backbone", "streams"), [("small", 3), ("resnet18", 2)])
+def test_one_pass_over_streams_is_a_pass_over_each(backbone, streams, generator):
+    one = enlivened(build_model(backbone, "gem", seed=2)).double().train()
+    many = copy.deepcopy(one)
+    x = torch.randn(streams * 4, 3, 64, 32, generator=generator, dtype=torch.float64)
+    x *= torch.arange(1, streams + 1).repeat_interleave(4).view(-1, 1, 1, 1)  # unlike each other
+    together = one(x, streams=streams, unit=False)
+    apart = torch.cat([many(part, unit=False) for part in x.split(4)])
+    close = {"atol": 1e-12, "rtol": 1e-12}
+    torch.testing.assert_close(together, apart, **close)
+    assert (together - copy.deepcopy(one)(x, unit=False)).abs().max() > 0.1
+    for z in (together, apart):
+        (z.pow(3).mean() + z[:, 0].sum()).backward()
+    for (name, a), b in zip(one.named_parameters(), many.parameters(), strict=True):
+        if a.requires_grad:
+            scale = 1 + b.grad.abs().max()
+            torch.testing.assert_close(a.grad / scale, b.grad / scale, msg=name, **close)
+    for (name, a), b in zip(one.named_buffers(), many.buffers(), strict=True):
+        torch.testing.assert_close(a, b, msg=name, **close)
+    assert one.neck.num_batches_tracked == streams
+    again = one(x[:4]), many(x[:4])  # the next pass knows nothing of the streams before
+    torch.testing.assert_close(*again, **close)
+
+
+def test_streams_play_no_role_in_eval_mode(generator):
+    model = build_model("small").eval()
+    x = torch.randn(6, 3, 32, 16, generator=generator)
+    assert torch.equal(model(x, streams=3), model(x))
+
+
+@pytest.mark.parametrize("streams", [0, 4])
+def test_streams_must_divide_the_batch(streams):
+    with pytest.raises(ValueError, match=f"6 images is not {streams} streams of equal size"):
+        ReIDModel("small")(torch.zeros(6, 3, 32, 16), streams=streams)
+
+
+def test_the_output_of_the_neck_can_be_had(generator):
+    model = build_model("small").eval()
+    x = torch.randn(3, 3, 32, 16, generator=generator)
+    n = model(x, unit=False)
+    assert torch.equal(n, model.neck(model.feature_map(x).mean(dim=(2, 3))))
+    torch.testing.assert_close(model(x), n / n.norm(dim=1, keepdim=True))
+
+
+# Random numbers and precision
+
+
 def test_random_weights_follow_from_the_seed_and_leave_the_global_generator_alone():
     before = torch.get_rng_state()
     one, two, other = (build_model("small", seed=s).neck for s in (1, 1, 2))
@@ -54,6 +215,29 @@ def test_random_weights_follow_from_the_seed_and_leave_the_global_generator_alon
     assert torch.equal(a, b)
     assert not torch.equal(a, c)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_building_sets_no_generator_of_a_gpu(monkeypatch):
+    def refuse(*args):
+        raise AssertionError("a global generator was set")
+
+    monkeypatch.setattr("torch.cuda.manual_seed_all", refuse)
+    with pytest.raises(AssertionError, match="was set"):
+        torch.manual_seed(0)
+    expected = build_model("small", seed=1).backbone.conv1.weight
+    with torch.device("meta"):  # stands for a GPU that draws by itself
+        assert torch.equal(build_model("small", seed=1).backbone.conv1.weight, expected)
+
+
+@pytest.mark.parametrize("backbone", ["small", "resnet18"])
+def test_float64_stays_float64(backbone, generator):
+    model = build_model(backbone).eval()
+    x = torch.randn(2, 3, 64, 32, generator=generator, dtype=torch.float64)
+    with torch.no_grad():
+        expected, z = model(x.float()), model.double()(x)
+    assert z.dtype == torch.float64
+    torch.testing.assert_close(z.float(), expected)
+    assert not torch.equal(z, z.float().double())
 
 
 def test_embeddings_stay_float32_under_autocast():
@@ -105,6 +289,13 @@ def test_imagenet_weights_that_cannot_be_had_say_what_to_do(monkeypatch):
         ({"backbone": "vgg"}, "backbone 'vgg' is unknown"),
         ({"backbone": "small", "pooling": "max"}, "pooling 'max' is unknown"),
         ({"backbone": "small", "weights": "imagenet"}, "no pretrained weights exist"),
+        ({"backbone": "small", "non_local": True}, "no place for non-local blocks.*'resnet18'"),
+        ({"backbone": "small", "non_local": (0, 1, 0, 0)}, "counts of at most .* for small"),
+        ({"backbone": "resnet18", "non_local": (0, 3, 0, 0)}, r"at most \(2, 2, 2, 2\)"),
+        ({"backbone": "resnet18", "non_local": (0, 2)}, "non_local must be a bool"),
+        ({"backbone": "resnet18", "non_local": 2}, "non_local must be a bool"),
+        ({"backbone": "resnet18", "non_local_width": 0}, "must be a positive integer or four"),
+        ({"backbone": "resnet18", "non_local_width": 1.5}, "must be a positive integer or four"),
     ],
 )
 def test_unknown_settings_are_refused(arguments, message):

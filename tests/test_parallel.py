@@ -13,7 +13,7 @@ from killed import ON_CPU, SMALL
 from dakd.config import EngineConfig, StudentConfig, TeacherConfig
 from dakd.history import TrainingError
 from dakd.model import build_model
-from dakd.parallel import World, _SharedBatchNorm
+from dakd.parallel import PerStream, World, _SharedBatchNorm
 from dakd.train import Trained, train_student, train_teacher
 
 START = {
@@ -81,6 +81,26 @@ def stop_on_a_full_disk(rank: int, port: int, folder: str) -> None:
     torch.distributed.destroy_process_group()
 
 
+def streams_of(rank: int, port: int, folder: str) -> None:
+    """Pass this process's rows of two streams, as one of two processes."""
+    join(rank, port)
+    world, (model, x) = World.join("cpu"), model_and_streams()
+    own = torch.cat([part[world.part(len(part))] for part in x.chunk(2)])
+    with world.together(model) as shared:
+        z = shared(own, streams=2, unit=False)
+        z.pow(3).mean().backward()
+    grads = {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
+    left = {"z": z.detach(), "grads": grads, "buffers": dict(model.named_buffers())}
+    torch.save(left, f"{folder}/left{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def model_and_streams():
+    x = torch.randn(12, 3, 32, 16, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    x[6:] *= 3  # streams unlike each other
+    return build_model("small", "gem").double().train(), x
+
+
 def run_two(target: Callable[..., None], folder: Path, *args: int) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -120,6 +140,23 @@ def test_two_processes_train_as_one_with_the_same_batch(learner, two_processes):
         apart, moved = (first["state"][name] - value).float(), (value - start[name]).float()
         assert apart.norm() <= 0.05 * moved.norm(), name  # Adam makes much of tiny gradients
     assert not first["kinds"] & {"_SharedBatchNorm", "DistributedDataParallel"}
+
+
+def test_two_processes_take_streams_by_themselves_as_one_does(tmp_path):
+    run_two(streams_of, tmp_path)
+    first, second = (torch.load(tmp_path / f"left{rank}.pt") for rank in (0, 1))
+    model, x = model_and_streams()
+    z = model(x, streams=2, unit=False)
+    z.pow(3).mean().backward()
+    close = {"atol": 1e-12, "rtol": 1e-10}
+    ours = torch.cat([first["z"][:3], second["z"][:3], first["z"][3:], second["z"][3:]])
+    torch.testing.assert_close(ours, z.detach(), **close)
+    for left in (first, second):
+        for name, value in left["grads"].items():
+            torch.testing.assert_close(value, model.get_parameter(name).grad, msg=name, **close)
+        for name, value in left["buffers"].items():
+            torch.testing.assert_close(value, model.get_buffer(name), msg=name, **close)
+    assert model.neck.num_batches_tracked == 2
 
 
 @pytest.mark.parametrize(
@@ -189,3 +226,17 @@ def test_the_shared_batch_norm_of_one_process_is_torchs(shape, monkeypatch):
     for theirs, mine in zip(*results, strict=True):
         torch.testing.assert_close(mine, theirs, atol=2e-4, rtol=1e-4)
     torch.testing.assert_close(ours.eval()(x), torchs.eval()(x))
+
+
+def test_on_gpus_torchs_layer_takes_the_place_and_leaves_it(monkeypatch):
+    monkeypatch.setattr("dakd.parallel.DistributedDataParallel", lambda model: model)
+    monkeypatch.setattr(torch.nn.Parameter, "is_cuda", True)
+    model = build_model("small").eval()
+    neck = model.neck
+    with World(0, 2).together(model) as shared:
+        assert isinstance(shared.neck, torch.nn.SyncBatchNorm)
+        assert isinstance(shared.neck, PerStream)
+        assert shared.neck.running_mean is neck.running_mean
+        assert shared.neck.bias is neck.bias
+        assert not shared.neck.training
+    assert model.neck is neck

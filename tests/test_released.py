@@ -14,8 +14,8 @@ from torch import nn
 from dakd.checkpoint import CheckpointError
 from dakd.data import ImageSet
 from dakd.evaluate import extract
+from dakd.model import NonLocal
 from dakd.released import extract_two_stems, load_both_stems, load_released
-from dakd.released.blocks import NonLocal
 from dakd.released.families import STEMS
 
 DOCS = Path(__file__).parents[1] / "docs" / "released.md"
@@ -437,11 +437,17 @@ def edited(state, change):
         ),
         (lambda s: s.update({"DEE.FC1.weight": X}), r"our network has not \(1\): DEE.FC1.weight"),
         (lambda s: s.update({"backbone.fc.weight": X}), r"has not \(1\): backbone.fc.weight"),
-        (lambda s: s.pop("backbone.NL_2.1.theta.bias"), r"\(1\): NL_2.1.theta.bias"),
-        (lambda s: s.pop("backbone.NL_2.1.g.0.weight"), r"\(1\): NL_2.1.g.0.weight"),
+        (
+            lambda s: s.pop("backbone.NL_2.1.theta.bias"),
+            r"\(1\): backbone.layer2.non_local1.theta.bias",
+        ),
+        (
+            lambda s: s.pop("backbone.NL_2.1.g.0.weight"),
+            r"\(1\): backbone.layer2.non_local1.g.0.weight",
+        ),
         (
             lambda s: [s.pop(key) for key in [*s] if key.startswith("backbone.NL_3.1.")],
-            r"NL_3.0., NL_3.2. do not fit stage 3",
+            r"non-local blocks 0, 2 do not fit stage 3",
         ),
     ],
 )

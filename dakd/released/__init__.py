@@ -16,10 +16,10 @@ from dakd.data.records import ImageSet, Modality
 from dakd.evaluate import extract
 from dakd.model import ReIDModel
 from dakd.released.assembly import Pooling, Report, assemble, refuse_differing_stems
-from dakd.released.families import STEMS, has_two_stems
+from dakd.released.families import STEMS, has_two_stems, measured_at
 from dakd.released.files import read_tensors
 
-__all__ = ["Report", "extract_two_stems", "load_both_stems", "load_released"]
+__all__ = ["Report", "extract_two_stems", "load_both_stems", "load_released", "measured_at"]
 
 
 def load_released(

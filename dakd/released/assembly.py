@@ -1,6 +1,7 @@
 """From the tensors of a released checkpoint to a `ReIDModel`, with an account of every key."""
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -11,12 +12,13 @@ from torch import Tensor
 from dakd.checkpoint import CheckpointError
 from dakd.data.lists import some
 from dakd.data.records import Modality
-from dakd.model import GeM, ReIDModel
-from dakd.released.blocks import blocks_for, insert
+from dakd.model import ReIDModel
+from dakd.released.blocks import blocks_of
 from dakd.released.families import Routes, has_two_stems, route
 
 Pooling = Literal["average", "gem"]
 _COUNTER = ".num_batches_tracked"  # of batch norm: plays no part in eval mode
+_LEARNED_EPS = 1e-6
 _FIXED_EPS = 1e-4  # so that an all-zero channel is pooled to (1e-12) ** (1 / 3), as AGW does
 
 
@@ -32,6 +34,8 @@ class Report:
         ignored: keys of the file -> why embeddings do not need them.
         missing: keys of our network that the file has not, all of them harmless.
         notes: what was decided without the file.
+        classes: number of training identities, where memories or a classifier tell it.
+        digest: first ten digits of the file's SHA-256.
     """
 
     path: Path
@@ -41,6 +45,8 @@ class Report:
     ignored: Mapping[str, str]
     missing: tuple[str, ...]
     notes: tuple[str, ...]
+    classes: int | None
+    digest: str
 
     def __str__(self) -> str:
         stem = f", stem: {self.stem}" if self.stem else ""
@@ -65,7 +71,7 @@ def assemble(
 ) -> tuple[ReIDModel, Report]:
     """Return the network that a state dict describes, in eval mode, and the report.
 
-    The network holds the given tensors themselves, not copies.
+    The network holds the given tensors themselves, not copies. `dakd.checkpoint` can save it.
 
     Args:
         tensors: the state dict, floating point as float32.
@@ -79,16 +85,19 @@ def assemble(
     routes = route(tensors, stem or "visible")
     state = {ours: tensors[theirs] for ours, theirs in routes.used.items()}
     kind, note = _pooling(routes.family, state, pooling, path)
+    counts, widths = blocks_of(state)
+    learned = "pool.p" in state
     with torch.device("meta"):  # shapes alone: neither time nor random numbers
-        model = ReIDModel("resnet50", kind or "average")
-        blocks = blocks_for(state)
-    if isinstance(model.pool, GeM):
-        if "pool.p" in state:
-            state["pool.p"] = state["pool.p"].squeeze()
-        else:
-            state["pool.p"], model.pool.eps = torch.tensor(3.0), _FIXED_EPS
-    parts = {"": model, **blocks}
-    wanted = {name + key: x for name, part in parts.items() for key, x in part.state_dict().items()}
+        model = ReIDModel(
+            "resnet50",
+            kind or "average",
+            non_local=counts,
+            non_local_width=widths,
+            gem_eps=_LEARNED_EPS if learned or kind != "gem" else _FIXED_EPS,
+        )
+    if kind == "gem":
+        state["pool.p"] = state["pool.p"].squeeze() if learned else torch.tensor(3.0)
+    wanted = model.state_dict()
     missing = [key for key in wanted if key not in state]
     _refuse_misfits(path, routes, state, wanted, missing)
     if kind is None:
@@ -97,10 +106,7 @@ def assemble(
             "base) or pooling='gem' (generalised mean with exponent 3), as its authors trained it"
         )
     state |= {key: torch.tensor(0) for key in missing}
-    for name, part in parts.items():
-        own = {key: state[name + key] for key in part.state_dict()}
-        part.load_state_dict(own, assign=True)
-    insert(model, blocks)
+    model.load_state_dict(state, assign=True)
     return model.eval(), Report(
         path=path,
         family=routes.family,
@@ -109,7 +115,20 @@ def assemble(
         ignored=routes.ignored,
         missing=tuple(missing),
         notes=(note,) if note else (),
+        classes=_classes((tensors[key] for key in routes.training), model.embedding_dim),
+        digest=_digest(path),
     )
+
+
+def _classes(rows: Iterable[Tensor], dim: int) -> int | None:
+    """Return how many identities prototypes or a classifier (K, D) are for, if they agree."""
+    counts = {len(x) for x in rows if x.ndim == 2 and x.shape[1] == dim}
+    return counts.pop() if len(counts) == 1 else None
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:10]
 
 
 def refuse_differing_stems(tensors: dict[str, Tensor], path: Path) -> None:
@@ -140,7 +159,7 @@ def _pooling(
                 f"{path} holds a pooling exponent, so pooling must not be average"
             )
         return "gem", ""
-    if asked is None and family == "AGW family" and any(key.startswith("NL_") for key in state):
+    if asked is None and family == "AGW family" and any(".non_local" in key for key in state):
         return "gem", "pooling is taken for gem with exponent 3, which AGW joins to its NL_* blocks"
     return asked, f"pooling is {asked}, as asked for"
 

@@ -2,13 +2,22 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from typing import Any
 
 from dakd.data.records import Modality
 
+STAGES = (1, 2, 3, 4)
 STEMS: dict[Modality, str] = {
     "visible": "visible_module.visible.",
     "infrared": "thermal_module.thermal.",
 }
+_SIZES = {
+    ("DAKD release", "sysu"): (384, 128),
+    ("DAKD release", "regdb"): (288, 144),
+    ("DAKD release", "llcm"): (384, 128),
+    ("AGW family", "sysu"): (288, 144),
+    ("AGW family", "regdb"): (288, 144),
+}  # height, width
 TRUNK = "base_resnet.base."
 _STEM_LAYERS = {"conv1", "bn1"}
 
@@ -22,8 +31,15 @@ _TRAINING: list[_Rule] = [
     ("memory_ir.", None, "prototypes of the training identities"),
     ("memory_ca.", None, "prototypes of the training identities"),
 ]
+_OF_IDENTITIES = tuple(begins for begins, _, _ in _TRAINING)
+
+
+def _block_rules(prefix: str) -> list[_Rule]:
+    return [(f"{prefix}NL_{n}.", f"backbone.layer{n}.non_local", "") for n in STAGES]
+
+
 _RELEASE: list[_Rule] = [
-    ("backbone.NL_", "NL_", ""),
+    *_block_rules("backbone."),
     ("backbone.pool.", "pool.", ""),
     ("backbone.", "backbone.", ""),
     ("bn_neck.", "neck.", ""),
@@ -45,6 +61,11 @@ class Routes:
     used: dict[str, str] = field(default_factory=dict)
     ignored: dict[str, str] = field(default_factory=dict)
     strange: list[str] = field(default_factory=list)
+
+    @property
+    def training(self) -> list[str]:
+        """Keys of the file that hold something for each training identity."""
+        return [key for key in self.ignored if key.startswith(_OF_IDENTITIES)]
 
 
 def route(keys: Collection[str], stem: Modality) -> Routes:
@@ -86,6 +107,33 @@ def has_two_stems(keys: Collection[str]) -> bool:
     return any(key.startswith(tuple(STEMS.values())) for key in keys)
 
 
+def measured_at(family: str, dataset: str) -> dict[str, Any]:
+    """Return how test images were made for the published numbers of a family.
+
+    Args:
+        family: ``"DAKD release"`` (MCE, whose networks are its teachers, did the same) or
+            ``"AGW family"``.
+        dataset: ``"sysu"``, ``"regdb"`` or ``"llcm"``.
+
+    Returns:
+        ``height`` and ``width`` in pixels, and ``filter``, Pillow's name of the one for resizing.
+
+    Raises:
+        ValueError: nothing was published for this pair.
+
+    Example:
+        >>> measured_at("DAKD release", "regdb")
+        {'height': 288, 'width': 144, 'filter': 'lanczos'}
+    """
+    if (family, dataset) not in _SIZES:
+        raise ValueError(
+            f"no size is known at which {family!r} was measured on {dataset!r}; known are "
+            f"{', '.join(f'{name} on {data}' for name, data in _SIZES)}"
+        )
+    height, width = _SIZES[family, dataset]
+    return {"height": height, "width": width, "filter": "lanczos"}
+
+
 def _agw_rules(keys: Collection[str], stem: Modality) -> list[_Rule]:
     """Return the rules for two stems and a trunk.
 
@@ -103,4 +151,4 @@ def _agw_rules(keys: Collection[str], stem: Modality) -> list[_Rule]:
         rules += [(f"{begins}{part}.", None, idle) for part in sorted(trunk)]
         other = f"stem for {modality} images"
         rules.append((begins, "backbone." if modality == stem else None, other))
-    return [*rules, ("bottleneck.", "neck.", ""), ("NL_", "NL_", "")]
+    return [*rules, ("bottleneck.", "neck.", ""), *_block_rules("")]
