@@ -8,7 +8,7 @@ from dakd.config import SyntheticConfig
 from dakd.data.cache import with_cache
 from dakd.data.custom import load_custom
 from dakd.data.llcm import load_llcm
-from dakd.data.records import MARKER, Dataset, ImageError, ImageSet, Record
+from dakd.data.records import MARKER, Dataset, Filter, ImageError, ImageSet, Record
 from dakd.data.regdb import load_regdb
 from dakd.data.sysu import load_sysu
 
@@ -31,6 +31,7 @@ def load_dataset(
     synthetic: SyntheticConfig | None = None,
     trial: int | None = None,
     keep: bool = True,
+    filter: Filter = "lanczos",
     cache: str | os.PathLike[str] | None = None,
     show: bool = True,
 ) -> Dataset:
@@ -44,12 +45,15 @@ def load_dataset(
         synthetic: settings of the embedded benchmark; only used by ``"synthetic"``.
         trial: which of RegDB's ten splits, 1 to 10 (the first if not given); for no other dataset.
         keep: remember every picture once read (H x W x 3 bytes each).
+        filter: Pillow's resampling filter that brings files to that size; the published results
+            are of Lanczos. Not used by ``"synthetic"``.
         cache: folder for decoded pictures that all processes share (see `dakd.data.cache`); then
             nothing is kept in memory. Not used by ``"synthetic"``.
         show: a progress bar while the cache is built.
 
     Raises:
-        ValueError: the name or the trial is unknown, a root is needed, or the content is wrong.
+        ValueError: the name, the trial or the filter is unknown, a root is needed, or the content
+            is wrong.
         FileNotFoundError: a folder or file that the layout asks for is missing.
         ImageError: while the cache is built, a picture cannot be decoded.
     """
@@ -69,7 +73,7 @@ def load_dataset(
             "given out by their authors after signing an agreement; without one, `dakd export "
             f"--layout {name}` writes drawn people in the same layout"
         )
-    size: dict[str, Any] = {"height": height, "width": width, "keep": keep}
+    size: dict[str, Any] = {"height": height, "width": width, "keep": keep, "filter": filter}
     if name == "sysu":
         dataset = load_sysu(root, **size)
     elif name == "regdb":
@@ -83,4 +87,4 @@ def load_dataset(
     return dataset if cache is None else with_cache(dataset, cache, show=show)
 
 
-__all__ = ["DATASETS", "Dataset", "ImageError", "ImageSet", "Record", "load_dataset"]
+__all__ = ["DATASETS", "Dataset", "Filter", "ImageError", "ImageSet", "Record", "load_dataset"]

@@ -23,7 +23,7 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from dakd.data.records import Dataset, FileSource, ImageError, ImageSet
+from dakd.data.records import Dataset, FileSource, ImageError
 from dakd.runtime import atomic_path, progress, require
 
 _FORMAT = 1  # part of every name: files of an older format are never read
@@ -66,7 +66,7 @@ def with_cache(
                     file = _build(plan, missing, workers or min(16, os.cpu_count() or 1), show)
         files.append(file)
     train, test = (
-        ImageSet(split.records, CachedSource(file, plan.shape), keep=False)
+        replace(split, source=CachedSource(file, plan.shape), keep=False, _kept={})
         for split, file, plan in zip((dataset.train, dataset.test), files, plans, strict=True)
     )
     return replace(dataset, train=train, test=test)
@@ -151,7 +151,7 @@ def _plan(dataset: Dataset, split: str, folder: Path) -> _Plan:
             "or write them with `dakd export` and load what was written"
         )
     root = dataset.root or Path()
-    kind = f"{_FORMAT} {int(source.filter)}"
+    kind = f"{_FORMAT} {source.filter}"
     what, where = (hashlib.sha256(s.encode()) for s in (kind, f"{kind} {root.resolve()}"))
     for path in source.paths:
         inside = path.relative_to(root) if path.is_relative_to(root) else path

@@ -20,7 +20,7 @@ import pandas as pd
 
 from dakd.config import fingerprint
 from dakd.data.lists import some
-from dakd.data.records import Dataset, FileSource, ImageSet, Modality, Record
+from dakd.data.records import Dataset, FileSource, Filter, ImageSet, Modality, Record
 
 COLUMNS = ("path", "pid", "cam", "modality", "split")
 CHOICES = {"modality": get_args(Modality), "split": ("train", "test")}
@@ -28,7 +28,12 @@ WHOLE = r"\s*([0-9]{1,18})(?:\.0*)?\s*"  # also 3.0, as spreadsheets write it; f
 
 
 def load_custom(
-    table: str | os.PathLike[str], *, height: int, width: int, keep: bool = True
+    table: str | os.PathLike[str],
+    *,
+    height: int,
+    width: int,
+    keep: bool = True,
+    filter: Filter = "lanczos",
 ) -> Dataset:
     """Read a dataset by its table; see the module for the columns.
 
@@ -40,6 +45,7 @@ def load_custom(
         table: the file; ``.parquet`` needs pyarrow or fastparquet, anything else is read as CSV.
         height, width: size of the pictures, in pixels.
         keep: remember every picture once read.
+        filter: resampling filter that brings files to that size.
 
     Raises:
         FileNotFoundError: the table or images that it names are missing.
@@ -57,12 +63,14 @@ def load_custom(
         part = rows[rows["split"] == name]
         columns = (part[c] for c in ("pid", "cam", "modality", "number", "file"))
         records = [Record(*row) for row in zip(*columns, strict=True)]
-        source = FileSource(part["file"].tolist(), height=height, width=width)
+        source = FileSource(part["file"].tolist(), height=height, width=width, filter=filter)
         return ImageSet(records, source, keep=keep)
 
     content = fingerprint(rows[list(COLUMNS)].to_csv(index=False))
     train, test = map(split, CHOICES["split"])
-    return Dataset(name="custom", train=train, test=test, root=table.parent, pictures=content)
+    return Dataset(
+        name="custom", train=train, test=test, root=table.parent, pictures=content, filter=filter
+    )
 
 
 def read_table(table: Path) -> pd.DataFrame:

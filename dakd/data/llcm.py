@@ -15,7 +15,7 @@ from itertools import groupby
 from pathlib import Path, PurePath
 
 from dakd.data.lists import check_layout, disagreements, is_image, read_ids, read_index, some
-from dakd.data.records import Dataset, FileSource, ImageSet, Modality, Record
+from dakd.data.records import Dataset, FileSource, Filter, ImageSet, Modality, Record
 
 CAMERAS = range(1, 10)
 SUFFIXES: dict[Modality, str] = {"visible": "vis", "infrared": "nir"}  # of folders and lists
@@ -23,7 +23,12 @@ Row = tuple[int, int, Modality, Path]  # identity, camera, modality, file
 
 
 def load_llcm(
-    root: str | os.PathLike[str], *, height: int, width: int, keep: bool = True
+    root: str | os.PathLike[str],
+    *,
+    height: int,
+    width: int,
+    keep: bool = True,
+    filter: Filter = "lanczos",
 ) -> Dataset:
     """Read a folder in LLCM's layout.
 
@@ -37,6 +42,7 @@ def load_llcm(
         root: the folder that holds ``vis``, ``nir``, ``test_vis``, ``test_nir`` and ``idx``.
         height, width: size of the pictures, in pixels.
         keep: remember every picture once read.
+        filter: resampling filter that brings files to that size.
 
     Raises:
         FileNotFoundError: a folder, a list or a listed picture is missing.
@@ -55,10 +61,15 @@ def load_llcm(
     def split(rows: list[Row]) -> ImageSet:
         records = _numbered(rows)
         paths = [r.path for r in records if r.path is not None]
-        return ImageSet(records, FileSource(paths, height=height, width=width), keep=keep)
+        source = FileSource(paths, height=height, width=width, filter=filter)
+        return ImageSet(records, source, keep=keep, pipeline="llcm")
 
     return Dataset(
-        name="llcm", train=split(train), test=split(_test_rows(root, test_ids)), root=root
+        name="llcm",
+        train=split(train),
+        test=split(_test_rows(root, test_ids)),
+        root=root,
+        filter=filter,
     )
 
 

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from dakd.augment import PipelineName
+from dakd.runtime import require
+
 Modality = Literal["visible", "infrared"]
+Filter = Literal["lanczos", "bicubic", "bilinear"]
 MARKER = "dakd_export.json"  # in a folder of drawn people that has a dataset's layout
 SAMPLED = 256  # files whose content counts in a dataset's fingerprint
 _KEEPING = threading.Lock()
@@ -59,7 +63,10 @@ class FileSource:
     Args:
         paths: one file for each row.
         height, width: size to which every image is resized, in pixels.
-        filter: Pillow's resampling filter.
+        filter: Pillow's resampling filter; the published results are of Lanczos.
+
+    Raises:
+        ValueError: the filter is unknown.
     """
 
     def __init__(
@@ -68,11 +75,13 @@ class FileSource:
         *,
         height: int,
         width: int,
-        filter: Image.Resampling = Image.Resampling.BILINEAR,
+        filter: Filter = "lanczos",
     ) -> None:
+        known = get_args(Filter)
+        require(filter in known, f"filter {filter!r} is unknown; use one of {', '.join(known)}")
         self.paths = list(paths)
         self.size = (width, height)
-        self.filter = filter
+        self.filter: Filter = filter
 
     def read(self, rows: np.ndarray) -> Tensor:
         """Return rows (n,) as uint8 pictures (n, 3, H, W).
@@ -101,7 +110,7 @@ class FileSource:
                 "dataset"
             ) from error
         if picture.size != self.size:
-            picture = picture.resize(self.size, self.filter)
+            picture = picture.resize(self.size, Image.Resampling[self.filter.upper()])
         return np.ascontiguousarray(np.asarray(picture).transpose(2, 0, 1))  # (3, H, W)
 
 
@@ -115,11 +124,14 @@ class ImageSet:
         records: one `Record` a row.
         source: where the pictures come from.
         keep: remember every decoded picture.
+        pipeline: whose stages these images go through in training; see
+            `dakd.augment.visible_train`.
     """
 
     records: Sequence[Record]
     source: ImageSource
     keep: bool = True
+    pipeline: PipelineName = "sysu"
     _kept: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
@@ -212,7 +224,8 @@ class ImageSet:
     def select(self, rows: np.ndarray) -> "ImageSet":
         """Return the images of some rows; pictures that are kept here are not read again."""
         rows = self._row_numbers(rows)
-        return ImageSet([self.records[row] for row in rows], _Part(self, rows), keep=False)
+        records = [self.records[row] for row in rows]
+        return ImageSet(records, _Part(self, rows), keep=False, pipeline=self.pipeline)
 
     def __getitem__(self, row: int) -> tuple[Tensor, Record]:
         """Return one picture, uint8 (3, H, W), and its record."""
@@ -240,6 +253,7 @@ class Dataset:
         pictures: names the pictures where no file's size can.
         trial: which of a dataset's several splits this is (RegDB has ten), from 1.
         drawn: its people are drawn; it only has the layout of the dataset.
+        filter: resampling filter with which the files are resized; empty for drawn pictures.
     """
 
     name: str
@@ -249,6 +263,7 @@ class Dataset:
     pictures: str = ""
     trial: int | None = None
     drawn: bool = False
+    filter: Filter | Literal[""] = ""
 
     @property
     def summary(self) -> pd.DataFrame:
@@ -260,12 +275,12 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Ten digits that change when a record or the size of its file does, or a sampled file.
+        """Ten digits that change when a record, the size of its file or the filter does.
 
         To read all files would take minutes, so the content of `SAMPLED` of them counts, evenly
         spread over the rows.
         """
-        digest = hashlib.sha256(self.pictures.encode())
+        digest = hashlib.sha256((self.pictures + self.filter).encode())
         for name, split in (("train", self.train), ("test", self.test)):
             step = max(1, 2 * len(split) // SAMPLED)
             for row, r in enumerate(split.records):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dakd.config import fingerprint
 from dakd.data.lists import check_layout, disagreements, read_index, some
-from dakd.data.records import Dataset, FileSource, ImageSet, Modality, Record
+from dakd.data.records import Dataset, FileSource, Filter, ImageSet, Modality, Record
 
 CAMERAS: dict[int, tuple[str, Modality]] = {1: ("Visible", "visible"), 2: ("Thermal", "infrared")}
 TRIALS = range(1, 11)
@@ -19,7 +19,13 @@ Row = tuple[int, int, Path]  # label, camera, file
 
 
 def load_regdb(
-    root: str | os.PathLike[str], *, trial: int = 1, height: int, width: int, keep: bool = True
+    root: str | os.PathLike[str],
+    *,
+    trial: int = 1,
+    height: int,
+    width: int,
+    keep: bool = True,
+    filter: Filter = "lanczos",
 ) -> Dataset:
     """Read one of the ten splits of a folder in RegDB's layout.
 
@@ -34,6 +40,7 @@ def load_regdb(
         trial: which of the ten splits, 1 to 10; a model is trained for each.
         height, width: size of the pictures, in pixels.
         keep: remember every picture once read.
+        filter: resampling filter that brings files to that size.
 
     Raises:
         FileNotFoundError: a folder, a list or a listed image is missing.
@@ -54,7 +61,8 @@ def load_regdb(
     def split(rows: list[Row]) -> ImageSet:
         records = _numbered(rows)
         paths = [r.path for r in records if r.path is not None]
-        return ImageSet(records, FileSource(paths, height=height, width=width), keep=keep)
+        source = FileSource(paths, height=height, width=width, filter=filter)
+        return ImageSet(records, source, keep=keep, pipeline="regdb")
 
     # The bitmaps are all of one size, and so are the splits: the lists alone tell trials apart.
     who = [[(r[0], r[2].relative_to(root).as_posix()) for r in rows] for rows in (train, test)]
@@ -65,6 +73,7 @@ def load_regdb(
         root=root,
         pictures=fingerprint(who),
         trial=int(trial),
+        filter=filter,
     )
 
 

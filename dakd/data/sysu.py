@@ -13,7 +13,7 @@ import numpy as np
 import scipy.io
 
 from dakd.data.lists import check_layout, read_ids, some
-from dakd.data.records import Dataset, FileSource, ImageSet, Modality, Record
+from dakd.data.records import Dataset, FileSource, Filter, ImageSet, Modality, Record
 
 CAMERAS: dict[int, Modality] = {
     1: "visible",
@@ -28,7 +28,12 @@ Permutations = dict[tuple[int, int], np.ndarray]
 
 
 def load_sysu(
-    root: str | os.PathLike[str], *, height: int, width: int, keep: bool = True
+    root: str | os.PathLike[str],
+    *,
+    height: int,
+    width: int,
+    keep: bool = True,
+    filter: Filter = "lanczos",
 ) -> Dataset:
     """Read a folder in SYSU-MM01's layout.
 
@@ -41,6 +46,7 @@ def load_sysu(
         root: the folder that holds ``cam1`` to ``cam6`` and ``exp``.
         height, width: size of the pictures, in pixels.
         keep: remember every picture once read.
+        filter: resampling filter that brings files to that size.
 
     Raises:
         FileNotFoundError: a folder or an identity list is missing.
@@ -65,9 +71,12 @@ def load_sysu(
     def split(ids: set[int]) -> ImageSet:
         records = _find_records(root, ids)
         paths = [r.path for r in records if r.path is not None]
-        return ImageSet(records, FileSource(paths, height=height, width=width), keep=keep)
+        source = FileSource(paths, height=height, width=width, filter=filter)
+        return ImageSet(records, source, keep=keep)
 
-    return Dataset(name="sysu", train=split(train_ids), test=split(test_ids), root=root)
+    return Dataset(
+        name="sysu", train=split(train_ids), test=split(test_ids), root=root, filter=filter
+    )
 
 
 def read_permutations(path: str | os.PathLike[str]) -> Permutations:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections import namedtuple
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -105,6 +106,7 @@ def test_a_split_with_a_cache_is_like_any_other(pair):
     plain, fast = pair
     assert_same_pictures(plain, fast)
     assert fast.train.keep is False
+    assert fast.train.pipeline == fast.test.pipeline == "sysu"
     assert fast.train.table.equals(plain.train.table)
     assert fast.fingerprint == plain.fingerprint
     assert (fast.name, fast.root) == (plain.name, plain.root)
@@ -114,6 +116,15 @@ def test_a_split_with_a_cache_is_like_any_other(pair):
     assert torch.equal(fast.train[4][0], plain.train[4][0])
     with pytest.raises(IndexError, match="asked of 7 images"):
         fast.train.images([7])
+
+
+def test_a_cache_keeps_the_pipeline_and_nothing_that_was_kept_in_memory(root):
+    plain = load(root)
+    train, test = (replace(split, pipeline="regdb") for split in (plain.train, plain.test))
+    train.images()
+    fast = with_cache(replace(plain, train=train, test=test), root.parent / "cache", show=False)
+    assert fast.train.pipeline == fast.test.pipeline == "regdb"
+    assert fast.train._kept == {}
 
 
 def test_the_file_is_the_pictures_one_after_another(root):
@@ -194,7 +205,7 @@ def test_an_added_and_a_removed_file_and_a_renamed_one(root):
     [
         {"height": W, "width": H},  # as many bytes
         {"width": W + 1},
-        {"filter": Image.Resampling.BICUBIC},
+        {"filter": "bicubic"},
         {"order": slice(None, None, -1)},
     ],
     ids=["turned", "wider", "filter", "row order"],

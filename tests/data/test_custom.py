@@ -4,6 +4,7 @@ import os
 
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
 from dakd.data import load_dataset
@@ -67,6 +68,23 @@ def test_rows_are_sorted_and_numbered(folder):
     data = load_dataset("custom", write(folder), **SIZE)
     assert content(data) == SORTED
     assert (data.name, data.root) == ("custom", folder)
+
+
+def test_the_filter_and_the_pipeline(tmp_path, folder):
+    named = set()
+    for name in ("lanczos", "bicubic", "bilinear"):
+        data = load_dataset("custom", write(folder), **SIZE, filter=name)
+        cached = load_dataset(
+            "custom", write(folder), **SIZE, filter=name, cache=tmp_path / "cache", show=False
+        )
+        named |= {data.fingerprint, cached.fingerprint, cached.train.source.path}
+        for split, fast in ((data.train, cached.train), (data.test, cached.test)):
+            assert split.source.filter == name
+            assert split.pipeline == fast.pipeline == "sysu"
+            assert torch.equal(split.images(), fast.images())
+    assert len(named) == 6
+    default = load_dataset("custom", write(folder), **SIZE)
+    assert default.train.source.filter == default.filter == "lanczos"
 
 
 def test_neither_order_nor_other_columns_nor_the_system_matter(folder):

@@ -74,6 +74,23 @@ def test_rows(root):
     assert data.name == "llcm"
 
 
+def test_the_filter_and_the_pipeline(tmp_path, root):
+    named = set()
+    for name in ("lanczos", "bicubic", "bilinear"):
+        data = load_dataset("llcm", root, **SIZE, filter=name)
+        cached = load_dataset(
+            "llcm", root, **SIZE, filter=name, cache=tmp_path / "cache", show=False
+        )
+        named |= {data.fingerprint, cached.fingerprint, cached.train.source.path}
+        for split, fast in ((data.train, cached.train), (data.test, cached.test)):
+            assert split.source.filter == name
+            assert split.pipeline == fast.pipeline == "llcm"
+            assert torch.equal(split.images(), fast.images())
+    assert len(named) == 6
+    default = load_dataset("llcm", root, **SIZE)
+    assert default.train.source.filter == default.filter == "lanczos"
+
+
 def test_pictures(root):
     data = load_llcm(root, **SIZE)
     pictures = data.train.images([0, 4, 6])

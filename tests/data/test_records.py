@@ -75,6 +75,27 @@ def test_files_are_resized_and_become_rgb(tmp_path):
     assert pictures[1].unique().tolist() == [77]
 
 
+FILTERS = {name: Image.Resampling[name.upper()] for name in ("lanczos", "bicubic", "bilinear")}
+
+
+@pytest.mark.parametrize("name", FILTERS)
+def test_files_are_resized_as_pillow_does(tmp_path, name):
+    noise = np.random.default_rng(0).integers(0, 256, (40, 20, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.png")
+    size = {"height": 13, "width": 9}
+    picture = FileSource([tmp_path / "a.png"], **size, filter=name).read(np.array([0]))[0]
+    expected = np.asarray(Image.fromarray(noise).resize((9, 13), FILTERS[name]))
+    assert np.array_equal(picture.permute(1, 2, 0), expected)
+    default = FileSource([tmp_path / "a.png"], **size)
+    assert default.filter == "lanczos"
+    assert torch.equal(default.read(np.array([0]))[0], picture) is (name == "lanczos")
+
+
+def test_a_filter_must_be_known():
+    with pytest.raises(ValueError, match="'nearest' is unknown; use one of lanczos, bicubic, bil"):
+        FileSource([], height=4, width=2, filter="nearest")
+
+
 @pytest.mark.parametrize("damage", ["truncated", "text", "empty", "missing"])
 def test_a_damaged_file_is_named(tmp_path, damage):
     good, bad = tmp_path / "0001.jpg", tmp_path / "0002 é.jpg"
@@ -96,6 +117,9 @@ def test_summary_and_fingerprint():
     assert data.summary["identities"].tolist() == [3, 3, 2, 2]
     assert data.fingerprint == Dataset(name="y", train=make_set(6), test=make_set(4)).fingerprint
     assert data.fingerprint != Dataset(name="x", train=make_set(4), test=make_set(6)).fingerprint
+    filters = [dataclasses.replace(data, filter=name).fingerprint for name in ("", *FILTERS)]
+    assert filters[0] == data.fingerprint
+    assert len(set(filters)) == 4
 
 
 def test_selected_rows_are_the_same_pictures_and_are_not_read_twice():
@@ -106,6 +130,14 @@ def test_selected_rows_are_the_same_pictures_and_are_not_read_twice():
     assert part.images([2, 0])[:, 0, 0, 0].tolist() == [4, 1]
     whole.images([4, 1])
     assert sorted(source.reads) == [1, 4]
+
+
+def test_images_keep_their_pipeline():
+    images = make_set()
+    assert images.pipeline == "sysu"
+    thermal = dataclasses.replace(images, pipeline="regdb")
+    assert thermal.select(thermal.infrared).select([0, 1]).pipeline == "regdb"
+    assert dataclasses.replace(thermal, keep=False).pipeline == "regdb"
 
 
 def test_every_part_of_a_record_and_its_file_count_in_the_fingerprint(tmp_path):

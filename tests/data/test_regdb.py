@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from dakd.data import load_dataset
@@ -61,6 +62,23 @@ def test_rows_follow_labels_cameras_and_names(root):
         assert shown == [[pid, n] for pid in pids for _ in FOLDERS for n in (2, 7, 10)]
     assert data.root == root
     assert data.name == "regdb"
+
+
+def test_the_filter_and_the_pipeline(tmp_path, root):
+    named = set()
+    for name in ("lanczos", "bicubic", "bilinear"):
+        data = load_dataset("regdb", root, **SIZE, filter=name)
+        cached = load_dataset(
+            "regdb", root, **SIZE, filter=name, cache=tmp_path / "cache", show=False
+        )
+        named |= {data.fingerprint, cached.fingerprint, cached.train.source.path}
+        for split, fast in ((data.train, cached.train), (data.test, cached.test)):
+            assert split.source.filter == name
+            assert split.pipeline == fast.pipeline == "regdb"
+            assert torch.equal(split.images(), fast.images())
+    assert len(named) == 6
+    default = load_dataset("regdb", root, **SIZE)
+    assert default.train.source.filter == default.filter == "lanczos"
 
 
 def test_trials_are_told_apart_though_all_files_have_one_size(root):

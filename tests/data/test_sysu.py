@@ -50,6 +50,23 @@ def test_splits_rows_and_pictures(root):
     assert data.fingerprint == load_sysu(str(root), **SIZE).fingerprint
 
 
+def test_the_filter_and_the_pipeline(tmp_path, root):
+    named = set()
+    for name in ("lanczos", "bicubic", "bilinear"):
+        data = load_dataset("sysu", root, **SIZE, filter=name)
+        cached = load_dataset(
+            "sysu", root, **SIZE, filter=name, cache=tmp_path / "cache", show=False
+        )
+        named |= {data.fingerprint, cached.fingerprint, cached.train.source.path}
+        for split, fast in ((data.train, cached.train), (data.test, cached.test)):
+            assert split.source.filter == name
+            assert split.pipeline == fast.pipeline == "sysu"
+            assert torch.equal(split.images(), fast.images())
+    assert len(named) == 6
+    default = load_dataset("sysu", root, **SIZE)
+    assert default.train.source.filter == default.filter == "lanczos"
+
+
 def test_what_is_no_image_is_passed_over(root):
     before = load_sysu(root, **SIZE).fingerprint
     for name in ("Thumbs.db", ".DS_Store", "._0001.jpg", "notes.txt"):
@@ -133,6 +150,11 @@ def test_names():
         load_dataset("sysu", "somewhere", trial=2)
 
 
+def test_an_unknown_filter(root):
+    with pytest.raises(ValueError, match="filter 'nearest' is unknown"):
+        load_dataset("sysu", root, **SIZE, filter="nearest")
+
+
 @pytest.mark.parametrize("keep", [True, False])
 def test_synthetic_by_name(keep):
     config = SyntheticConfig(train_ids=4, test_ids=20, images_per_camera=1)
@@ -140,6 +162,7 @@ def test_synthetic_by_name(keep):
     assert data.test.num_classes == 20
     assert data.train.images([0]).shape == (1, 3, 16, 8)
     assert data.train.keep is data.test.keep is keep
+    assert data.train.pipeline == data.test.pipeline == "sysu"
 
 
 # The official draws -------------------------------------------------------------------------------
