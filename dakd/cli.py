@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from dakd.ablation import GRID, MAIN, describe, run_grid
-from dakd.checkpoint import CheckpointError, load_checkpoint
+from dakd.checkpoint import CheckpointError, is_complete, load_checkpoint
 from dakd.config import Config, Profile, SyntheticConfig, load_profile, replace
 from dakd.data.export import export_dataset
 from dakd.data.verify import verify
@@ -23,11 +23,13 @@ from dakd.experiment import Experiment, NotTrainedError, runs_folder
 from dakd.model import ReIDModel, WeightsError
 from dakd.parallel import World
 from dakd.recipes import RECIPES, recipe, run_recipe
+from dakd.released import BothStems, load_both_stems, measured_at
 from dakd.result import Result
 from dakd.runtime import atomic_path
 from dakd.stopping import Stopped
 from dakd.train import TrainingError
 
+SEEN = ("height", "width", "filter")  # of DataConfig: how a network's images are read
 FAULTS = (
     *(ValueError, OSError, ImportError, FloatingPointError),
     *(CheckpointError, TrainingError, WeightsError),
@@ -40,11 +42,13 @@ class Train:
 
     config: Annotated[Config, tyro.conf.arg(name="")]
     only: Literal["teacher", "both"] = "both"
+    teacher: Path | None = None
+    """A finished teacher to distil from: a folder of ours, or a file published with MCE or DAKD."""
 
     def run(self) -> None:
         """Train what is missing and say where it lies."""
-        lab = Experiment(self.config)
-        found = {"teacher": lab.teacher().folder}
+        lab = Experiment(self.config, teacher=self.teacher)
+        found = {"teacher": lab.teacher().folder or self.teacher}
         if self.only == "both":
             found["student"] = lab.student().folder
         if World.join(self.config.device).main:
@@ -57,7 +61,8 @@ class Evaluate:
 
     config: Annotated[Config, tyro.conf.arg(name="")]
     checkpoint: tuple[Path, ...]
-    """Folder written by `dakd train`; for RegDB one for each trial that was trained."""
+    """Folder written by `dakd train`, or a published file; for RegDB one for each trial. Size and
+    resize filter are those of its training unless given."""
     out: Path | None = None
     """Folder for the result records (JSON)."""
 
@@ -69,8 +74,8 @@ class Evaluate:
                 "trial, evaluate the others one by one"
             )
         results: dict[str, list[Result]] = {}
-        for folder in self.checkpoint:
-            lab, model = self._open(folder)  # one at a time: each keeps its decoded images
+        for path in self.checkpoint:  # one at a time: each keeps its decoded images
+            lab, model = self._open(path) if path.is_dir() else self._open_released(path)
             for label, result in lab.evaluate_all(model).items():
                 results.setdefault(label, []).append(result)
         name = self.checkpoint[0].name if len(self.checkpoint) == 1 else "joined"
@@ -87,12 +92,12 @@ class Evaluate:
         if chosen := made.get("selection"):
             print(f"{folder}: epoch {chosen['epoch']} was chosen on the {chosen['on']}")
         trained_on = made.get("experiment", {}).get("data", {})
-        for size in ("height", "width"):
-            if trained_on.get(size, getattr(config.data, size)) != getattr(config.data, size):
+        for name in SEEN:
+            here = getattr(config.data, name)
+            if (there := trained_on.get(name, here)) != here:
                 raise ValueError(
-                    f"the network was trained on images of {size} {trained_on[size]}, and this "
-                    f"would measure it at {getattr(config.data, size)}; give the --profile or "
-                    f"--data.{size} of its training"
+                    f"the network was trained on images of {name} {there}, and this would measure "
+                    f"it at {here}; leave --data.{name} out, or give that of its training"
                 )
         if config.data.name == "regdb" == trained_on.get("name"):
             # It has seen the training half of its own trial and must be tested on the other.
@@ -113,6 +118,20 @@ class Evaluate:
             )
         return lab, model
 
+    def _open_released(self, path: Path) -> tuple[Experiment, ReIDModel | BothStems]:
+        """Return a published network and the data; say what was read from the file."""
+        asked = self.config.model.pooling
+        models, report = load_both_stems(path, pooling=None if asked == "auto" else asked)
+        print(report)
+        lab = Experiment(self.config)
+        lab.about = {"network": f"{path.name} ({report.digest})"}
+        if report.classes not in (None, lab.dataset.train.num_classes):
+            print(
+                f"{path}: trained on {report.classes} identities; {lab.dataset.name} trains on "
+                f"{lab.dataset.train.num_classes}"
+            )
+        return lab, models if report.stem else models["visible"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -130,6 +149,10 @@ class Recipe:
     """Train on drawn people in full size."""
     check: bool = True
     """Compare the dataset with a complete copy first."""
+    release: bool = False
+    """Train as the published codes do: all six rows, float32, epochs chosen on the test set."""
+    teacher: Path | None = None
+    """A finished teacher to distil from: a folder of ours, or a file published with MCE or DAKD."""
 
     def run(self) -> None:
         """Print the numbers and where the record lies."""
@@ -142,6 +165,7 @@ class Recipe:
         if self.root is not None:
             config = replace(config, data=replace(config.data, root=str(self.root)))
         how: dict[str, Any] = {"trials": self.trials, "drawn": self.drawn, "check": self.check}
+        how["teacher"] = self.teacher
         if made := run_recipe(config, self.out, **how):  # by the main process
             print(made)
 
@@ -260,9 +284,11 @@ def parse(arguments: Sequence[str]) -> Command:
     known, _ = profile.parse_known_args(arguments)
     name = next((word for word in arguments[1:] if word in RECIPES), "sysu")
     if arguments[:1] == ["recipe"]:  # full size unless it is said otherwise
-        config = recipe(name, profile=known.profile)
+        config = recipe(name, profile=known.profile, release="--release" in arguments)
     else:
         config = load_profile(known.profile)
+    if arguments[:1] == ["evaluate"]:
+        config = _as_trained(config, arguments)
     defaults: dict[str, Command] = {
         "train": Train(config=config),
         "evaluate": Evaluate(config=config, checkpoint=tyro.MISSING),
@@ -277,6 +303,24 @@ def parse(arguments: Sequence[str]) -> Command:
         defaults, {name: type(c).__doc__ or "" for name, c in defaults.items()}, prefix_names=False
     )
     return tyro.cli(commands, prog="dakd", description=__doc__, args=arguments)
+
+
+def _as_trained(config: Config, arguments: Sequence[str]) -> Config:
+    """Return the configuration with the size and filter that the first checkpoint asks for."""
+    reader = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    reader.add_argument("--checkpoint", type=Path, nargs="*", default=[])
+    reader.add_argument("--data.name", dest="data", default=config.data.name)
+    known, _ = reader.parse_known_args(arguments)
+    path = next(iter(known.checkpoint), None)
+    seen: dict[str, Any] = {}
+    if path and is_complete(path):
+        made = load_checkpoint(path)[2]["config"].get("experiment", {}).get("data", {})
+        seen = {name: made[name] for name in SEEN if name in made}
+    elif path and path.is_file():
+        family, layout = load_both_stems(path)[1].family, known.data
+        if not any(word.startswith("--data.height") for word in arguments):
+            seen = measured_at(family, layout if layout in RECIPES else "sysu")
+    return replace(config, data=replace(config.data, **seen))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -102,6 +102,7 @@ class DataConfig:
             is exported to the dataset's layout and read back from there.
         trial: which of RegDB's ten splits, 1 to 10; nothing to the others.
         height, width: pixels.
+        filter: how images are resized; Lanczos is what the published codes use.
         keep: remember decoded pictures; SYSU-MM01 at 384 x 128 then takes about 6 GB of memory.
         cache: keep decoded pictures in a file that all processes share instead (see
             `dakd.data.cache`); same pictures, same results.
@@ -113,6 +114,7 @@ class DataConfig:
     trial: int = 1
     height: int = 384
     width: int = 128
+    filter: Literal["lanczos", "bicubic", "bilinear"] = "lanczos"
     keep: bool = True
     cache: bool = False
     synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
@@ -129,16 +131,25 @@ class ModelConfig:
 
     Attributes:
         backbone: ``"resnet50"``, ``"resnet18"`` or ``"small"`` (see `dakd.model`).
-        pooling: ``"average"`` or ``"gem"``.
+        pooling: ``"average"``, ``"gem"``, or ``"auto"``: GeM for the ResNets, as published, and the
+            average for the small network.
+        non_local: whether non-local blocks stand behind the second and third stage's last residual
+            blocks; None is as published for the ResNets (they do). The small network has none.
         weights: ``"imagenet"``, a path to a file of backbone weights, or None for random ones.
     """
 
     backbone: Literal["resnet50", "resnet18", "small"] = "resnet50"
-    pooling: Literal["average", "gem"] = "average"
+    pooling: Literal["auto", "average", "gem"] = "auto"
+    non_local: bool | None = None
     weights: str | None = "imagenet"
 
     def __post_init__(self) -> None:
         _choices(self)
+        require(
+            not (self.backbone == "small" and self.non_local),
+            "ModelConfig: the small backbone has no non-local blocks; set non_local=False (on the "
+            "command line --model.no-non-local) or take a ResNet",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,33 +158,42 @@ class ScheduleConfig:
 
     Attributes:
         epochs: passes of `steps` batches.
-        steps: batches an epoch; None is as many as it takes to see every image once.
+        steps: batches an epoch; None is as many as the sampler's epoch has.
         identities: P, identities in a batch.
         images: Q, images of an identity and modality in a batch.
+        sampler: ``"published"``, identities anew for every batch and images with replacement, or
+            ``"balanced"``, all of them equally often (see `dakd.data.sampler`).
         lr: Adam's learning rate at its highest.
         weight_decay: Adam's L2 penalty.
         schedule: ``"constant"``, ``"onecycle"``, or ``"multistep"`` (linear warm-up over
-            `warmup` epochs, then a tenth after each of `milestones`).
+            `warmup` epochs, then a tenth from each of `milestones` on).
         warmup: epochs of linear warm-up.
-        milestones: epochs after which the rate falls to a tenth.
+        milestones: epochs, counted from 0, from which on the rate is a tenth of what it was.
+        pipeline: the augmentation of ``"sysu"``, ``"regdb"`` or ``"llcm"`` as published (see
+            `dakd.augment`); ``"auto"`` is the dataset's own.
         cutswap: ``"paper"``, ``"release"`` or ``"none"``.
         pad: pixels of padding before the random crop.
         holdout: share of the training identities that are not learned from and choose the epoch
-            that is reported, by mAP among them; 0 learns from all and reports the last epoch.
+            that is reported, by mAP among them; 0 learns from all.
+        selection: the epoch that is reported: the ``"last"`` one, or the one with the best mAP on
+            the ``"test"`` set (mean over all galleries), which is then no test any more.
     """
 
     epochs: int = 160
     steps: int | None = None
     identities: int = 8
     images: int = 4
+    sampler: Literal["published", "balanced"] = "published"
     lr: float = 3.5e-4
     weight_decay: float = 0.0
     schedule: Literal["constant", "onecycle", "multistep"] = "constant"
     warmup: int = 0
     milestones: tuple[int, ...] = ()
-    cutswap: Literal["paper", "release", "none", "preset"] = "paper"
+    pipeline: Literal["auto", "sysu", "regdb", "llcm"] = "auto"
+    cutswap: Literal["paper", "release", "none", "preset"] = "none"
     pad: int = 10
     holdout: float = 0.0
+    selection: Literal["last", "test", "preset"] = "last"
 
     def __post_init__(self) -> None:
         _positive(self, "epochs", "identities", "images", "lr")
@@ -188,16 +208,28 @@ class ScheduleConfig:
             f"{where}.milestones must be positive epochs, not {self.milestones}",
         )
         _choices(self)
+        require(
+            not (self.holdout and self.selects_on_test),
+            f"{where}: holdout and the test set cannot both choose the epoch; set selection='last' "
+            "with holdout, or holdout=0",
+        )
+
+    def cutswap_in(self, pipeline: str) -> Literal["paper", "release", "none"]:
+        """Return the variant of CutSwap that is used in a dataset's pipeline."""
+        require(self.cutswap != "preset", "only a student's cutswap can be 'preset'")
+        return self.cutswap  # type: ignore[return-value]
 
     @property
-    def cutswap_variant(self) -> Literal["paper", "release", "none"]:
-        """The variant of CutSwap that is used."""
-        return "paper" if self.cutswap == "preset" else self.cutswap
+    def selects_on_test(self) -> bool:
+        """Whether the reported epoch is chosen on the test set."""
+        return self.selection == "test"
 
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherConfig(ScheduleConfig):
-    """Training of the teacher; defaults are those of SYSU-MM01 in the released code.
+    """Training of the teacher, MCE; defaults are those that its authors published for SYSU-MM01.
+
+    With ``selection="test"`` every second epoch from the twelfth on is tested, as published.
 
     Attributes:
         identity_epochs: epochs of plain identity classification before the prototype objective,
@@ -209,7 +241,7 @@ class TeacherConfig(ScheduleConfig):
     weight_decay: float = 5e-4
     schedule: Literal["constant", "onecycle", "multistep"] = "multistep"
     warmup: int = 10
-    milestones: tuple[int, ...] = (20, 40)
+    milestones: tuple[int, ...] = (21, 40)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -217,16 +249,16 @@ class TeacherConfig(ScheduleConfig):
             self.identity_epochs >= 0,
             f"TeacherConfig.identity_epochs must not be negative, not {self.identity_epochs}",
         )
-        require(
-            self.cutswap != "preset",
-            "TeacherConfig.cutswap must be 'paper', 'release' or 'none'; "
-            "only a student has a preset",
-        )
+        for name in ("cutswap", "selection"):
+            require(
+                getattr(self, name) != "preset",
+                f"TeacherConfig.{name} must not be 'preset'; only a student has a preset",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudentConfig(ScheduleConfig):
-    """Distillation into the student; defaults are those of SYSU-MM01 in the released code.
+    """Distillation into the student; defaults are those of DAKD's release for SYSU-MM01.
 
     Where paper and release disagree, `preset` decides; ``"preset"`` or None in another field
     leaves it to the preset and the ablation, any other value is stronger than both.
@@ -239,11 +271,13 @@ class StudentConfig(ScheduleConfig):
             paper's way, with ImageNet weights), or from the ``"teacher"``'s.
         mask_acts_on, mask_keep, swapped_temperatures: differences 1, 2 and 3
             (see `dakd.distill.Switches`, also for the switches below them).
-        cutswap: difference 4, the student's variant of CutSwap.
+        cutswap: difference 4, the student's variant of CutSwap; in the pipelines of RegDB and LLCM
+            ``"preset"`` is none, as in the release.
         passes: difference 5, forward passes a step; of two the first is thrown away, but has moved
             the batch-norm statistics.
-        selection: difference 6; ``"last"`` epoch, or the best mAP on the ``"test"`` set, which is
-            then no test any more.
+        batch_statistics: whether batch norm sees each ``"modality"`` by itself, visible first, as
+            published, or both ``"joint"``.
+        selection: difference 6; ``"last"`` or ``"test"``, after every epoch.
         temperatures, standardised, quantile, instance_weight, class_weight, weight: of the
             distillation loss.
         identity_weight: of a cross-entropy of the student's similarities to the teacher's class
@@ -258,6 +292,7 @@ class StudentConfig(ScheduleConfig):
     swapped_temperatures: tuple[float, ...] | None = None
     cutswap: Literal["paper", "release", "none", "preset"] = "preset"
     passes: Literal[1, 2] | None = None
+    batch_statistics: Literal["modality", "joint"] = "modality"
     selection: Literal["last", "test", "preset"] = "preset"
     temperatures: tuple[float, ...] | None = None
     standardised: bool | None = None
@@ -273,16 +308,12 @@ class StudentConfig(ScheduleConfig):
             self.identity_weight >= 0,
             f"StudentConfig.identity_weight must not be negative, not {self.identity_weight}",
         )
-        require(
-            not (self.holdout and self.selects_on_test),
-            "StudentConfig: holdout and the test set cannot both choose the epoch; set "
-            "selection='last' with holdout, or holdout=0",
-        )
 
-    @property
-    def cutswap_variant(self) -> Literal["paper", "release", "none"]:
-        """The variant of CutSwap that is used."""
-        return self.preset if self.cutswap == "preset" else self.cutswap
+    def cutswap_in(self, pipeline: str) -> Literal["paper", "release", "none"]:
+        """Return the variant of CutSwap that is used in a dataset's pipeline."""
+        if self.cutswap != "preset":
+            return self.cutswap
+        return self.preset if pipeline == "sysu" else "none"
 
     @property
     def forward_passes(self) -> int:
@@ -364,12 +395,21 @@ class EngineConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Everything that decides a run."""
+    """Everything that decides a run.
+
+    Attributes:
+        profile: where the other defaults come from.
+        seed: of batches, augmentation and starting weights.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"``...
+        precision: ``"bfloat16"`` (autocast), ``"float32"``, or ``"auto"``, what the device computes
+            fast (see `dakd.runtime.pick_precision`).
+        data, model, teacher, student, evaluation, engine: see their classes.
+    """
 
     profile: Profile = "demo"
     seed: int = 0
     device: str = "auto"
-    precision: Literal["bfloat16", "float32"] = "bfloat16"
+    precision: Literal["auto", "bfloat16", "float32"] = "auto"
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     teacher: TeacherConfig = field(default_factory=TeacherConfig)

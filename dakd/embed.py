@@ -11,7 +11,7 @@ from dakd.augment import evaluation_transform
 from dakd.data import ImageSet
 from dakd.data.prefetch import prefetch
 from dakd.model import ReIDModel
-from dakd.runtime import autocast, evaluating, pick_device
+from dakd.runtime import at_least_float32, autocast, evaluating, pick_device
 
 
 @torch.no_grad()
@@ -35,12 +35,13 @@ def extract(
         transform: uint8 (n, 3, H, W) to normalised float; by default that of testing.
         batch: images a forward pass.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``...
-        precision: ``"float32"`` or ``"bfloat16"``.
+        precision: ``"float32"`` or ``"bfloat16"`` (see `dakd.runtime.autocast`).
         flip: add the embedding of the mirrored image to each before the length is made 1. Costs
             twice the time, and makes a number that only compares with others made so.
 
     Returns:
-        (N, D) float32 on the CPU, rows of unit length, in the order of `images`.
+        (N, D) on the CPU, float32 (float64 of a network of that type), rows of unit length, in the
+        order of `images`.
 
     Raises:
         FloatingPointError: an embedding is not finite.
@@ -60,8 +61,8 @@ def extract(
         for pictures in prefetch(batches, fetch, workers=2 * on_gpu):
             x = transform(pictures.to(where, non_blocking=True))
             x = x.contiguous(memory_format=torch.channels_last)
-            z = model(x).float()  # (n, D)
-            parts.append(normalize(z + model(x.flip(-1)).float()) if flip else z)
+            z = at_least_float32(model(x))  # (n, D)
+            parts.append(normalize(z + at_least_float32(model(x.flip(-1)))) if flip else z)
     embeddings = torch.cat(parts).cpu()  # (N, D)
     bad = (~embeddings.isfinite().all(dim=1)).nonzero().flatten()
     if len(bad):

@@ -12,9 +12,11 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import pandas as pd
+import torch
 from torch import Tensor
 
-from dakd.checkpoint import is_complete, load_checkpoint
+from dakd.checkpoint import WEIGHTS, is_complete, load_checkpoint
 from dakd.config import Config, ScheduleConfig, TeacherConfig, fingerprint, to_dict
 from dakd.data import Dataset, load_dataset
 from dakd.data.export import export_dataset
@@ -23,9 +25,10 @@ from dakd.distill import DAKDLoss, Pair
 from dakd.evaluate import PROTOCOL_OF, SETTINGS, evaluate, extract, setting_name
 from dakd.model import ReIDModel, build_model
 from dakd.objectives import class_centres
+from dakd.released import BothStems, extract_two_stems, load_released
 from dakd.result import Result
-from dakd.runtime import source_fingerprint
-from dakd.train import Trained, train_student, train_teacher
+from dakd.runtime import pick_device, pick_precision, require, source_fingerprint
+from dakd.train import Trained, train_student, train_teacher, with_both_modalities
 
 TRAINED_BY = (  # changed code trains again
     *("augment", "distill.py", "embed.py", "losses.py", "memory.py", "loop.py"),
@@ -61,6 +64,8 @@ class Experiment:
         runs: folder of all runs; by default `runs_folder`.
         show: show progress bars.
         train: train what is missing; otherwise a missing network is a `NotTrainedError`.
+        teacher: a finished teacher to distil from instead of training one: a checkpoint folder of
+            ours, or a file that the authors of MCE or DAKD published.
     """
 
     def __init__(
@@ -70,14 +75,17 @@ class Experiment:
         runs: str | Path | None = None,
         show: bool = True,
         train: bool = True,
+        teacher: str | Path | None = None,
     ) -> None:
-        self.config, self.train = config, train
+        precision: Any = pick_precision(config.precision, pick_device(config.device))
+        self.config, self.train = replace(config, precision=precision), train
+        self.given = None if teacher is None else Path(teacher).expanduser()
         self.folder = Path(runs or runs_folder()) / config.profile
         self.show = show
         self.about: dict[str, Any] = {}  # what the records of results should say besides
         self._dataset: Dataset | None = None
         self._trained: dict[str, Trained] = {}
-        self._embeddings: dict[tuple[int, str], tuple[ReIDModel, Tensor]] = {}
+        self._embeddings: dict[tuple[int, str], tuple[ReIDModel | BothStems, Tensor]] = {}
 
     @property
     def figures(self) -> Path:
@@ -91,13 +99,15 @@ class Experiment:
         """The images; without a root the embedded benchmark, exported to the dataset's layout."""
         if self._dataset is None:
             data = self.config.data
-            size, root = {"height": data.height, "width": data.width}, data.root
+            size: dict[str, Any] = {"height": data.height, "width": data.width}
+            root = data.root
             if data.name != "synthetic" and root is None:
                 root = str(self._export(data.name))
             self._dataset = load_dataset(
                 data.name,
                 root,
                 **size,
+                filter=data.filter,
                 synthetic=data.synthetic,
                 trial=data.trial if data.name == "regdb" else None,
                 keep=data.keep,
@@ -117,18 +127,22 @@ class Experiment:
 
     def untrained(self) -> ReIDModel:
         """Return the network as it is before any training of ours."""
-        model = self.config.model
-        return build_model(
-            model.backbone, model.pooling, model.weights, seed=self.config.seed
-        ).eval()
+        m, seed = self.config.model, self.config.seed
+        how: dict[str, Any] = {"non_local": m.non_local, "seed": seed}
+        return build_model(m.backbone, m.pooling, m.weights, **how).eval()
 
     def teacher(self) -> Trained:
-        """Return the trained teacher."""
+        """Return the trained teacher, or the one that was given."""
+        if self.given is not None:
+            if "given" not in self._trained:
+                self._trained["given"] = self._load_given(self.given)
+            return self._trained["given"]
         c = self.config
         stored = replace(c.data, keep=True, cache=False)  # where pictures wait changes no result
         data = (stored, self.dataset.fingerprint)
         made_by = (source_fingerprint(*TRAINED_BY), _content(c.model.weights))
-        key = fingerprint(*data, c.model, c.teacher, c.seed, c.precision, *made_by)
+        chosen = self._chosen_by(c.teacher)
+        key = fingerprint(*data, c.model, c.teacher, c.seed, c.precision, *made_by, *chosen)
 
         def train(folder: Path) -> Trained:
             images = self.dataset.train
@@ -136,11 +150,46 @@ class Experiment:
 
         return self._find(f"teacher-{key}", train)
 
+    def _load_given(self, path: Path) -> Trained:
+        """Return a finished teacher, if it fits configuration and data."""
+        about: dict[str, Any] = {"file": path.name}
+        if path.is_dir():
+            model, _, description = load_checkpoint(path)
+            classes = description["config"].get("classes")
+            about["digest"] = _content(str(path / WEIGHTS))
+        else:
+            model, report = load_released(path)
+            classes = report.classes
+            about |= {"digest": report.digest, "family": report.family}
+        m = self.config.model
+        with torch.device("meta"):  # the shape alone
+            ours = ReIDModel(m.backbone, m.pooling, non_local=m.non_local).architecture
+        require(
+            model.architecture == ours,
+            f"the teacher {path} is the network {model.architecture}, and the configuration's is "
+            f"{ours}; set --model.backbone, --model.pooling and --model.non-local to the teacher's",
+        )
+        known = with_both_modalities(self.dataset.train).num_classes
+        require(
+            classes in (None, known),
+            f"the teacher {path} was trained on {classes} identities, and {self.dataset.name} has "
+            f"{known} to train on; give the data that it was trained on",
+        )
+        return Trained(model, pd.DataFrame(), given={**about, "classes": classes})
+
+    def _chosen_by(self, config: ScheduleConfig) -> tuple[Any, ...]:
+        """Return what decides which epoch is reported, where the test set chooses it."""
+        e = self.config.evaluation
+        return (e.protocol, e.sampling, e.trials) if config.selects_on_test else ()
+
     def _how(self, folder: Path) -> dict[str, Any]:
         c = self.config
         how = {"seed": c.seed, "device": c.device, "precision": c.precision, "engine": c.engine}
         notes = {"experiment": to_dict(c), "data_fingerprint": self.dataset.fingerprint}
-        return {**how, "folder": folder, "notes": notes, "show": self.show}
+        if self.given is not None:
+            notes["given_teacher"] = dict(self.teacher().given)
+        how |= {"folder": folder, "notes": notes, "show": self.show}
+        return {**how, "test_score": self._test_score}
 
     def student(
         self, ablation: str | None = None, preset: str | None = None, **changes: Any
@@ -156,23 +205,26 @@ class Experiment:
         wanted = replace(c.student, **{k: v for k, v in given.items() if v is not None})
         DAKDLoss(wanted.preset, wanted.ablation, **wanted.switches)  # refuse before hours of work
         teacher = self.teacher()
-        chosen_by = c.evaluation.protocol if wanted.selects_on_test else ""
-        key = fingerprint(str(teacher.folder and teacher.folder.name), wanted, chosen_by)
+        key = fingerprint(teacher.name, wanted, *self._chosen_by(wanted))
 
         def train(folder: Path) -> Trained:
             start = self.untrained()
             if wanted.init == "teacher":
                 start.load_state_dict(teacher.model.state_dict())
-            how = {**self._how(folder), "test_score": self._test_score}
+            how = self._how(folder)
             return train_student(start, teacher.model, self.dataset.train, wanted, **how)
 
         return self._find(f"student-{wanted.ablation}-{wanted.preset}-{key}", train)
 
     def _test_score(self, model: ReIDModel) -> float:
-        """Return the mAP of the first trial on the test set."""
+        """Return the mean mAP over all galleries of the protocol's first setting.
+
+        That is all-search, single-shot for SYSU-MM01, and visible to infrared for RegDB and LLCM.
+        """
         e, device = self.config.evaluation, self.config.device
         how: dict[str, Any] = {"protocol": e.protocol, "batch": e.batch, "device": device}
-        return float(evaluate(model, self.dataset, trials=1, **how).mean["mAP"])
+        how |= {"sampling": e.sampling, "trials": e.trials, **self.settings[0]}
+        return float(evaluate(model, self.dataset, **how).mean["mAP"])
 
     def continued(self) -> Trained:
         """Return the teacher, trained on with its own objective for the student's schedule.
@@ -181,8 +233,9 @@ class Experiment:
         """
         c, teacher = self.config, self.teacher()
         schedule = {f.name: getattr(c.student, f.name) for f in fields(ScheduleConfig)}
-        wanted = TeacherConfig(**{**schedule, "cutswap": c.teacher.cutswap})
-        key = fingerprint(str(teacher.folder and teacher.folder.name), wanted)
+        own = ("cutswap", "selection", "weight_decay")
+        wanted = TeacherConfig(**{**schedule, **{name: getattr(c.teacher, name) for name in own}})
+        key = fingerprint(teacher.name, wanted, *self._chosen_by(wanted))
 
         def train(folder: Path) -> Trained:
             model = copy.deepcopy(teacher.model)
@@ -208,7 +261,7 @@ class Experiment:
                 )
         return self._trained[name]
 
-    def embeddings(self, model: ReIDModel, split: str = "test") -> Tensor:
+    def embeddings(self, model: ReIDModel | BothStems, split: str = "test") -> Tensor:
         """Return the embeddings (N, D) of a split, computed once a network."""
         key = (id(model), split)
         if key not in self._embeddings:
@@ -217,7 +270,8 @@ class Experiment:
             flip = e.flip and split == "test"
             how: dict[str, Any] = {"batch": e.batch, "device": self.config.device, "flip": flip}
             # The network is kept too, so that its id stays its own.
-            self._embeddings[key] = (model, extract(model, images, **how))
+            by: Any = extract if isinstance(model, ReIDModel) else extract_two_stems
+            self._embeddings[key] = (model, by(model, images, **how))
         return self._embeddings[key][1]
 
     def centres(self, model: ReIDModel) -> Pair:
@@ -230,15 +284,26 @@ class Experiment:
         protocol = self.config.evaluation.protocol
         return SETTINGS[PROTOCOL_OF[self.dataset.name] if protocol == "auto" else protocol]
 
-    def evaluate_all(self, model: ReIDModel) -> dict[str, Result]:
-        """Return the tables of a network in every setting of the protocol, by `setting_name`."""
-        return {setting_name(how): self.evaluate(model, **how) for how in self.settings}
+    def evaluate_all(
+        self, model: ReIDModel | BothStems, *, rerank: bool | None = None
+    ) -> dict[str, Result]:
+        """Return the tables of a network in every setting of the protocol, by `setting_name`.
+
+        Args:
+            model: the network, or the two of a family with two stems (see `dakd.released`).
+            rerank: k-reciprocal re-ranking; by default as configured.
+        """
+        return {
+            setting_name(how): self.evaluate(model, rerank=rerank, **how) for how in self.settings
+        }
 
     def evaluate(
         self,
-        model: ReIDModel,
+        model: ReIDModel | BothStems,
         mode: Literal["all", "indoor"] = "all",
         shots: int = 1,
+        *,
+        rerank: bool | None = None,
         **direction: Any,
     ) -> Result:
         """Return the benchmark table of a network in one setting of the protocol.
@@ -246,14 +311,16 @@ class Experiment:
         Args:
             model: the network.
             mode, shots: of SYSU-MM01's protocol.
+            rerank: k-reciprocal re-ranking; by default as configured.
             direction: ``query`` and ``gallery``, for the protocols that have two.
         """
         c, e = self.config, self.config.evaluation
         trained = next((t for t in self._trained.values() if t.model is model), None)
         about = {
-            "network": trained.folder.name if trained and trained.folder else "",
+            "network": trained.name if trained else "",
             "height": c.data.height,
             "width": c.data.width,
+            "filter": c.data.filter,
             "seed": c.seed,
         }
         return evaluate(
@@ -266,7 +333,7 @@ class Experiment:
             trials=e.trials,
             cmc_unit=e.cmc_unit,
             flip=e.flip,
-            rerank=e.rerank,
+            rerank=e.rerank if rerank is None else rerank,
             device=c.device,
             about=about | self.about,
             **direction,

@@ -108,7 +108,7 @@ class History:
             return
         names = ["loss", *self._waiting[0][1].parts]
         values = torch.stack(
-            [torch.stack([t.total, *t.parts.values()]).float() for _, t, _ in self._waiting]
+            [torch.stack([t.total, *t.parts.values()]) for _, t, _ in self._waiting]
         ).tolist()
         seconds = time.perf_counter() - self._since
         speed = self.images_per_step * len(self._waiting) / max(seconds, 1e-9)

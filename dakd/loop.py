@@ -14,7 +14,7 @@ import torch
 
 from dakd.config import EngineConfig, ScheduleConfig
 from dakd.data.prefetch import prefetch
-from dakd.data.sampler import CrossModalSampler
+from dakd.data.sampler import SAMPLERS, CrossModalSampler
 from dakd.history import History, TrainingError
 from dakd.model import ReIDModel
 from dakd.objectives import Batch, Objective
@@ -55,6 +55,7 @@ class Stage:
         first_epoch: epochs count from it, so that a second stage draws other batches than the
             first.
         best: chooses the epoch that is reported.
+        sampler: gives the batches; by default what the configuration says.
     """
 
     def __init__(
@@ -66,12 +67,15 @@ class Stage:
         number: int = 0,
         first_epoch: int = 0,
         best: Best | None = None,
+        sampler: CrossModalSampler | None = None,
     ) -> None:
         self.model, self.objective, self.config, self.best = model, objective, config, best
+        self.sampler = sampler
         self.number = number
         self.epoch, self.step = first_epoch, 0  # of the next step
         self.last_epoch = first_epoch + config.epochs
-        model.to(device=objective.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        where = {"device": objective.device, "dtype": objective.dtype}
+        model.to(**where, memory_format=torch.channels_last)  # type: ignore[call-overload]
         learned = [p for p in model.parameters() if p.requires_grad] + objective.parameters()
         self.optimiser = torch.optim.Adam(
             learned,
@@ -157,7 +161,7 @@ def fit(
         f"{config.identities} identities in a batch do not divide among {world.size} processes; "
         "change the number of either",
     )
-    sampler = CrossModalSampler(
+    sampler = stage.sampler or SAMPLERS[config.sampler](
         images.pids,
         images.infrared,
         identities=config.identities,
@@ -203,7 +207,7 @@ def fit(
                     _save(history, run, stage)
             _look(history, run, stage)
             if stage.best:
-                stage.best.look(model, stage.epoch)
+                stage.best.look(model, stage.epoch, last=stage.epoch + 1 == stage.last_epoch)
             stage.epoch, stage.step = stage.epoch + 1, 0
     model.eval()
     return history

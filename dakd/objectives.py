@@ -18,6 +18,7 @@ from dakd.augment import (
     Normalise,
     Pipeline,
     auxiliary_train,
+    evaluation_transform,
     infrared_train,
     rows_of,
     visible_train,
@@ -30,7 +31,7 @@ from dakd.losses import IdentityLoss, LossTerms, TeacherLoss
 from dakd.memory import class_means
 from dakd.model import ReIDModel
 from dakd.parallel import ALONE, World
-from dakd.runtime import autocast, make_generator, pick_device
+from dakd.runtime import autocast, make_generator, pick_device, pick_precision
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,16 +82,20 @@ class Objective:
         world: World = ALONE,
     ) -> None:
         self.images, self.world = images, world
-        self.images_each = config.images
         self.device = pick_device(device)
-        self.precision = precision
+        self.precision = pick_precision(precision, self.device)
+        self.dtype = torch.float64 if precision == "float64" else torch.float32
         self.generator = make_generator(seed, self.device)
         self._room = torch.empty(0)
         self.labels = torch.from_numpy(images.labels).to(self.device)
         self.visible_rows = np.flatnonzero(~images.infrared)
         self.infrared_rows = np.flatnonzero(images.infrared)
-        self.augment_visible = visible_train(pad=config.pad, cutswap=config.cutswap_variant)
-        self.augment_infrared = infrared_train(pad=config.pad)
+        self.pipeline = images.pipeline if config.pipeline == "auto" else config.pipeline
+        self.how: dict[str, Any] = {"pad": config.pad, "pipeline": self.pipeline}
+        self.how["dtype"] = self.dtype
+        cutswap = config.cutswap_in(self.pipeline)
+        self.augment_visible: Augmentation = visible_train(cutswap=cutswap, **self.how)
+        self.augment_infrared: Augmentation = infrared_train(**self.how)
 
     def augmented(self, *streams: tuple[Augmentation, Tensor]) -> Tensor:
         """Augment this process's pictures by their part of the draws for the whole batch.
@@ -102,10 +107,11 @@ class Objective:
             The S streams one after another, (S * b, 3, H, W) channels-last; the next step writes
             into the same memory.
         """
-        b, *picture = streams[0][1].shape
-        size = (len(streams) * b, *picture)
-        if self._room.shape != size:
-            self._room = torch.empty(size, device=self.device, memory_format=torch.channels_last)
+        b, channels, *size = streams[0][1].shape
+        shape = (len(streams) * b, channels, *streams[0][0].output_size(*size))
+        if self._room.shape != shape:
+            how: dict[str, Any] = {"device": self.device, "dtype": self.dtype}
+            self._room = torch.empty(shape, memory_format=torch.channels_last, **how)
         count = b * self.world.size
         for (augment, pictures), room in zip(streams, self._room.split(b), strict=True):
             whole = pictures[:1].expand(count, -1, -1, -1)  # a shape; nobody looks at the pictures
@@ -113,14 +119,23 @@ class Objective:
             augment.apply(pictures, rows_of(draws, self.world.part(count)), out=room)
         return self._room
 
-    def forward(self, model: nn.Module, x: Tensor, streams: int) -> tuple[Tensor, ...]:
-        """Embed several streams, (S * b, 3, H, W), in one pass; they share the batch statistics.
+    def forward(
+        self, model: nn.Module, x: Tensor, streams: int, *, joint: bool = True, unit: bool = True
+    ) -> tuple[Tensor, ...]:
+        """Embed several streams, (S * b, 3, H, W), in one pass.
+
+        Args:
+            model: the network.
+            x: the streams, one after another.
+            streams: S.
+            joint: whether they share the batch statistics, or each has its own.
+            unit: embeddings of unit length, or the neck's output as it is.
 
         Returns:
             The embeddings of all processes, (B, D) for each stream.
         """
         with autocast(self.device, self.precision):
-            embeddings = model(x)
+            embeddings = model(x, streams=1 if joint else streams, unit=unit)
         B = len(x) // streams * self.world.size
         return tuple(self.world.gather(z, B) for z in embeddings.chunk(streams))
 
@@ -141,7 +156,7 @@ class Objective:
             precision: by default that of the training.
         """
         part = self.world.part(len(rows))
-        transform = None
+        transform: Any = evaluation_transform(dtype=self.dtype)
         if augment is not None:
             whole = self.images.images(rows[:1]).to(self.device).expand(len(rows), -1, -1, -1)
             transform = _Replay(augment, rows_of(augment.sample(whole, self.generator), part))
@@ -200,7 +215,7 @@ class IdentityObjective(Objective):
 
     def __init__(self, images: ImageSet, config: TeacherConfig, *, dim: int, **where: Any) -> None:
         super().__init__(images, config, **where)
-        self.objective = IdentityLoss(images.num_classes, dim).to(self.device)
+        self.objective = IdentityLoss(images.num_classes, dim).to(self.device, self.dtype)
 
     def parameters(self) -> list[nn.Parameter]:
         """Return the class directions."""
@@ -217,23 +232,23 @@ class IdentityObjective(Objective):
 
 
 class TeacherObjective(Objective):
-    """The four terms of `dakd.losses` over three streams, and their prototype memories."""
+    """`dakd.losses.TeacherLoss` over three streams in one pass, and its memories, as in MCE."""
 
     def __init__(self, images: ImageSet, config: TeacherConfig, *, dim: int, **where: Any) -> None:
         super().__init__(images, config, **where)
-        self.augment_auxiliary = auxiliary_train(pad=config.pad)
-        self.objective = TeacherLoss(images.num_classes, dim).to(self.device)
+        self.augment_auxiliary: Augmentation = auxiliary_train(**self.how)
+        self.exchange: Augmentation = Pipeline(Normalise(self.dtype), ChannelExchange(p=1.0))
+        self.objective = TeacherLoss(images.num_classes, dim).to(self.device, self.dtype)
         self.last: tuple[Tensor, ...] = ()
 
     def start_epoch(self, model: ReIDModel) -> None:
         """Rebuild the memories from the network's own eval-mode embeddings."""
-        exchange = Pipeline(Normalise(), ChannelExchange(p=1.0))
         self.objective.rebuild(
             self.embed(model, self.visible_rows),
             self.labels[self.visible_rows],
             self.embed(model, self.infrared_rows),
             self.labels[self.infrared_rows],
-            self.embed(model, self.visible_rows, exchange),
+            self.embed(model, self.visible_rows, self.exchange),
         )
 
     def loss(self, model: nn.Module, batch: Batch) -> LossTerms:
@@ -249,7 +264,7 @@ class TeacherObjective(Objective):
 
     def after_step(self) -> None:
         """Move the memories towards the batch's embeddings."""
-        self.objective.update(*self.last, images_each=self.images_each)
+        self.objective.update(*self.last)
 
     def memories(self) -> dict[str, Tensor]:
         """Return the prototypes and centres of all memories."""
@@ -275,7 +290,8 @@ class StudentObjective(Objective):
         self.teacher = teacher.to(device=self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         self.listened: Any = self.teacher
         self.objective = DAKDLoss(config.preset, config.ablation, **config.switches)
-        embeddings = self.embed(teacher, np.arange(len(images)), precision="float32")
+        exact = "float64" if self.dtype == torch.float64 else "float32"
+        embeddings = self.embed(teacher, np.arange(len(images)), precision=exact)
         self.centres = class_centres(embeddings, images)
 
     def compile(self) -> None:
@@ -287,23 +303,27 @@ class StudentObjective(Objective):
         return {f"centres_{name}": value for name, value in self.centres._asdict().items()}
 
     def loss(self, model: nn.Module, batch: Batch) -> LossTerms:
-        """Show teacher and student the same augmented pictures; compare what they say."""
+        """Compare the outputs of teacher and student for the same augmented images.
+
+        The student's is that of its neck, not of unit length, as published.
+        """
         x = self.augmented(
             (self.augment_visible, batch.visible), (self.augment_infrared, batch.infrared)
         )
+        joint = self.config.batch_statistics == "joint"
         with torch.no_grad():
             for _ in range(self.config.forward_passes - 1):
-                self.forward(model, x, streams=2)
+                self.forward(model, x, streams=2, joint=joint)
         with torch.inference_mode():
             said = self.forward(self.listened, x, streams=2)
         teacher = Pair(*(z.clone() for z in said))  # ordinary tensors, that autograd may keep
-        student = Pair(*self.forward(model, x, streams=2))
+        student = Pair(*self.forward(model, x, streams=2, joint=joint, unit=False))
         terms = self.objective(student, teacher, self.centres)
         if not self.config.identity_weight:
             return terms
         logits = [
-            centre_logits(z, c, self.objective.switches.centre_temperature)
-            for z, c in zip(student, self.centres, strict=True)
+            centre_logits(F.normalize(n, dim=1), c, self.objective.switches.centre_temperature)
+            for n, c in zip(student, self.centres, strict=True)
         ]
         identity = F.cross_entropy(torch.cat(logits), batch.labels.repeat(2))
         total = terms.total + self.config.identity_weight * identity

@@ -35,8 +35,8 @@ def pick_device(name: str = "auto") -> torch.device:
 def pick_precision(name: str, device: torch.device) -> str:
     """Return the precision called `name`; ``"auto"`` is what the device computes fast.
 
-    That is bfloat16 autocast on GPUs and on CPUs with AVX-512, and float32 elsewhere, where bfloat16
-    is several times slower.
+    That is bfloat16 autocast on GPUs and on CPUs with AVX-512, and float32 elsewhere, where
+    bfloat16 is several times slower.
     """
     if name != "auto":
         return name

@@ -22,15 +22,35 @@ class Best:
         score: tells how good a network is, higher is better.
         on: what the score is measured on, for the record.
         world: all of whose processes choose alike.
+        start, every: the epochs that are scored are `start` and every so many after it. A training
+            too short for that is scored at its end.
     """
 
-    def __init__(self, score: Callable[[ReIDModel], float], on: str, world: World = ALONE) -> None:
+    def __init__(
+        self,
+        score: Callable[[ReIDModel], float],
+        on: str,
+        world: World = ALONE,
+        *,
+        start: int = 0,
+        every: int = 1,
+    ) -> None:
         self.score, self.on, self.world = score, on, world
+        self.start, self.every = start, every
         self.epoch, self.value = -1, -np.inf
         self.state: dict[str, Tensor] = {}
 
-    def look(self, model: ReIDModel, epoch: int) -> None:
-        """Keep the weights if they are better than all before."""
+    def look(self, model: ReIDModel, epoch: int, *, last: bool = False) -> None:
+        """Score the network if it is time to, and keep the weights if none were better before.
+
+        Args:
+            model: the network.
+            epoch: that has ended, from 0.
+            last: whether no other follows.
+        """
+        due = epoch >= self.start and (epoch - self.start) % self.every == 0
+        if not (due or (last and not self.state)):
+            return
         value = self.world.agree(self.score(model))
         if value > self.value:
             state = {key: value.clone() for key, value in model.state_dict().items()}

@@ -6,8 +6,8 @@ The loop itself is in `dakd.loop`, what is learned in `dakd.objectives`.
 import os
 import platform
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,13 @@ import numpy as np
 import pandas as pd
 import torch
 
-from dakd.checkpoint import is_complete, load_checkpoint, save_checkpoint, weights_fingerprint
+from dakd.checkpoint import (
+    check_loadable,
+    is_complete,
+    load_checkpoint,
+    save_checkpoint,
+    weights_fingerprint,
+)
 from dakd.config import (
     EngineConfig,
     ScheduleConfig,
@@ -32,10 +38,14 @@ from dakd.model import ReIDModel
 from dakd.objectives import IdentityObjective, StudentObjective, TeacherObjective
 from dakd.parallel import World
 from dakd.run_folder import RunFolder, open_run
-from dakd.runtime import deterministic, pick_device
+from dakd.runtime import deterministic, pick_device, pick_precision
 from dakd.selection import Best, cross_modal_map, hold_out
 
 __all__ = ["Trained", "TrainingError", "train_student", "train_teacher", "with_both_modalities"]
+
+
+# MCE's code tests every second epoch from this one on, DAKD's every epoch from the first on.
+MCE_TESTS = {"start": 12, "every": 2}
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,12 +58,22 @@ class Trained:
             memory_mb.
         folder: where the checkpoint lies, if one was asked for.
         seconds: how long the training took.
+        given: of a network that was not trained here: the file, its digest, and what is known of
+            its training.
     """
 
     model: ReIDModel
     history: pd.DataFrame
     folder: Path | None = None
     seconds: float = float("nan")
+    given: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """What tells the network apart from others in the record of a result; may be empty."""
+        if self.given:
+            return f"given-{self.given['digest']}"
+        return self.folder.name if self.folder else ""
 
 
 def train_teacher(
@@ -63,13 +83,14 @@ def train_teacher(
     *,
     seed: int = 0,
     device: str = "auto",
-    precision: str = "bfloat16",
+    precision: str = "auto",
     engine: EngineConfig | None = None,
     folder: str | Path | None = None,
     notes: dict[str, Any] | None = None,
     show: bool = True,
+    test_score: Callable[[ReIDModel], float] | None = None,
 ) -> Trained:
-    """Train a teacher in place with the prototype-memory objective.
+    """Train a teacher in place with MCE's memory-based objective (AAAI 2023).
 
     Differs from the paper: `TeacherConfig.identity_epochs` of plain identity classification may
     come first, for networks that start from random instead of ImageNet weights.
@@ -83,19 +104,25 @@ def train_teacher(
         config: schedule, batches and augmentation.
         seed: decides batches and augmentation.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``...
-        precision: ``"bfloat16"`` (autocast) or ``"float32"``.
+        precision: ``"bfloat16"`` (autocast), ``"float32"``, or ``"auto"`` (see
+            `dakd.runtime.pick_precision`).
         engine: how it is computed and how often the state is saved.
         folder: where history, snapshots and checkpoint are written, if anywhere.
         notes: what else the checkpoint's description should say.
         show: show a progress bar.
+        test_score: how good a network is on the test set; only used, and needed, where the
+            configuration selects the epoch there, as the published codes do.
 
     Raises:
         TrainingError: a loss is not finite, or the folder holds a training with other settings.
         Stopped: the user asked to stop; the state is saved.
         OSError: the folder cannot be written to, or its disk is too full.
-        ValueError: unsuitable data or settings.
+        ValueError: unsuitable data or settings; the configuration selects on the test set and there
+            is no `test_score`.
     """
     config = config or TeacherConfig()
+    score = _asked(config, test_score)
+    tests = {**MCE_TESTS, "start": config.identity_epochs + MCE_TESTS["start"]}
 
     def stages(images: ImageSet, where: dict[str, Any], best: Best | None) -> dict[str, Stage]:
         prototypes = TeacherObjective(images, config, dim=model.embedding_dim, **where)
@@ -110,6 +137,7 @@ def train_teacher(
 
     how: dict[str, Any] = {"seed": seed, "device": device, "precision": precision, "show": show}
     how |= {"engine": engine or EngineConfig(), "folder": folder, "notes": notes or {}}
+    how |= {"test_score": score, "tests": tests}
     return _train(model, images, stages, config, {"teacher": to_dict(config)}, **how)
 
 
@@ -121,7 +149,7 @@ def train_student(
     *,
     seed: int = 0,
     device: str = "auto",
-    precision: str = "bfloat16",
+    precision: str = "auto",
     engine: EngineConfig | None = None,
     folder: str | Path | None = None,
     notes: dict[str, Any] | None = None,
@@ -133,9 +161,8 @@ def train_student(
     Args:
         student: the network that learns; of the teacher's architecture.
         teacher: a trained network.
-        images, config, seed, device, precision, engine, folder, notes, show: see `train_teacher`.
-        test_score: how good a network is on the test set; only used, and needed, where the
-            configuration selects the epoch there, as the release does.
+        images, config, seed, device, precision, engine, folder, notes, show, test_score: see
+            `train_teacher`.
 
     Raises:
         TrainingError, Stopped, OSError: see `train_teacher`.
@@ -150,22 +177,29 @@ def train_student(
             f"the student {student.architecture}"
         )
     config = config or StudentConfig()
-    if config.selects_on_test and test_score is None:
-        raise ValueError(
-            "this configuration reports the epoch that is best on the test set, as the release "
-            "does: pass test_score=..., or take the last epoch with StudentConfig(selection='last')"
-        )
+    score = _asked(config, test_score)
 
     def stages(images: ImageSet, where: dict[str, Any], best: Best | None) -> dict[str, Stage]:
         objective = StudentObjective(images, config, teacher=teacher, **where)
         title = f"student ({config.preset}, {config.ablation})"
         return {title: Stage(student, objective, config, best=best)}
 
-    score = test_score if config.selects_on_test else None
     how: dict[str, Any] = {"seed": seed, "device": device, "precision": precision, "show": show}
     how |= {"engine": engine or EngineConfig(), "folder": folder, "notes": notes or {}}
     decided = {"student": to_dict(config), "teacher_weights": weights_fingerprint(teacher)}
     return _train(student, images, stages, config, decided, test_score=score, **how)
+
+
+def _asked(
+    config: ScheduleConfig, test_score: Callable[[ReIDModel], float] | None
+) -> Callable[[ReIDModel], float] | None:
+    """Return the score on the test set if the configuration asks for it; refuse to go without."""
+    if config.selects_on_test and test_score is None:
+        raise ValueError(
+            "this configuration reports the epoch that is best on the test set, as the published "
+            "codes do: pass test_score=..., or take the last epoch with selection='last'"
+        )
+    return test_score if config.selects_on_test else None
 
 
 def _train(
@@ -183,9 +217,13 @@ def _train(
     notes: dict[str, Any],
     show: bool,
     test_score: Callable[[ReIDModel], float] | None = None,
+    tests: dict[str, int] | None = None,
 ) -> Trained:
     """Train all stages, from the latest snapshot on if there is one."""
     images, world = with_both_modalities(images), World.join(device)
+    if folder is not None:
+        check_loadable(model)  # before the work, not after it
+    precision = pick_precision(precision, pick_device(device))
     columns = (images.pids, images.cams, images.numbers, images.infrared)
     records = [list(images.images([0]).shape[1:]), *(column.tolist() for column in columns)]
     settings = {
@@ -195,13 +233,14 @@ def _train(
         "precision": precision,
         "start": weights_fingerprint(model),
         "images": fingerprint(records),
+        "classes": images.num_classes,
     }
     size = 4 * 4 * sum(value.numel() for value in model.state_dict().values())
     opened = open_run(folder, settings, engine, world=world, size=size)
     with opened as run, deterministic(engine.deterministic):
         if run.path and is_complete(run.path):
             return _finished(model, run.path)
-        best = Best(test_score, "test set", world) if test_score else None
+        best = Best(test_score, "test set", world, **(tests or {})) if test_score else None
         if config.holdout:
             images, held = hold_out(images, config.holdout, seed=seed)
             best = Best(

@@ -93,10 +93,10 @@ class CrossModalSampler:
 class IdentitySampler(CrossModalSampler):
     """Draws as published: P identities anew for every batch, Q images of each with replacement.
 
-    A batch takes no notice of those before it. The numbers come from NumPy's legacy generator in the
-    order of the codes that MCE and DAKD published, so that a seed gives their rows (docs/parity.md);
-    a later epoch goes on where the one before it ended. An epoch has ``N // (P * Q) + 1`` batches,
-    N the images of the larger modality.
+    A batch takes no notice of those before it. The numbers come from NumPy's legacy generator, in
+    the order of the codes that MCE and DAKD published, so that a seed gives their rows
+    (docs/parity.md); a later epoch goes on where the one before it ended. An epoch has
+    ``N // (P * Q) + 1`` batches, N the images of the larger modality.
 
     Example:
         >>> labels, infrared = np.repeat([0, 1, 2], 4), np.tile([False, True], 6)
@@ -113,7 +113,7 @@ class IdentitySampler(CrossModalSampler):
         return most // (self.identities * self.images) + 1
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        rng, epoch = np.random.RandomState(self.seed), self.epoch  # noqa: NPY002
+        rng, epoch = np.random.RandomState(self.seed), self.epoch
         skipped = epoch
         if self._ended and self._ended[0] <= epoch:
             rng.set_state(self._ended[1].get_state())

@@ -21,6 +21,8 @@ from dakd.released.files import read_tensors
 
 __all__ = ["Report", "extract_two_stems", "load_both_stems", "load_released", "measured_at"]
 
+BothStems = Mapping[Modality, ReIDModel]  # what `load_both_stems` gives
+
 
 def load_released(
     path: str | Path,

@@ -14,7 +14,7 @@ STEMS: dict[Modality, str] = {
 _SIZES = {
     ("DAKD release", "sysu"): (384, 128),
     ("DAKD release", "regdb"): (288, 144),
-    ("DAKD release", "llcm"): (384, 128),
+    ("DAKD release", "llcm"): (384, 144),  # as it trains; no published script measures it
     ("AGW family", "sysu"): (288, 144),
     ("AGW family", "regdb"): (288, 144),
 }  # height, width
