@@ -6,6 +6,7 @@ atomically, the JSON last: a folder with the JSON is complete. Loading executes 
 
 import hashlib
 import json
+import os
 import platform
 from contextlib import ExitStack
 from importlib.metadata import version
@@ -13,24 +14,46 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
+from dakd import __version__
+from dakd.data.lists import some
 from dakd.history import HISTORY, read_history, write_history
 from dakd.model import ReIDModel
 from dakd.runtime import atomic_path
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "checkpoint.json"
+_KEYS = ("architecture", "config", "metrics", "versions")  # of the description
+_BEFORE = {"non_local": False, "non_local_width": 1, "gem_eps": 1e-6}  # once it went unsaid
 
 
 class CheckpointError(RuntimeError):
-    """A checkpoint that is missing, incomplete or of another network."""
+    """A checkpoint that is missing, incomplete or of another network, or a network without one."""
 
 
 def versions() -> dict[str, str]:
     """Return the versions that a number may depend on."""
-    packages = ("dakd", "torch", "torchvision", "numpy", "pillow")
-    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+    others = {name: version(name) for name in ("torch", "torchvision", "numpy", "pillow")}
+    return {"python": platform.python_version(), "dakd": __version__, **others}
+
+
+def check_loadable(model: ReIDModel) -> None:
+    """Raise unless `load_checkpoint` could build `model` again; a training asks before it starts.
+
+    Raises:
+        CheckpointError: ``ReIDModel(**model.architecture)`` has not the tensors of `model`, by name
+            and shape, or JSON cannot hold the architecture.
+    """
+    try:
+        again = _hollow(json.loads(json.dumps(model.architecture)))
+        _refuse_misfits(model.state_dict(), again.state_dict())
+    except Exception as error:
+        raise CheckpointError(
+            f"this network could not be loaded from a checkpoint: {error}. Build it by ReIDModel "
+            "alone, and change no part of it afterwards"
+        ) from error
 
 
 def save_checkpoint(
@@ -41,7 +64,15 @@ def save_checkpoint(
     history: pd.DataFrame,
     metrics: dict[str, float] | None = None,
 ) -> Path:
-    """Write `model`, its configuration, history and metrics into `folder`; return the folder."""
+    """Write `model`, its configuration, history and metrics into `folder`; return the folder.
+
+    All is on the disk when it returns.
+
+    Raises:
+        CheckpointError: the network could not be loaded again; nothing is written then.
+        OSError: the folder cannot be written.
+    """
+    check_loadable(model)
     folder = Path(folder)
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     description = {
@@ -58,9 +89,23 @@ def save_checkpoint(
         save_file(state, paths[WEIGHTS])
         write_history(paths[HISTORY], history)
         paths[DESCRIPTION].write_text(json.dumps(description, indent=2), encoding="utf-8")
+        for path in paths.values():
+            _sync(path)
         # An old description must not vouch for new weights if the machine stops right here.
         (folder / DESCRIPTION).unlink(missing_ok=True)
+    if os.name == "posix":  # elsewhere folders cannot be opened
+        _sync(folder)
+        _sync(folder.parent)
     return folder
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file, or the list of files of a folder, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def weights_fingerprint(model: nn.Module) -> str:
@@ -89,12 +134,48 @@ def load_checkpoint(folder: str | Path) -> tuple[ReIDModel, pd.DataFrame, dict[s
             f"{DESCRIPTION}; train again or give another folder"
         )
     try:
-        description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-        model = ReIDModel(**description["architecture"])
-        model.load_state_dict(load_file(folder / WEIGHTS))
+        description = _description(folder / DESCRIPTION)
+        model = _hollow(description["architecture"])
+        # Copies: the tensors of `load_file` go on to lie in the file.
+        state = {name: value.clone() for name, value in load_file(folder / WEIGHTS).items()}
+        _refuse_misfits(state, model.state_dict())
+        model.load_state_dict(state, assign=True)
         history = read_history(folder)
     except Exception as error:
         raise CheckpointError(
             f"the checkpoint in {folder} cannot be read: {error}; delete the folder and train again"
         ) from error
     return model.eval(), history, description
+
+
+def _description(path: Path) -> dict[str, Any]:
+    """Return what a file says about a checkpoint."""
+    description = json.loads(path.read_text(encoding="utf-8"))
+    found = description if isinstance(description, dict) else {}
+    wrong = [key for key in _KEYS if not isinstance(found.get(key), dict)]
+    if wrong:
+        raise ValueError(f"{path.name} must hold {some(wrong)}, each with names and values")
+    return found
+
+
+def _hollow(architecture: dict[str, Any]) -> ReIDModel:
+    """Return a network of shapes alone, which takes neither time nor random numbers."""
+    if architecture.keys() == {"backbone", "pooling"}:
+        architecture = {**architecture, **_BEFORE}
+    if "weights" in architecture:
+        raise ValueError("an architecture names no file of weights")
+    with torch.device("meta"):
+        model = ReIDModel(**architecture)
+    if model.architecture != architecture:
+        raise ValueError(f"the architecture {architecture} does not say all of itself")
+    return model
+
+
+def _refuse_misfits(state: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
+    """Raise an error unless two state dicts have the same names, shapes and kinds of number."""
+    kinds, own = (
+        {k: (x.shape, x.is_floating_point()) for k, x in s.items()} for s in (state, wanted)
+    )
+    differ = sorted(key for key in kinds.keys() | own.keys() if kinds.get(key) != own.get(key))
+    if differ:
+        raise ValueError(f"it differs from its architecture in {some(differ, 3)}")
