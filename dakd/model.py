@@ -166,6 +166,20 @@ def _block_widths(width: int | Sequence[int]) -> tuple[int, ...]:
     return widths
 
 
+def _refuse_unknown(backbone: str, pooling: str, weights: str | None, gem_eps: float) -> None:
+    """Raise `ValueError` for settings that no network has."""
+    if backbone not in BACKBONES:
+        raise ValueError(f"backbone {backbone!r} is unknown; use one of {', '.join(BACKBONES)}")
+    if pooling not in POOLINGS:
+        raise ValueError(
+            f"pooling {pooling!r} is unknown; use one of {', '.join(POOLINGS)}, or 'auto'"
+        )
+    if backbone == "small" and weights is not None:
+        raise ValueError("no pretrained weights exist for the 'small' backbone; weights=None")
+    if not 0 < gem_eps < 1:
+        raise ValueError(f"gem_eps must lie between 0 and 1, not {gem_eps!r}")
+
+
 def _load_weights(network: nn.Module, name: str, weights: str) -> None:
     """Fill `network` from torchvision's ImageNet weights or from a file."""
     if weights == "imagenet":
@@ -225,7 +239,7 @@ class ReIDModel(nn.Module):
 
     Raises:
         ValueError: unknown backbone or pooling, weights or non-local blocks asked for the small
-            network, or counts and widths that are none.
+            network, or numbers out of range.
         WeightsError: weights that cannot be had or do not fit.
 
     Example:
@@ -246,24 +260,19 @@ class ReIDModel(nn.Module):
     ) -> None:
         super().__init__()
         small = backbone == "small"
-        if pooling in (None, "auto"):
+        if pooling is None or pooling == "auto":
             pooling = "average" if small else "gem"
-        if backbone not in BACKBONES:
-            raise ValueError(f"backbone {backbone!r} is unknown; use one of {', '.join(BACKBONES)}")
-        if pooling not in POOLINGS:
-            raise ValueError(
-                f"pooling {pooling!r} is unknown; use one of {', '.join(POOLINGS)}, or 'auto'"
-            )
-        if small and weights is not None:
-            raise ValueError("no pretrained weights exist for the 'small' backbone; weights=None")
+        _refuse_unknown(backbone, pooling, weights, gem_eps)
         counts, widths = _block_counts(backbone, non_local), _block_widths(non_local_width)
+        if not any(counts):
+            widths = _block_widths(1)
         usual = counts in (_NO_BLOCKS, _block_counts(backbone, None))
         self.architecture: dict[str, Any] = {
             "backbone": backbone,
             "pooling": pooling,
             "non_local": any(counts) if usual else list(counts),
             "non_local_width": widths[0] if len({*widths}) == 1 else list(widths),
-            "gem_eps": float(gem_eps),
+            "gem_eps": gem_eps,
         }
         self.backbone = (
             _small_backbone() if small else _resnet_backbone(backbone, weights, counts, widths)

@@ -295,6 +295,7 @@ def test_imagenet_weights_that_cannot_be_had_say_what_to_do(monkeypatch):
         ({"backbone": "resnet18", "non_local": (0, 2)}, "non_local must be a bool"),
         ({"backbone": "resnet18", "non_local": 2}, "non_local must be a bool"),
         ({"backbone": "resnet18", "non_local_width": 0}, "must be a positive integer or four"),
+        ({"backbone": "small", "gem_eps": 0}, "between 0 and 1, not 0"),
         ({"backbone": "resnet18", "non_local_width": 1.5}, "must be a positive integer or four"),
     ],
 )
