@@ -1,9 +1,11 @@
 import argparse
+import hashlib
 import pickle
 import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torchvision
@@ -11,11 +13,11 @@ from examples import TensorSource, dataset
 from safetensors.torch import save_file
 from torch import nn
 
-from dakd.checkpoint import CheckpointError
+from dakd.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from dakd.data import ImageSet
 from dakd.evaluate import extract
 from dakd.model import NonLocal
-from dakd.released import extract_two_stems, load_both_stems, load_released
+from dakd.released import extract_two_stems, load_both_stems, load_released, measured_at
 from dakd.released.families import STEMS
 
 DOCS = Path(__file__).parents[1] / "docs" / "released.md"
@@ -248,6 +250,33 @@ def test_a_non_local_block_is_its_definition():
     one = shuffled(NonLocal(8, 1), 6)
     parts = {"theta": one.theta, "phi": one.phi, "g": one.g, "W": one.W}
     torch.testing.assert_close(one(x), non_local(parts, x))
+
+
+@pytest.mark.parametrize("name", ["student.pth", "agw.t"])
+def test_a_checkpoint_keeps_a_released_network(name, folder, tmp_path):
+    model, _ = load_released(folder / name, stem="infrared")
+    save_checkpoint(tmp_path, model, config={}, history=pd.DataFrame({"loss": [1.0]}))
+    loaded, _, _ = load_checkpoint(tmp_path)
+    faint = torch.full((1, 2048, 1, 1), 1e-5)  # where the smallest value of the pooling counts
+    with torch.no_grad():
+        assert torch.equal(loaded(X), model(X))
+        assert torch.equal(loaded.pool(faint), model.pool(faint))
+    assert loaded.architecture["non_local"] is True
+
+
+def test_blocks_of_another_count_and_width_are_kept(original, tmp_path):
+    wide = {1: NonLocal(256, 128), 2: NonLocal(512, 256), 4: NonLocal(2048, 2)}
+    state = release_state(original, blocks=False) | {"backbone.pool.p": torch.tensor([2.5])}
+    for stage, part in wide.items():
+        state |= prefixed(f"backbone.NL_{stage}.0.", shuffled(part, stage))
+    model, _ = load_released(saved(tmp_path / "x.pth", state))
+    assert model.architecture["non_local"] == [1, 1, 0, 1]
+    assert model.architecture["non_local_width"] == [128, 256, 1, 2]
+    residual = dict(model.backbone.layer2.named_children())
+    ours = residual["non_local0"]
+    x = torch.randn(1, 512, 4, 2)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(x), wide[2](x))
 
 
 def test_both_stems_embed_a_dataset_by_modality(folder):
@@ -512,6 +541,35 @@ def test_the_report_reads_as_a_summary(original, tmp_path):
     assert "  missing 0" in lines
     assert lines[-1].startswith("  note: pooling is taken for gem")
     assert len(report.used) + len(report.ignored) == len(state)
+
+
+@pytest.mark.parametrize(
+    ("beside", "classes"),
+    [
+        ({}, None),
+        ({"classifier.weight": torch.zeros(395, 2048)}, 395),
+        ({f"memory{m}.features": torch.zeros(7, 2048) for m in ("", "_rgb", "_ir", "_ca")}, 7),
+        (
+            {"memory.features": torch.zeros(7, 2048), "classifier.weight": torch.zeros(8, 2048)},
+            None,
+        ),
+        ({"memory.features": torch.zeros(7, 64), "memory.labels": torch.zeros(9)}, None),
+    ],
+)
+def test_the_report_tells_identities_and_file(beside, classes, original, tmp_path):
+    state = {k: x for k, x in release_state(original).items() if not k.startswith("memory")}
+    path = saved(tmp_path / "x.pth", hollow(state | beside))
+    _, report = load_released(path)
+    assert report.classes == classes
+    assert report.digest == hashlib.sha256(path.read_bytes()).hexdigest()[:10]
+    assert load_both_stems(path)[1] == report
+
+
+def test_the_size_at_which_a_family_was_measured_is_known():
+    assert measured_at("DAKD release", "sysu") == {"height": 384, "width": 128, "filter": "lanczos"}
+    assert measured_at("AGW family", "sysu") == {"height": 288, "width": 144, "filter": "lanczos"}
+    with pytest.raises(ValueError, match="no size is known .*'AGW family' .*'llcm'"):
+        measured_at("AGW family", "llcm")
 
 
 # The documentation
