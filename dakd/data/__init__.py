@@ -7,8 +7,9 @@ from typing import Any, Literal, get_args
 from dakd.config import SyntheticConfig
 from dakd.data.cache import with_cache
 from dakd.data.custom import load_custom
+from dakd.data.decoding import ImageError
 from dakd.data.llcm import load_llcm
-from dakd.data.records import MARKER, Dataset, Filter, ImageError, ImageSet, Record
+from dakd.data.records import MARKER, Dataset, Filter, ImageSet, Record
 from dakd.data.regdb import load_regdb
 from dakd.data.sysu import load_sysu
 

@@ -23,10 +23,11 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from dakd.data.records import Dataset, FileSource, ImageError
+from dakd.data.decoding import ImageError
+from dakd.data.records import Dataset, FileSource
 from dakd.runtime import atomic_path, progress, require
 
-_FORMAT = 1  # part of every name: files of an older format are never read
+_FORMAT = 2  # part of every name: files of an older format are never read
 _MAPPED_AT_ONCE = 64  # pictures; pages that were read count as this process's memory until let go
 _DECODED_AT_ONCE = 256  # pictures in memory while a file is written
 

@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from dakd.augment import PipelineName
+from dakd.data.decoding import read_image
 from dakd.runtime import require
 
 Modality = Literal["visible", "infrared"]
@@ -53,10 +54,6 @@ class ImageSource(Protocol):
         """Return rows (n,) as uint8 pictures (n, 3, H, W); n may be 0."""
 
 
-class ImageError(ValueError):
-    """An image file that cannot be decoded; the message names the file."""
-
-
 class FileSource:
     """Image files, decoded when asked for, by several threads.
 
@@ -87,7 +84,7 @@ class FileSource:
         """Return rows (n,) as uint8 pictures (n, 3, H, W).
 
         Raises:
-            ImageError: a file is missing, truncated or no image.
+            ImageError: a file cannot be decoded; see `read_image`.
         """
         if len(rows) == 0:
             return torch.empty((0, 3, *self.size[::-1]), dtype=torch.uint8)
@@ -95,20 +92,12 @@ class FileSource:
             return torch.from_numpy(np.stack(list(pool.map(self.decode, rows))))  # (n, 3, H, W)
 
     def decode(self, row: int) -> np.ndarray:
-        """Return one picture, uint8 (3, H, W).
+        """Return one picture, uint8 (3, H, W), as `dakd.data.decoding.read_image` decodes it.
 
         Raises:
-            ImageError: the file is missing, truncated or no image.
+            ImageError: the file cannot be decoded.
         """
-        path = self.paths[row]
-        try:
-            with Image.open(path) as image:
-                picture = image.convert("RGB")
-        except (OSError, SyntaxError) as error:
-            raise ImageError(
-                f"cannot read the image {path}: {error}; replace the file from your copy of the "
-                "dataset"
-            ) from error
+        picture = read_image(self.paths[row])
         if picture.size != self.size:
             picture = picture.resize(self.size, Image.Resampling[self.filter.upper()])
         return np.ascontiguousarray(np.asarray(picture).transpose(2, 0, 1))  # (3, H, W)
