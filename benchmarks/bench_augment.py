@@ -66,7 +66,7 @@ def gray(image: Tensor) -> Tensor:
 
 def one_by_one(stream: str, H: int, W: int) -> Callable[[list[Image.Image]], Tensor]:
     """Return the plain way: pictures in, a batch out."""
-    erase = transforms.RandomErasing(0.5, (0.02, 0.4), (0.3, 3.3), ERASING_FILL, inplace=True)
+    erase = transforms.RandomErasing(0.5, (0.02, 0.4), (0.3, 1 / 0.3), ERASING_FILL, inplace=True)
     last = {"visible": [cutswap, erase], "infrared": [erase, gray], "auxiliary": [erase, exchange]}
     stages = transforms.Compose(
         [

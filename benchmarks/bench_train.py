@@ -34,7 +34,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from dakd.config import StudentConfig, TeacherConfig, replace
 from dakd.data import ImageSet, Record
-from dakd.data.sampler import CrossModalSampler
+from dakd.data.sampler import IdentitySampler
 from dakd.distill import Pair
 from dakd.embed import extract
 from dakd.history import LOOK_EVERY, History
@@ -144,7 +144,7 @@ def ceiling_step(stage: Stage) -> Callable[[], None]:
         with autocast(device, PRECISION):
             with torch.inference_mode():
                 objective.teacher(batch)
-            embeddings = student(batch)
+            embeddings = student(batch, streams=2, unit=False)
         embeddings.sum().backward()
 
     return step
@@ -152,7 +152,7 @@ def ceiling_step(stage: Stage) -> Callable[[], None]:
 
 def plain_batches(images: ImageSet, workers: int) -> Iterator[list[Tensor]]:
     """Yield visible and infrared (B, 3, H, W) without end."""
-    sampler = CrossModalSampler(images.pids, images.infrared, identities=P, images=Q, steps=10**9)
+    sampler = IdentitySampler(images.pids, images.infrared, identities=P, images=Q, steps=10**9)
     rows = ([*zip(*(side.tolist() for side in sides), strict=True)] for sides in sampler)
     data = OneByOne(images.source.pictures)
     return iter(DataLoader(data, batch_sampler=rows, num_workers=workers))

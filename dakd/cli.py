@@ -75,7 +75,7 @@ class Evaluate:
             )
         results: dict[str, list[Result]] = {}
         for path in self.checkpoint:  # one at a time: each keeps its decoded images
-            lab, model = self._open(path) if path.is_dir() else self._open_released(path)
+            lab, model = self._open_released(path) if path.is_file() else self._open(path)
             for label, result in lab.evaluate_all(model).items():
                 results.setdefault(label, []).append(result)
         name = self.checkpoint[0].name if len(self.checkpoint) == 1 else "joined"

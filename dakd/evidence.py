@@ -12,7 +12,6 @@ import pandas as pd
 
 from dakd.ablation import MAIN, network
 from dakd.analysis import kept_accuracy, modality_gap, predict, reliability, risk_coverage
-from dakd.augment import infrared_train, visible_train
 from dakd.config import Config, replace
 from dakd.evaluate import extract
 from dakd.experiment import Experiment
@@ -46,12 +45,7 @@ def trust_table(
 def _trust(lab: Experiment) -> Iterator[dict[str, Any]]:
     config, train, teacher = lab.config, lab.dataset.train, lab.teacher().model
     centres, device = lab.centres(teacher), pick_device(lab.config.device)
-    pad = config.student.pad
-    makers = {
-        "visible": visible_train(pad=pad, cutswap=config.student.cutswap_variant),
-        "infrared": infrared_train(pad=pad),
-    }
-    for modality, augment in makers.items():
+    for modality, augment in lab.augmentations().items():
         rows = np.flatnonzero(train.infrared == (modality == "infrared"))
         transform = partial(augment, generator=make_generator(config.seed, device))
         z = extract(teacher, train, rows=rows, transform=transform, device=config.device)

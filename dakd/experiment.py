@@ -16,15 +16,17 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from dakd.augment import Augmentation
 from dakd.checkpoint import WEIGHTS, is_complete, load_checkpoint
 from dakd.config import Config, ScheduleConfig, TeacherConfig, fingerprint, to_dict
 from dakd.data import Dataset, load_dataset
 from dakd.data.export import export_dataset
+from dakd.data.records import Modality
 from dakd.data.synthetic import picture_fingerprint
 from dakd.distill import DAKDLoss, Pair
 from dakd.evaluate import PROTOCOL_OF, SETTINGS, evaluate, extract, setting_name
 from dakd.model import ReIDModel, build_model
-from dakd.objectives import class_centres
+from dakd.objectives import class_centres, training_augmentations
 from dakd.released import BothStems, extract_two_stems, load_released
 from dakd.result import Result
 from dakd.runtime import pick_device, pick_precision, require, source_fingerprint
@@ -273,6 +275,10 @@ class Experiment:
             by: Any = extract if isinstance(model, ReIDModel) else extract_two_stems
             self._embeddings[key] = (model, by(model, images, **how))
         return self._embeddings[key][1]
+
+    def augmentations(self) -> dict[Modality, Augmentation]:
+        """Return how the student's training augments the images of either modality."""
+        return training_augmentations(self.config.student, self.dataset.train)
 
     def centres(self, model: ReIDModel) -> Pair:
         """Return the class centres (K, D) of the training split in either modality."""

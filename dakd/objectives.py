@@ -25,6 +25,7 @@ from dakd.augment import (
 )
 from dakd.config import ScheduleConfig, StudentConfig, TeacherConfig
 from dakd.data import ImageSet
+from dakd.data.records import Modality
 from dakd.distill import DAKDLoss, Pair, centre_logits
 from dakd.embed import extract
 from dakd.losses import IdentityLoss, LossTerms, TeacherLoss
@@ -68,6 +69,29 @@ def class_centres(embeddings: Tensor, images: ImageSet) -> Pair:
     )
 
 
+def training_augmentations(
+    config: ScheduleConfig, images: ImageSet, dtype: torch.dtype = torch.float32
+) -> dict[Modality, Augmentation]:
+    """Return how a training augments the images of either modality.
+
+    Args:
+        config: of the training; its pipeline ``"auto"`` is that of the images.
+        images: the training images.
+        dtype: of the augmented images.
+    """
+    how: dict[str, Any] = {"pad": config.pad, "pipeline": pipeline_of(config, images)}
+    cutswap = config.cutswap_in(how["pipeline"])
+    return {
+        "visible": visible_train(cutswap=cutswap, dtype=dtype, **how),
+        "infrared": infrared_train(dtype=dtype, **how),
+    }
+
+
+def pipeline_of(config: ScheduleConfig, images: ImageSet) -> Any:
+    """Return the name of the augmentation pipeline that a training uses."""
+    return images.pipeline if config.pipeline == "auto" else config.pipeline
+
+
 class Objective:
     """What teacher and student have in common: where and how precisely things are computed."""
 
@@ -90,12 +114,8 @@ class Objective:
         self.labels = torch.from_numpy(images.labels).to(self.device)
         self.visible_rows = np.flatnonzero(~images.infrared)
         self.infrared_rows = np.flatnonzero(images.infrared)
-        self.pipeline = images.pipeline if config.pipeline == "auto" else config.pipeline
-        self.how: dict[str, Any] = {"pad": config.pad, "pipeline": self.pipeline}
-        self.how["dtype"] = self.dtype
-        cutswap = config.cutswap_in(self.pipeline)
-        self.augment_visible: Augmentation = visible_train(cutswap=cutswap, **self.how)
-        self.augment_infrared: Augmentation = infrared_train(**self.how)
+        augment = training_augmentations(config, images, self.dtype)
+        self.augment_visible, self.augment_infrared = augment["visible"], augment["infrared"]
 
     def augmented(self, *streams: tuple[Augmentation, Tensor]) -> Tensor:
         """Augment this process's pictures by their part of the draws for the whole batch.
@@ -236,7 +256,8 @@ class TeacherObjective(Objective):
 
     def __init__(self, images: ImageSet, config: TeacherConfig, *, dim: int, **where: Any) -> None:
         super().__init__(images, config, **where)
-        self.augment_auxiliary: Augmentation = auxiliary_train(**self.how)
+        how = {"pipeline": pipeline_of(config, images), "dtype": self.dtype}
+        self.augment_auxiliary: Augmentation = auxiliary_train(pad=config.pad, **how)
         self.exchange: Augmentation = Pipeline(Normalise(self.dtype), ChannelExchange(p=1.0))
         self.objective = TeacherLoss(images.num_classes, dim).to(self.device, self.dtype)
         self.last: tuple[Tensor, ...] = ()

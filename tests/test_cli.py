@@ -39,8 +39,17 @@ def test_train_then_evaluate_a_checkpoint(capsys, tmp_path):
     assert "indoor-search, 10-shot, infrared → visible" in capsys.readouterr().out
     record = json.loads((out / Path(student).name / "sysu-all-1.json").read_text())
     assert 0 <= record["mean"]["rank1"] <= 1
-    assert main(["evaluate", "--profile", "demo", "--checkpoint", student]) == 2
-    assert "trained on images of height 32" in capsys.readouterr().err
+    for other in (["--data.height", "64"], ["--data.filter", "bilinear"]):
+        assert main(["evaluate", *TINY, "--checkpoint", student, *other]) == 2
+        assert f"trained on images of {other[0][7:]} " in capsys.readouterr().err
+
+
+def test_a_checkpoint_is_measured_at_the_size_and_filter_of_its_training(capsys):
+    size = ["--data.height", "40", "--data.width", "20", "--data.filter", "bicubic"]
+    assert main(["train", *TINY, *ONE_STEP, *size, "--only", "teacher"]) == 0
+    teacher = capsys.readouterr().out.strip().splitlines()[-1].split(": ", 1)[1]
+    data = parse(["evaluate", *TINY, "--checkpoint", teacher]).config.data
+    assert (data.height, data.width, data.filter) == (40, 20, "bicubic")
 
 
 def test_recipe_is_the_experiment_in_full_size_unless_it_is_said_otherwise(monkeypatch):

@@ -67,7 +67,7 @@ def test_the_fingerprint_changes_with_every_field():
 
 def test_the_schedule_of_the_full_profile_is_that_of_the_released_code():
     teacher = to_dict(load_profile("full").teacher)
-    expected = {"lr": 3.5e-4, "weight_decay": 5e-4, "warmup": 10, "milestones": (20, 40)}
+    expected = {"lr": 3.5e-4, "weight_decay": 5e-4, "warmup": 10, "milestones": (21, 40)}
     assert {key: teacher[key] for key in expected} == expected
     student = to_dict(load_profile("full").student)
     expected = {"lr": 3.5e-4, "weight_decay": 0.0, "schedule": "constant", "epochs": 160}
@@ -75,19 +75,23 @@ def test_the_schedule_of_the_full_profile_is_that_of_the_released_code():
 
 
 def test_a_students_cutswap_follows_its_preset_unless_forced():
-    assert StudentConfig(preset="release").cutswap_variant == "release"
-    assert StudentConfig().cutswap_variant == "paper"
-    assert StudentConfig(preset="release", cutswap="none").cutswap_variant == "none"
-    assert TeacherConfig(cutswap="release").cutswap_variant == "release"
+    assert StudentConfig(preset="release").cutswap_in("sysu") == "release"
+    assert StudentConfig().cutswap_in("sysu") == "paper"
+    assert StudentConfig().cutswap_in("regdb") == StudentConfig().cutswap_in("llcm") == "none"
+    assert StudentConfig(cutswap="paper").cutswap_in("regdb") == "paper"
+    assert StudentConfig(preset="release", cutswap="none").cutswap_in("sysu") == "none"
+    assert TeacherConfig().cutswap_in("sysu") == "none"
+    assert TeacherConfig(cutswap="release").cutswap_in("sysu") == "release"
 
 
 def test_the_release_is_six_differences_and_each_has_a_switch():
     release, paper = StudentConfig(preset="release"), StudentConfig()
-    assert (release.cutswap_variant, paper.cutswap_variant) == ("release", "paper")
+    assert (release.cutswap_in("sysu"), paper.cutswap_in("sysu")) == ("release", "paper")
     assert (release.forward_passes, paper.forward_passes) == (2, 1)
     assert (release.selects_on_test, paper.selects_on_test) == (True, False)
     back = StudentConfig(preset="release", cutswap="paper", passes=1, selection="last")
-    assert (back.cutswap_variant, back.forward_passes, back.selects_on_test) == ("paper", 1, False)
+    assert (back.cutswap_in("sysu"), back.forward_passes) == ("paper", 1)
+    assert not back.selects_on_test
     assert release.switches == {}  # the loss knows its presets
     changed = StudentConfig(mask_keep="uncertain", swapped_temperatures=(), quantile=0.0)
     assert changed.switches == {"mask_keep": "uncertain", "swapped_temperatures": (), "quantile": 0}

@@ -63,15 +63,15 @@ def test_robustness_has_every_seed_run_and_side(config):
 
 def test_a_run_has_a_teacher_of_its_own(config, tmp_path):
     lab = Experiment(config, show=False)
-    usual, bare = lab.teacher(), network(lab, "teacher_no_cutswap")
-    assert bare.folder.parent == usual.folder.parent
-    made = json.loads((bare.folder / "checkpoint.json").read_text())["config"]["experiment"]
-    assert made["teacher"]["cutswap"] == "none"
-    assert network(lab, "teacher").folder == usual.folder != bare.folder
-    both = ("teacher", "teacher_no_cutswap")
+    usual, other = lab.teacher(), network(lab, "teacher_cutswap")
+    assert other.folder.parent == usual.folder.parent
+    made = json.loads((other.folder / "checkpoint.json").read_text())["config"]["experiment"]
+    assert made["teacher"]["cutswap"] == "paper"
+    assert network(lab, "teacher").folder == usual.folder != other.folder
+    both = ("teacher", "teacher_cutswap")
     table = run_grid(config, tmp_path / "t.csv", runs=both, seeds=(0,), show=False)
     assert table["key"].nunique() == 2
-    assert table["changes"].tolist() == ["{}", '{"teacher.cutswap": "none"}']
+    assert table["changes"].tolist() == ["{}", '{"teacher.cutswap": "paper"}']
 
 
 def test_the_robustness_table_asks_for_teacher_and_student_with_and_without_cutswap():

@@ -12,7 +12,7 @@ from dakd.data.regdb import load_regdb
 from dakd.history import read_rows
 from dakd.model import WeightsError
 from dakd.parallel import World
-from dakd.recipes import _changes, _notes, recipe, run_recipe
+from dakd.recipes import _departures, _notes, recipe, run_recipe
 from dakd.run_folder import RunFolder
 from dakd.stopping import Stopped
 
@@ -25,6 +25,7 @@ SETTINGS = {
     "regdb": ["visible-infrared", "infrared-visible"],
     "llcm": ["visible-infrared", "infrared-visible"],
 }
+SETTINGS = {name: [*s, *(f"{one}-reranked" for one in s)] for name, s in SETTINGS.items()}
 
 
 def short(name, root=None):
@@ -77,8 +78,9 @@ def test_a_recipe_runs_to_its_record_and_the_second_time_only_measures(
     assert first.path.name.startswith(f"{name}-smoke-")
     for who in ("teacher", "student"):
         assert list(record["results"][who]) == SETTINGS[name]
-        for result in record["results"][who].values():
+        for setting, result in record["results"][who].items():
             assert 0 < result["mean"]["mAP"] < 1
+            assert (result["reranking"] == "off") != setting.endswith("-reranked")
             assert result["protocol"] == name
         for training in record["trainings"]:
             made = training[who]
@@ -116,12 +118,13 @@ def test_regdbs_trials_are_joined_and_each_is_measured_on_its_own_half(run, plac
 
 def test_drawn_people_are_not_put_beside_the_published_figure(run):
     made = run("sysu")
-    assert made.record["comparison"] == {}
+    assert made.record["comparison"] == []
     text = str(made)
     assert "drawn people in the layout of SYSU-MM01" in text
     assert "cannot be compared" in text
     assert "76.31" not in text
     assert "76.31" not in made.path.read_text()
+    assert "74.77" not in text
 
 
 def test_other_people_are_with_what_one_must_know(run, place, nothing_trains):
@@ -135,23 +138,82 @@ def test_other_people_are_with_what_one_must_know(run, place, nothing_trains):
         made = run("sysu", check=False)
     finally:
         marker.write_text(content)
-    ours = 100 * made.record["results"]["student"]["all-1"]["mean"]["rank1"]
-    assert made.record["comparison"] == {"all-1": {"ours": ours, "published": 76.31}}
-    assert f"{ours:.2f} % here, 76.31 % published" in str(made)
+    rows = {(r["network"], r["setting"], r["metric"]): r for r in made.record["comparison"]}
+    published = {key: row["published"] for key, row in rows.items()}
+    assert published == {
+        ("teacher", "all-1", "rank1"): 74.77,
+        ("teacher", "all-1", "mAP"): 72.01,
+        ("teacher", "indoor-1", "rank1"): 83.48,
+        ("teacher", "indoor-1", "mAP"): 86.06,
+        ("student", "all-1", "rank1"): 76.31,
+        ("student", "all-1-reranked", "rank1"): 76.31,
+    }
+    for (who, setting, metric), row in rows.items():
+        assert row["ours"] == 100 * made.record["results"][who][setting]["mean"][metric]
+        assert f"{row['ours']:.2f} % here, {row['published']:.2f} % published" in str(made)
+    assert "MCE" in rows["teacher", "all-1", "mAP"]["source"]
     assert "does not say how galleries were drawn" in str(made)
-    assert "not the sizes and schedules" in str(made)
+    assert "profile 'smoke': its own images" in str(made)
 
 
-def test_notes_name_every_setting_that_is_not_the_recipes():
-    full = recipe("sysu", profile="full")
+@pytest.mark.parametrize("name", SETTINGS)
+def test_the_record_names_every_departure_from_the_published_training(name):
+    full = recipe(name, profile="full", release=True)
     other = replace(full, seed=4, device="cpu", data=replace(full.data, root="X", cache=False))
-    assert _changes(other, full) == []
-    assert _notes(other, (1,), drawn=False)[1:] == []
-    other = replace(full, student=replace(full.student, preset="release", cutswap="none"))
-    changed = "student.cutswap none instead of preset, student.preset release instead of paper"
-    assert set(_changes(other, full)) == set(changed.split(", "))
-    assert _notes(other, (1,), drawn=False)[1].startswith("Not the recipe as it stands: student.")
+    assert _departures(other) == []
+    other = replace(full, student=replace(full.student, cutswap="none", batch_statistics="joint"))
+    assert set(_departures(other)) == {
+        "student.cutswap none instead of preset",
+        "student.batch_statistics joint instead of modality",
+    }
+    assert set(_departures(recipe(name, profile="full"))) == {
+        "precision auto instead of float32",
+        "teacher.selection last instead of test",
+        "student.preset paper instead of release",
+    }
+    smoke = _departures(recipe(name, profile="smoke", release=True))
+    assert len(smoke) == 1
+    assert smoke[0].startswith("profile 'smoke'")
+
+
+def test_notes_say_where_the_epoch_was_chosen_and_which_figures_there_are():
+    paper, release = (recipe("sysu", profile="full", release=how) for how in (False, True))
+    assert len(_notes(paper, (1,), drawn=False)) == 1
+    chosen = "The {}'s epoch was chosen on the test set: its numbers are no test results."
+    expected = [chosen.format("teacher"), chosen.format("student")]
+    assert _notes(release, (1,), drawn=False)[1:] == expected
     assert "No figure" in _notes(recipe("llcm", profile="full"), (1,), drawn=False)[0]
+
+
+def test_the_release_runs_to_a_record_without_other_departures(place, tmp_path):
+    config = recipe("sysu", place / "copy", profile="smoke", release=True)
+    config = replace(config, device="cpu", engine=EngineConfig(tensorboard=False))
+    few = {"epochs": 1, "steps": 2, "images": 1, "identities": 4}
+    config = replace(config, **{
+        who: replace(getattr(config, who), **few) for who in ("teacher", "student")
+    })  # fmt: skip
+    made = run_recipe(config, tmp_path / "results", runs=tmp_path / "runs", show=False)
+    assert made.record["departures"][0].startswith("profile 'smoke'")
+    assert all(d.split(".")[1].split()[0] in few for d in made.record["departures"][1:])
+    for who in ("teacher", "student"):
+        assert made.record["trainings"][0][who]["chosen"]["on"] == "test set"
+    given = made.record["trainings"][0]["teacher"]["network"]
+    teacher = next((tmp_path / "runs").rglob(given))
+
+    again = run_recipe(
+        config, tmp_path / "results", runs=tmp_path / "other", show=False, teacher=teacher
+    )
+    told = again.record["trainings"][0]["teacher"]
+    assert told["file"] == teacher.name
+    assert len(told["digest"]) == 10
+    assert not list((tmp_path / "other").rglob("teacher-*"))
+    same = [r.record["results"]["student"]["all-1"]["trials"] for r in (made, again)]
+    assert same[0] == same[1]  # the same teacher, the same student
+
+
+def test_one_teacher_serves_one_trial(place):
+    with pytest.raises(ValueError, match="one teacher was given for 2 trials"):
+        run_recipe(short("regdb"), place / "no", trials=(1, 2), teacher=place, show=False)
 
 
 def test_an_interrupted_recipe_goes_on_where_it_stopped(run, place, tmp_path, monkeypatch):
@@ -182,9 +244,9 @@ def test_an_interrupted_recipe_goes_on_where_it_stopped(run, place, tmp_path, mo
 
 ADAM = {"lr": 3.5e-4, "epochs": 160, "steps": None, "identities": 8, "pad": 10}
 FULL = {
-    "sysu": {"size": (384, 128), "images": 4, "milestones": (20, 40)},
-    "regdb": {"size": (288, 144), "images": 5, "milestones": (30, 60)},
-    "llcm": {"size": (384, 128), "images": 4, "milestones": (20, 40)},
+    "sysu": {"size": (384, 128), "images": 4, "milestones": (21, 40)},
+    "regdb": {"size": (288, 144), "images": 5, "milestones": (31, 60)},
+    "llcm": {"size": (384, 144), "images": 4, "milestones": (21, 40)},
 }
 
 
@@ -195,13 +257,16 @@ def test_full_size_has_the_values_of_the_method(name):
     assert (config.data.height, config.data.width) == own["size"]
     assert (config.data.cache, config.data.keep) == (True, False)
     assert asdict(config.model) == {
-        "backbone": "resnet50", "pooling": "average", "weights": "imagenet"
+        "backbone": "resnet50", "pooling": "auto", "non_local": None, "weights": "imagenet"
     }  # fmt: skip
+    assert config.data.filter == "lanczos"
     teacher, student = asdict(config.teacher), asdict(config.student)
     batch = {**ADAM, "images": own["images"]}
     warm = {"schedule": "multistep", "warmup": 10, "milestones": own["milestones"]}
-    decay = {"weight_decay": 5e-4, "identity_epochs": 0, "cutswap": "paper", "holdout": 0.0}
-    assert teacher == {**batch, **warm, **decay}
+    decay = {"weight_decay": 5e-4, "identity_epochs": 0, "cutswap": "none", "holdout": 0.0}
+    drawn = {"sampler": "published", "pipeline": "auto", "selection": "last"}
+    assert teacher == {**batch, **warm, **decay, **drawn}
+    assert student["batch_statistics"] == "modality"
     flat = {"schedule": "constant", "weight_decay": 0.0, "warmup": 0, "milestones": ()}
     assert {key: student[key] for key in batch | flat} == batch | flat
     assert (student["preset"], student["ablation"], student["init"]) == (

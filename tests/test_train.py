@@ -227,7 +227,27 @@ def test_a_second_forward_pass_moves_batch_statistics_and_nothing_else(images, t
     start = build_model("small", seed=1).neck.running_mean
     moved = [(m.neck.running_mean - start).abs().sum() for m in (one, two)]
     assert moved[1] > 1.5 * moved[0] > 0
-    assert int(two.neck.num_batches_tracked) == 2
+    assert int(two.neck.num_batches_tracked) == 4  # v, r, v, r
+
+
+def test_batch_statistics_are_those_of_a_modality_or_joint(images, teacher):
+    """Running statistics after one step: moved by v, then by r, or once by both."""
+    batch, grown = [], {}
+    for how in ("modality", "joint"):
+        config = StudentConfig(**SMALL, batch_statistics=how)
+        objective = StudentObjective(
+            images, config, teacher=teacher.model, seed=0, device="cpu", precision="float32"
+        )
+        model = build_model("small", seed=1).train()
+        rows = [np.flatnonzero(images.infrared == dark)[:8] for dark in (False, True)]
+        batch = Batch(*(images.images(r) for r in rows), torch.zeros(8, dtype=torch.long), None)
+        objective.loss(model, batch)
+        grown[how] = model.backbone.bn1.running_mean
+        x = objective._room.split(8)
+    first = build_model("small", seed=1).backbone.conv1
+    v, r = (first(part).mean((0, 2, 3)) for part in x)
+    torch.testing.assert_close(grown["modality"], 0.9 * 0.1 * v + 0.1 * r)
+    torch.testing.assert_close(grown["joint"], 0.1 * (v + r) / 2)
 
 
 def test_selection_on_the_test_set_reports_the_best_epoch(images, teacher, tmp_path):
@@ -278,7 +298,7 @@ def test_the_identity_loss_calls_similarities_to_the_teachers_centres_by_name(im
         again.augment_visible(batch.visible, again.generator),
         again.augment_infrared(batch.infrared, again.generator),
     )
-    z = again.forward(student, torch.cat(streams), streams=2)
+    z = again.forward(student, torch.cat(streams), streams=2, joint=False)
     by_hand = [
         -(own @ c.T / 0.05).softmax(1)[:, 0].log().mean()
         for own, c in zip(z, again.centres, strict=True)
@@ -295,11 +315,9 @@ def test_without_distillation_only_the_identity_loss_teaches(images, teacher):
 
 
 def test_the_multistep_schedule_is_the_published_one():
-    rate = learning_rate(
-        TeacherConfig(), steps=10
-    )  # warm-up 10 epochs, then x0.1 from 20, x0.01 from 40
-    at = {epoch: rate(10 * epoch) for epoch in (0, 4, 9, 19, 20, 39, 40, 159)}
-    expected = {0: 0.1, 4: 0.5, 9: 1.0, 19: 1.0, 20: 0.1, 39: 0.1, 40: 0.01, 159: 0.01}
+    rate = learning_rate(TeacherConfig(), steps=10)  # e > 20: a tenth, e >= 40: a hundredth
+    at = {epoch: rate(10 * epoch) for epoch in (0, 4, 9, 20, 21, 39, 40, 159)}
+    expected = {0: 0.1, 4: 0.5, 9: 1.0, 20: 1.0, 21: 0.1, 39: 0.1, 40: 0.01, 159: 0.01}
     assert at == pytest.approx(expected)
 
 

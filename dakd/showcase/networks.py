@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from dakd import figures
 from dakd.analysis import kept_accuracy, modality_gap, predict, reliability, umap_map
-from dakd.augment import denormalise, infrared_train, visible_train
+from dakd.augment import denormalise
 from dakd.data import ImageSet
 from dakd.evaluate import extract
 from dakd.experiment import Experiment, NotTrainedError
@@ -59,7 +59,7 @@ def mask_gallery(lab: Experiment) -> Figure:
     train, teacher = lab.dataset.train, lab.teacher().model
     infrared = np.flatnonzero(train.infrared)
     batch = np.sort(np.random.default_rng(0).choice(infrared, BATCH, replace=False))
-    x = infrared_train(pad=lab.config.student.pad)(train.images(batch), make_generator(1))
+    x = lab.augmentations()["infrared"](train.images(batch), make_generator(1))
     centres = lab.centres(teacher).infrared
     with torch.no_grad():
         said = predict(teacher.cpu()(x), centres, train.labels[batch])
@@ -79,12 +79,8 @@ def mask_gallery(lab: Experiment) -> Figure:
 def reliability_diagram(lab: Experiment) -> Figure:
     """Show the teacher's accuracy over its confidence on augmented training images."""
     train, teacher, c = lab.dataset.train, lab.teacher().model, lab.config
-    looks = {
-        "visible": visible_train(pad=c.student.pad, cutswap=c.student.cutswap_variant),
-        "infrared": infrared_train(pad=c.student.pad),
-    }
     results = {}
-    for side, look in looks.items():
+    for side, look in lab.augmentations().items():
         rows = np.flatnonzero(train.infrared == (side == "infrared"))
         draw = partial(look, generator=make_generator(c.seed, pick_device(c.device)))
         z = extract(teacher, train, rows=rows, transform=draw, device=c.device)
