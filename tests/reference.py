@@ -1,28 +1,28 @@
-"""Slow references in float64: one sample, one class, one number at a time.
+"""Slow references in float64: one sample, one class, one temperature at a time.
 
-They follow the method's description, not the library's code, and share nothing with it. Numbers are
-torch scalars only so that autograd can differentiate them.
+They follow the method's description, not the library's code, and share nothing with it.
 """
 
 import torch
 
 
 def dot(a, b):
-    return sum((x * y for x, y in zip(a, b, strict=True)), torch.zeros((), dtype=torch.float64))
+    assert a.shape == b.shape
+    return (a * b).sum()
 
 
 def normalised(a):
-    return torch.stack(list(a)) / dot(a, a).sqrt()
+    return a / dot(a, a).sqrt()
 
 
 def softmax(values):
-    exps = [torch.exp(v) for v in values]
-    return [e / sum(exps) for e in exps]
+    exps = torch.exp(torch.stack(list(values)))
+    return exps / exps.sum()
 
 
 def kl(p, q):
     """KL(p || q)."""
-    return sum(a * (a.log() - b.log()) for a, b in zip(p, q, strict=True))
+    return (p * (p.log() - q.log())).sum()
 
 
 def class_means(embeddings, labels, num_classes):
@@ -71,7 +71,7 @@ def mutual(v, r, a, on_v, on_r, on_a, temperature=0.05):
             (p(r[i], on_r), p(v[i], on_r)),
             (p(a[i], on_a), p(a[i], on_r)),
         ]
-        total = total + sum(kl([t.detach() for t in target], q) for q, target in pairs)
+        total = total + sum(kl(target.detach(), q) for q, target in pairs)
     return total / (3 * len(v))
 
 
@@ -103,15 +103,15 @@ def teacher_loss(v, r, a, labels, memories):
 
 def standardised(row):
     n = len(row)
-    mean = sum(row) / n
-    std = (sum((x - mean) ** 2 for x in row) / (n - 1)).sqrt()
-    return [(x - mean) / std for x in row]
+    mean = row.sum() / n
+    std = (((row - mean) ** 2).sum() / (n - 1)).sqrt()
+    return (row - mean) / (std + 1e-7)
 
 
 def kd(student, teacher, t):
     """t^2 KL(teacher || student) of one standardised row."""
-    p = softmax([x / t for x in standardised(teacher.detach())])
-    q = softmax([x / t for x in standardised(student)])
+    p = softmax(standardised(teacher.detach()) / t)
+    q = softmax(standardised(student) / t)
     return t**2 * kl(p, q)
 
 
