@@ -1,8 +1,9 @@
 """CMC, mAP and mINP of a ranking, with the camera rules of the VI-ReID protocols.
 
-Each query ranks the gallery by falling similarity; equal similarities keep gallery order. After
-the protocol's camera rule has dropped gallery images, let r_1 < ... < r_m be the ranks, from 1, of
-the m images of the query's identity. Then
+Each query ranks the gallery by falling similarity; of equal similarities the wrong identities come
+first, so that no result depends on the order of the gallery, nor gains by what a network cannot
+tell apart. After the protocol's camera rule has dropped gallery images, let r_1 < ... < r_m be the
+ranks, from 1, of the m images of the query's identity. Then
 
 * AP = (1/m) sum_i i / r_i, the mean precision at the correct images (no interpolation);
 * INP = m / r_m, the effort to find the last one;
@@ -121,6 +122,9 @@ def rank_metrics(
     MPANet's identities (``cmc_unit="identity"``), which gives the higher rank-5, 10 and 20; rank-1,
     mAP and mINP do not depend on it.
 
+    Ties are counted against the query: where similarities are equal, every image of another identity
+    comes before those of the query's own. Results without ties are those of any sorting.
+
     ``"llcm-released"`` is what the authors' script computes for visible queries: it ranks all query
     images for every gallery image. Pass the arguments as for ``"llcm"``; they change places here,
     so that `RankMetrics` counts gallery images and its ``per_query`` has a row for each. (For
@@ -191,11 +195,9 @@ def rank_metrics(
 class _Ranking:
     """A gallery sorted by identity, ranked for a few queries at a time.
 
-    A similarity and a gallery column make one whole number, the *key*: the larger it is, the
-    earlier the image. No two keys are equal, so ties need no thought after that.
+    A similarity becomes a whole number, the *key*: the larger it is, the earlier the image.
     """
 
-    DROPPED = np.iinfo(np.int64).min  # below every key
     KEYS = 2**18  # in a chunk: a few MiB, so that a core's cache holds the work
 
     def __init__(
@@ -220,27 +222,28 @@ class _Ranking:
 
     def _measure(self, rows: slice) -> tuple[np.ndarray, ...]:
         keys = self._keys(rows)  # (B, G)
-        own = self._own(keys, rows)  # (B, M), falling
-        matches = (own > self.DROPPED).sum(axis=1)  # (B,)
-        rivals = keys
-        if self.rule.unit == "identity":
-            rivals = np.maximum.reduceat(keys, self.starts, axis=1)  # (B, K), the best of each
-        first = 1 + (rivals > own[:, :1]).sum(axis=1)  # (B,)
+        own, matches = self._own(keys, rows)  # (B, M), falling; (B,)
+        best = np.maximum.reduceat(keys, self.starts, axis=1)  # (B, K), of each identity
+        first = (best >= own[:, :1]).sum(axis=1)  # (B,), with the own identity among them
         keys.sort(axis=1)
         below = [row.searchsorted(wanted) for row, wanted in zip(keys, own, strict=True)]
-        position = keys.shape[1] - np.stack(below)  # (B, M), from 1, rising
+        position = _positions(keys.shape[1] - np.stack(below), matches)  # (B, M), from 1, rising
+        if self.rule.unit == "image":
+            first = position[:, 0]
         values = first, _average_precision(position, matches), _last_penalty(position, matches)
         return *(np.where(matches > 0, value, np.nan) for value in values), matches
 
-    def _own(self, keys: np.ndarray, rows: slice) -> np.ndarray:
-        """Keys of the query's identity, falling, filled up with DROPPED, (B, M)."""
+    def _own(self, keys: np.ndarray, rows: slice) -> tuple[np.ndarray, np.ndarray]:
+        """Keys of the query's identity, falling, filled up with the lowest; how many are not."""
         begin, end = self.begin[rows, None], self.end[rows, None]  # (B, 1)
         column = begin + np.arange(max(1, (end - begin).max()))  # (B, M)
         own = np.take_along_axis(keys, np.minimum(column, keys.shape[1] - 1), axis=1)
-        return np.sort(np.where(column < end, own, self.DROPPED), axis=1)[:, ::-1]
+        dropped = _dropped(keys)
+        own = np.sort(np.where(column < end, own, dropped), axis=1)[:, ::-1]
+        return own, (own > dropped).sum(axis=1)
 
     def _keys(self, rows: slice) -> np.ndarray:
-        """Keys in order of identity, (B, G) int64."""
+        """Keys in order of identity, (B, G) int32 or int64."""
         scores = _floats(self.scores[rows])
         if not np.isfinite(scores).all():
             row, column = np.argwhere(~np.isfinite(scores))[0].tolist()
@@ -249,26 +252,36 @@ class _Ranking:
                 f"similarity{place} is {scores[row, column]}; look for features that are not "
                 "finite or have zero length before they are normalised"
             )
-        keys = np.take(_codes(scores), self.columns, axis=1).astype(np.int64)
-        keys <<= 32
-        keys -= self.columns  # of equal similarities the first column is ahead
+        keys = np.take(_codes(scores), self.columns, axis=1)
         if self.rule.drop:
             query = People(self.query.pids[rows, None], self.query.cams[rows, None])
-            np.putmask(keys, self.rule.drop(query, self.gallery), self.DROPPED)
+            np.putmask(keys, self.rule.drop(query, self.gallery), _dropped(keys))
         return keys
 
 
 def _codes(scores: np.ndarray) -> np.ndarray:
-    """Whole numbers with the order and the ties of `scores` in each row, (B, G) int32."""
-    if scores.dtype == np.float32:
-        bits = (scores + np.float32(0)).view(np.int32)  # + 0: no negative zero
-        return bits ^ ((bits >> 31) & 0x7FFFFFFF)  # the larger a negative number, the fewer bits
-    order = np.argsort(scores, axis=1)
-    rising = np.take_along_axis(scores, order, axis=1)
-    codes = np.zeros(scores.shape, dtype=np.int32)
-    steps = np.cumsum(rising[:, 1:] > rising[:, :-1], axis=1, dtype=np.int32)
-    np.put_along_axis(codes, order[:, 1:], steps, axis=1)
-    return codes
+    """Whole numbers with the order and the ties of `scores`, (B, G), int32 or int64 as they."""
+    kind, sign = (np.int32, 31) if scores.dtype == np.float32 else (np.int64, 63)
+    bits = (scores + scores.dtype.type(0)).view(kind)  # + 0: no negative zero
+    return bits ^ ((bits >> sign) & np.iinfo(kind).max)  # negative: the larger, the fewer bits
+
+
+def _dropped(keys: np.ndarray) -> int:
+    """Return the key of what the camera rule drops, below that of every finite number."""
+    return int(np.iinfo(keys.dtype).min)
+
+
+def _positions(reached: np.ndarray, matches: np.ndarray) -> np.ndarray:
+    """Ranks of a query's own images, (B, M) rising, with ties against them.
+
+    Args:
+        reached: for its i-th own image, all that are as similar or more, (B, M). Of several equal
+            ones this is the rank of the last, and the others stand right before it.
+        matches: how many of a row count, (B,).
+    """
+    hits = np.arange(1, reached.shape[1] + 1)
+    ahead = np.where(hits <= matches[:, None], reached - hits, np.iinfo(np.int64).max)
+    return np.minimum.accumulate(ahead[:, ::-1], axis=1)[:, ::-1] + hits
 
 
 def _average_precision(position: np.ndarray, matches: np.ndarray) -> np.ndarray:

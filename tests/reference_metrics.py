@@ -16,7 +16,7 @@ def dropped(protocol, query_pid, gallery_pid, query_cam, gallery_cam):
 def rank_one_query(scores, query_pid, gallery_pids, query_cam, gallery_cams, protocol, unit):
     """Return (rank of the first match, AP, INP), or None without a match."""
     scores = [float(s) for s in scores]
-    line = sorted(range(len(scores)), key=lambda j: (-scores[j], j))
+    line = sorted(range(len(scores)), key=lambda j: (-scores[j], gallery_pids[j] == query_pid))
     line = [
         gallery_pids[j]
         for j in line

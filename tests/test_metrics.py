@@ -95,11 +95,19 @@ def test_queries_without_match_count_nowhere_but_are_counted():
 
 
 @pytest.mark.parametrize("unit", ["image", "identity"])
-def test_equal_scores_keep_gallery_order(unit):
-    gallery = [8, 8, 7, 9, 7]
-    result = rank_metrics(np.zeros((1, 5)), [7], gallery, cmc_unit=unit)
-    assert result.per_query["rank"][0] == (3 if unit == "image" else 2)
-    assert result.mAP == pytest.approx((1 / 3 + 2 / 5) / 2, abs=1e-12)
+def test_of_equal_scores_the_wrong_come_first(unit):
+    for gallery in ([7, 7, 8, 8, 9], [8, 8, 7, 9, 7]):  # in any order: 8 8 9 7 7
+        result = rank_metrics(np.zeros((1, 5)), [7], gallery, cmc_unit=unit)
+        assert result.per_query["rank"][0] == (4 if unit == "image" else 3)
+        assert result.mAP == pytest.approx((1 / 4 + 2 / 5) / 2, abs=1e-12)
+        assert result.mINP == pytest.approx(2 / 5, abs=1e-12)
+
+
+def test_ties_among_the_right_images_alone_cost_nothing():
+    result = rank_metrics(np.array([[2.0, 2, 1, 1, 1]]), [7], [7, 7, 7, 8, 7])
+    # 7 7 8 7 7: ranks 1, 2, 4, 5
+    assert result.mAP == pytest.approx((1 + 1 + 3 / 4 + 4 / 5) / 4, abs=1e-12)
+    assert result.per_query["rank"][0] == 1
 
 
 # Against the slow reference, and invariants -------------------------------------------------------
@@ -119,10 +127,12 @@ def test_slow_reference(protocol, unit, ties, shape):
 
 
 @settings(max_examples=20, deadline=None)
-@given(seed=st.integers(0, 10**6), protocol=st.sampled_from(list(PROTOCOLS)))
-def test_what_changes_nothing(seed, protocol):
+@given(
+    seed=st.integers(0, 10**6), protocol=st.sampled_from(list(PROTOCOLS)), ties=st.booleans()
+)
+def test_what_changes_nothing(seed, protocol, ties):
     """Orders of queries and gallery, bent scores and chunks; queries know nothing of each other."""
-    similarity, query_pids, gallery_pids, query_cams, gallery_cams = make_case(seed)
+    similarity, query_pids, gallery_pids, query_cams, gallery_cams = make_case(seed, ties=ties)
     case = similarity, query_pids, gallery_pids, query_cams, gallery_cams
     base = rank_metrics(*case, protocol=protocol)
     rng = np.random.default_rng(seed)
@@ -244,10 +254,14 @@ def test_the_smallest_difference_counts_and_signs_of_zero_do_not():
         ([-one, np.nextafter(-one, -2 * one)], 2),
         ([np.float32(1e-45), np.float32(-1e-45)], 2),
         ([np.float32(-1e-45), np.float32(1e-45)], 1),
-        ([np.float32(-0.0), np.float32(0.0)], 2),  # equal: gallery order
+        ([np.float32(-0.0), np.float32(0.0)], 2),  # equal
         ([np.float32(-3e38), np.float32(3e38)], 1),
         ([1.0, 1.0 + 1e-15], 1),
         ([-0.0, 0.0], 2),
+        ([0.0, -0.0], 2),
+        ([-1.0, -1.0 + 1e-15], 1),
+        ([-1.0, -1.0 - 1e-15], 2),
+        ([-1e300, -1e-300], 1),
         ([2**52, 2**52 + 1], 1),
         ([False, True], 1),
     ):
