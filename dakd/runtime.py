@@ -1,15 +1,20 @@
-"""What every long job needs: a device, a seed, a progress bar, files never half written."""
+"""What every long job needs: a device, a seed, a progress bar, files never half written.
+
+Torch is imported by the functions that need it: settings and the command line's help do without.
+"""
+
+from __future__ import annotations
 
 import contextlib
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
-from tqdm.auto import tqdm
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
 
 
 def require(condition: bool, message: str) -> None:
@@ -22,13 +27,28 @@ def pick_device(name: str = "auto") -> torch.device:
     """Return the device called `name`; ``"auto"`` is the first GPU if there is one, else the CPU.
 
     Raises:
-        ValueError: the device does not exist on this machine.
+        ValueError: there is no such device, this machine has none, or it cannot compute.
     """
+    import torch
+
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(name)
+    try:
+        device = torch.device(name)
+        if device.type != "cuda":  # which is not to start before its settings are made
+            torch.ones(1, device=device).item()
+    except Exception as error:  # each backend of torch has its own
+        why = str(error).partition("\n")[0].rstrip(".")
+        raise ValueError(
+            f"device {name!r} cannot be used here ({why}); use 'auto', 'cpu' or, with a GPU, 'cuda'"
+        ) from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device {name!r} was asked for, but torch sees no GPU; use device='auto'")
+    if device.type == "cuda" and (device.index or 0) >= (count := torch.cuda.device_count()):
+        raise ValueError(
+            f"device {name!r} was asked for, but torch sees {count} GPUs, counted from 0; use "
+            f"'cuda:{count - 1}' or lower"
+        )
     return device
 
 
@@ -38,6 +58,8 @@ def pick_precision(name: str, device: torch.device) -> str:
     That is bfloat16 autocast on GPUs and on CPUs with AVX-512, and float32 elsewhere, where
     bfloat16 is several times slower.
     """
+    import torch
+
     if name != "auto":
         return name
     if device.type == "cuda":
@@ -49,11 +71,15 @@ def pick_precision(name: str, device: torch.device) -> str:
 
 def at_least_float32(x: Tensor) -> Tensor:
     """Return half-precision tensors as float32 and others as they are."""
+    import torch
+
     return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
 
 def make_generator(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
     """Return a private generator on `device`, so that nobody else's draws move ours."""
+    import torch
+
     return torch.Generator(device=device).manual_seed(seed)
 
 
@@ -66,6 +92,8 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
     Raises:
         ValueError: another precision was asked for.
     """
+    import torch
+
     if precision == "bfloat16":
         return torch.autocast(device.type, dtype=torch.bfloat16)
     if precision in ("float32", "float64"):
@@ -91,6 +119,8 @@ def deterministic(on: bool) -> Iterator[None]:
     Nothing to the CPU, whose kernels here are all of the first kind. Must be entered before the
     GPU's first use: its matrix library reads a variable of the environment then.
     """
+    import torch
+
     before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
     if on:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -113,6 +143,8 @@ def progress(
     show: bool = True,
 ) -> Any:
     """Wrap `items` in a progress bar (a widget in a notebook); ``show=False`` is silent."""
+    from tqdm.auto import tqdm
+
     return tqdm(items, total=total, initial=done, desc=title, disable=not show, leave=False)
 
 

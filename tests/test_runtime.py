@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -34,6 +37,28 @@ def test_a_device_that_is_not_there_is_named(monkeypatch):
     assert pick_device("auto").type == "cpu"
     with pytest.raises(ValueError, match="'cuda' was asked for, but torch sees no GPU"):
         pick_device("cuda")
+
+
+@pytest.mark.parametrize("name", ["gpu", "0", "", "mps", "meta", "xpu", "vulkan", "cpu:x", "cpu,"])
+def test_a_device_that_cannot_compute_is_named_with_what_can(name):
+    if name == "mps" and torch.backends.mps.is_available():
+        pytest.skip("this machine has one")
+    with pytest.raises(ValueError, match=rf"device '{name}' cannot be used here .*; use 'auto'"):
+        pick_device(name)
+
+
+def test_a_gpu_beyond_the_last_is_named_with_the_last(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert pick_device("cuda:1").index == 1
+    with pytest.raises(ValueError, match="'cuda:99' was asked for, .* 2 GPUs.*'cuda:1' or lower"):
+        pick_device("cuda:99")
+
+
+def test_settings_are_read_without_torch():
+    code = "import dakd.config, sys; print(*{'torch', 'pandas', 'numpy', 'tqdm'} & {*sys.modules})"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == "\n"
 
 
 def test_an_unknown_precision_is_named():
