@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 import torch
 
-from dakd.checkpoint import load_checkpoint
+from dakd.checkpoint import CheckpointError, load_checkpoint
 from dakd.config import load_profile, replace
 from dakd.experiment import Experiment, runs_folder
 
@@ -74,6 +74,51 @@ def test_another_configuration_is_another_folder(lab):
     folders.add(Experiment(other, runs=lab.folder.parent, show=False).teacher().folder)
     folders.add(lab.teacher().folder)
     assert len(folders) == 5
+
+
+def test_a_finished_teacher_can_be_given(lab, tmp_path):
+    given = lab.teacher().folder
+    other = Experiment(lab.config, runs=tmp_path, show=False, teacher=given)
+    teacher = other.teacher()
+    assert torch.equal(teacher.model.neck.weight, lab.teacher().model.neck.weight)
+    student = other.student()
+    assert not list(tmp_path.rglob("teacher-*"))
+    same = lab.student().model.state_dict()
+    assert all(torch.equal(v, same[k]) for k, v in student.model.state_dict().items())
+    told = load_checkpoint(student.folder)[2]["config"]["given_teacher"]
+    assert told == {"file": given.name, "digest": teacher.given["digest"], "classes": 24}
+    again = Experiment(lab.config, runs=tmp_path, show=False, teacher=given)
+    assert again.student().folder == student.folder
+
+
+def test_a_given_teacher_must_fit_network_and_people(lab, tmp_path):
+    given, how = lab.teacher().folder, {"runs": tmp_path, "show": False}
+    model = replace(lab.config.model, pooling="gem")
+    with pytest.raises(ValueError, match="--model.pooling and --model.non-local to the teacher's"):
+        Experiment(replace(lab.config, model=model), teacher=given, **how).teacher()
+    few = replace(lab.config.data.synthetic, train_ids=12)
+    fewer = replace(lab.config, data=replace(lab.config.data, synthetic=few))
+    with pytest.raises(ValueError, match="trained on 24 identities, and sysu has 12"):
+        Experiment(fewer, teacher=given, **how).teacher()
+    with pytest.raises(CheckpointError, match="nowhere"):
+        Experiment(lab.config, teacher=tmp_path / "nowhere", **how).teacher()
+
+
+def test_the_test_set_scores_by_all_galleries_of_the_first_setting(lab):
+    """The mean mAP over the trials, all-search, single-shot."""
+    model = lab.teacher().model
+    expected = lab.evaluate(model, mode="all", shots=1).mean["mAP"]
+    assert lab._test_score(model) == pytest.approx(expected, abs=1e-6)
+    assert lab.config.evaluation.trials > 1
+
+
+def test_regdb_is_scored_from_visible_to_thermal(lab, tmp_path):
+    data = replace(lab.config.data, name="regdb")
+    other = Experiment(replace(lab.config, data=data), runs=tmp_path, show=False)
+    model = other.untrained()
+    expected = other.evaluate(model, query="visible", gallery="infrared").mean["mAP"]
+    assert other._test_score(model) == pytest.approx(expected, abs=1e-6)
+    assert other.dataset.train.pipeline == "regdb"
 
 
 def test_a_student_can_start_from_the_teacher(lab):

@@ -3,10 +3,10 @@ import pytest
 import torch
 from examples import image_set
 
-from dakd.config import StudentConfig
+from dakd.config import StudentConfig, TeacherConfig
 from dakd.model import build_model
 from dakd.selection import Best, cross_modal_map, hold_out
-from dakd.train import train_student
+from dakd.train import train_student, train_teacher
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +49,38 @@ def test_the_best_epoch_is_put_back():
     best.restore(model)
     assert model.neck.weight.unique().item() == 1
     assert best.record == {"on": "somebody", "epoch": 1, "score": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("epochs", "scored"),
+    [(18, [12, 14, 16]), (13, [12]), (12, [11]), (3, [2])],  # a short training: its end
+)
+def test_epochs_are_scored_from_one_on_in_steps(epochs, scored):
+    seen = []
+    best = Best(lambda model: float(len(seen)), "test set", start=12, every=2)
+    for epoch in range(epochs):
+        best.score = lambda model, epoch=epoch: seen.append(epoch) or float(len(seen))
+        best.look(build_model("small"), epoch, last=epoch == epochs - 1)
+    assert seen == scored
+    assert best.record["epoch"] == scored[-1]
+
+
+def test_a_teachers_epoch_is_chosen_as_published(images):
+    """Epochs 12, 14... of its own objective are tested; those before it do not count."""
+    seen = []
+
+    def score(model):
+        seen.append(model.training)
+        return 1 / len(seen)
+
+    short = {"epochs": 15, "steps": 1, "identities": 4, "images": 2, "pad": 1}
+    config = TeacherConfig(**short, identity_epochs=2, selection="test")
+    how = {"device": "cpu", "precision": "float32", "show": False}
+    model = build_model("small")
+    with pytest.raises(ValueError, match=r"test_score=\.\.\., or take the last epoch"):
+        train_teacher(model, images, config, **how)
+    train_teacher(model, images, config, test_score=score, **how)
+    assert len(seen) == 2  # epochs 12 and 14 of 0 to 14
 
 
 def test_held_out_people_are_never_learned_from_and_choose_the_epoch(images, monkeypatch):

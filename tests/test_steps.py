@@ -1,4 +1,4 @@
-"""Whole training steps through the loop, beside a slow one that shares nothing with it but torch."""
+"""Whole training steps through the loop, beside a slow one that shares only torch with it."""
 
 import copy
 
@@ -50,11 +50,11 @@ class Adam:
         self.t += 1
         gradients = torch.autograd.grad(loss, self.parameters)
         for p, g, m, v in zip(self.parameters, gradients, self.m, self.v, strict=True):
-            g = g + self.decay * p
-            m.copy_(0.9 * m + 0.1 * g)
-            v.copy_(0.999 * v + 0.001 * g**2)
+            slope = g + self.decay * p
+            m.copy_(0.9 * m + 0.1 * slope)
+            v.copy_(0.999 * v + 0.001 * slope**2)
             m_hat, v_hat = m / (1 - 0.9**self.t), v / (1 - 0.999**self.t)
-            p -= self.lr * m_hat / (v_hat.sqrt() + 1e-8)
+            p.sub_(self.lr * m_hat / (v_hat.sqrt() + 1e-8))
 
 
 class Seen:
@@ -148,8 +148,8 @@ def test_steps_of_the_teacher_are_those_of_a_slow_loop(images):
             moved[name] = reference.updated_mean(state[name][0], own, labels, 0.25)
         state = {name: (moved[name], centres) for name, (_, centres) in state.items()}
     assert_same_network(ours, slow.eval())
-    for name, memory in MEMORIES.items():
-        memory = getattr(objective.objective, memory)
+    for name, attribute in MEMORIES.items():
+        memory = getattr(objective.objective, attribute)
         torch.testing.assert_close(memory.values, state[name][0], rtol=0, atol=1e-9)
         torch.testing.assert_close(memory.centres, state[name][1], rtol=0, atol=1e-9)
         assert not torch.equal(memory.values, memory.centres)
