@@ -122,8 +122,8 @@ def rank_metrics(
     MPANet's identities (``cmc_unit="identity"``), which gives the higher rank-5, 10 and 20; rank-1,
     mAP and mINP do not depend on it.
 
-    Ties are counted against the query: where similarities are equal, every image of another identity
-    comes before those of the query's own. Results without ties are those of any sorting.
+    Ties are counted against the query: of equal similarities, images of other identities come
+    before those of its own. Results without ties are those of any sorting.
 
     ``"llcm-released"`` is what the authors' script computes for visible queries: it ranks all query
     images for every gallery image. Pass the arguments as for ``"llcm"``; they change places here,

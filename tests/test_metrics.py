@@ -127,9 +127,7 @@ def test_slow_reference(protocol, unit, ties, shape):
 
 
 @settings(max_examples=20, deadline=None)
-@given(
-    seed=st.integers(0, 10**6), protocol=st.sampled_from(list(PROTOCOLS)), ties=st.booleans()
-)
+@given(seed=st.integers(0, 10**6), protocol=st.sampled_from(list(PROTOCOLS)), ties=st.booleans())
 def test_what_changes_nothing(seed, protocol, ties):
     """Orders of queries and gallery, bent scores and chunks; queries know nothing of each other."""
     similarity, query_pids, gallery_pids, query_cams, gallery_cams = make_case(seed, ties=ties)
