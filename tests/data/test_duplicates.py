@@ -75,7 +75,7 @@ def test_what_cannot_be_read_is_left_out(tmp_path):
 
 
 def test_drawn_pictures_have_no_file():
-    drawn = SyntheticConfig(train_ids=4, test_ids=2, images_per_camera=2)
+    drawn = SyntheticConfig(train_ids=4, test_ids=20, images_per_camera=2)
     assert duplicates(load_dataset("synthetic", height=16, width=8, synthetic=drawn)) == []
 
 
