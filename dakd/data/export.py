@@ -10,8 +10,8 @@ import io
 import itertools
 import json
 import os
-import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
@@ -31,10 +31,12 @@ from dakd.data.synthetic import (
     picture_fingerprint,
     records_of,
 )
+from dakd.data.whole_folder import sweep, whole_or_nothing
 from dakd.runtime import progress
 
 Layout = Literal["sysu", "regdb", "llcm", "custom"]
 TABLE = "people.csv"
+MULTI_SHOT = 10  # images of a person and camera that SYSU-MM01's multi-shot gallery takes
 NOTICE = """These pictures are drawn by a program. They are synthetic and NOT part of {name}.
 
 Folders and lists follow the layout {layout!r}, so that its reader and protocol run on them.
@@ -65,10 +67,12 @@ def export_dataset(
     height: int,
     width: int,
     show: bool = True,
+    for_others: bool = True,
 ) -> Path:
     """Write the benchmark in a dataset's layout, whole or not at all, and return its folder.
 
-    A finished export of the same layout, configuration and size is left as it is.
+    A finished export of the same layout, configuration and size is left as it is. What an export
+    that was killed left behind is removed by the next one to the same folder.
 
     Args:
         layout: ``"sysu"``, the six cameras as they are; ``"regdb"``, everybody by camera 4 and by a
@@ -76,21 +80,34 @@ def export_dataset(
             modalities, infrared at other moments than visible; ``"custom"``, PNG files and a table,
             ``people.csv``.
         config: the benchmark; ``"regdb"`` is thermal whatever it says.
-        root: folder to write.
+        root: folder to write: a new one, an empty one, or a link to an empty one.
         height, width: pixels.
         show: a progress bar.
+        for_others: other people's code shall read it, too. Of SYSU-MM01's multi-shot search much of
+            it fails where a camera has fewer than ten images of a person (ours takes what there
+            is); an export in that layout then warns of too few.
 
     Raises:
         ValueError: the layout is unknown, or the size too small.
         FileExistsError: `root` holds something else.
         NotADirectoryError: `root` is a file.
+        OSError: `root` cannot be written; nothing was drawn.
+
+    Warns:
+        UserWarning: once an export, see `for_others`.
     """
     if layout not in LAYOUTS:
         raise ValueError(f"layout {layout!r} is unknown; use one of {', '.join(LAYOUTS)}")
     if layout == "regdb":
         config = dataclasses.replace(config, thermal=True)
-    root = Path(root)
+    root = Path(os.path.expanduser(root))
+    real = Path(os.path.realpath(root))  # a link stays one
     fingerprint = picture_fingerprint(config, height, width, layout)
+    if used := [path.name for path in sweep(real) if path.parent == real]:
+        raise FileExistsError(
+            f"another process is writing an export into {root} just now ({used[0]}); wait for it, "
+            "or name another folder"
+        )
     if _finished(root, fingerprint):
         return root
     name, plan_of = LAYOUTS[layout]
@@ -103,7 +120,9 @@ def export_dataset(
     }
     records = list(plan.pictures.values())
     source = SyntheticSource(config, records, height=height, width=width)
-    with _whole_or_nothing(root, fingerprint) as folder:
+    if for_others:
+        _warn_of_few(layout, config.images_per_camera)
+    with whole_or_nothing(real, MARKER, lambda: _finished(root, fingerprint)) as folder:
         _write_pictures(source, [folder / path for path in plan.pictures], show)
         for path in plan.empty:
             (folder / path).mkdir(parents=True)
@@ -113,28 +132,20 @@ def export_dataset(
     return root
 
 
-@contextlib.contextmanager
-def _whole_or_nothing(root: Path, fingerprint: str) -> Iterator[Path]:
-    """Yield a new folder beside `root` that takes its place when the block succeeds."""
-    temporary = root.with_name(f".{root.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
-        yield temporary
-        with contextlib.suppress(OSError):
-            root.rmdir()  # an empty folder gives way
-        try:
-            os.replace(temporary, root)
-        except OSError:  # another process may have written the same meanwhile
-            if not _finished(root, fingerprint):
-                raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+def _warn_of_few(layout: Layout, images: int) -> None:
+    if layout == "sysu" and images < MULTI_SHOT:
+        warnings.warn(
+            f"{images} images of a person in each camera are too few for other people's code of "
+            f"SYSU-MM01's multi-shot search, which takes {MULTI_SHOT} and fails on fewer; to run "
+            f"such code, export with images_per_camera={MULTI_SHOT} (--images-per-camera "
+            f"{MULTI_SHOT}) or more",
+            stacklevel=3,
+        )
 
 
 def _finished(root: Path, fingerprint: str) -> bool:
     """Return whether `root` is this export already; complain if it is anything else."""
-    if not root.exists():
+    if not os.path.lexists(os.path.realpath(root)):
         return False
     if not root.is_dir():
         raise NotADirectoryError(f"{root} is a file; name a folder for the export")

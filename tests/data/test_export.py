@@ -2,7 +2,10 @@
 
 import itertools
 import json
+import subprocess
+import sys
 import tempfile
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +27,7 @@ from dakd.data.synthetic import SyntheticSource, cameras_of, load_synthetic, pic
 SMALL = SyntheticConfig(train_ids=6, test_ids=21, images_per_camera=2)
 SIZE = {"height": 32, "width": 16}
 TINY = {"height": 16, "width": 8}
+ALONE = {"show": False, "for_others": False}
 INFRARED = (3, 6)  # cameras of the benchmark
 
 
@@ -31,7 +35,7 @@ INFRARED = (3, 6)  # cameras of the benchmark
 def exports(tmp_path_factory):
     """One folder for each layout, of the same people."""
     base = tmp_path_factory.mktemp("exports")
-    return {name: export_dataset(name, SMALL, base / name, **SIZE, show=False) for name in LAYOUTS}
+    return {name: export_dataset(name, SMALL, base / name, **ALONE, **SIZE) for name in LAYOUTS}
 
 
 # Read back ----------------------------------------------------------------------------------------
@@ -101,7 +105,7 @@ def assert_same_pictures(split, drawn, exact):
 )
 def test_an_export_reads_back_as_it_was_drawn(layout, config, trial):
     with tempfile.TemporaryDirectory() as folder:
-        root = export_dataset(layout, config, Path(folder, "ex port"), **TINY, show=False)
+        root = export_dataset(layout, config, Path(folder, "ex port"), **TINY, **ALONE)
         where = root / "people.csv" if layout == "custom" else root
         data = load_dataset(layout, where, **TINY, trial=trial if layout == "regdb" else None)
         config = replace(config, thermal=config.thermal or layout == "regdb")
@@ -235,6 +239,144 @@ def test_an_interrupted_export_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="no space left"):
         export_dataset("regdb", SMALL, tmp_path / "a", **TINY, show=False)
     assert list(tmp_path.iterdir()) == []
+
+
+ENDLESS = """
+import sys, time
+from dakd.config import SyntheticConfig
+from dakd.data import export
+export._write_pictures = lambda source, paths, show: [
+    paths[0].parent.mkdir(parents=True), paths[0].touch(), print("drawing", flush=True),
+    time.sleep(60)]
+export.export_dataset("custom", SyntheticConfig(), sys.argv[1], height=16, width=8, show=False)
+"""
+
+
+@pytest.fixture
+def drawing(tmp_path):
+    """Start an export in another process; return it once it draws."""
+    started = []
+
+    def start(root):
+        command = [sys.executable, "-c", ENDLESS, str(root)]
+        child = subprocess.Popen(command, stdout=subprocess.PIPE)
+        started.append(child)
+        assert child.stdout.readline() == b"drawing\n"
+        return child
+
+    yield start
+    for child in started:
+        child.kill()
+        child.wait()
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_what_a_killed_export_left_is_swept_by_the_next_one(tmp_path, drawing, there):
+    root = tmp_path / "a.b"
+    if there:
+        root.mkdir()
+    child = drawing(root)
+    (tmp_path / ".a.5.tmp").mkdir()  # of another export, "a"
+    child.kill()
+    child.wait()
+    assert list(tmp_path.rglob(f".a.b.{child.pid}.tmp"))
+    export_dataset("regdb", SMALL, root, **TINY, show=False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".a.5.tmp", "a.b"]
+    assert not [path for path in root.iterdir() if path.name.startswith(".")]
+
+
+def test_an_export_at_work_is_not_swept(tmp_path, drawing):
+    child = drawing(tmp_path / "a")
+    export_dataset("regdb", SMALL, tmp_path / "a", **TINY, show=False)
+    assert (tmp_path / f".a.{child.pid}.tmp").is_dir()
+    (tmp_path / "b").mkdir()
+    drawing(tmp_path / "b")
+    with pytest.raises(FileExistsError, match="another process is writing an export into .*b just"):
+        export_dataset("regdb", SMALL, tmp_path / "b", **TINY, show=False)
+
+
+@pytest.mark.parametrize("way", ["new", "there", "deep"])
+def test_ctrl_c_leaves_nothing(tmp_path, monkeypatch, way):
+    def stopped(source, paths, show):
+        (paths[0].parent).mkdir(parents=True)
+        raise KeyboardInterrupt
+
+    root = tmp_path / "made for it" / "a" if way == "deep" else tmp_path / "a"
+    if way == "there":
+        root.mkdir()
+    monkeypatch.setattr("dakd.data.export._write_pictures", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        export_dataset("custom", SMALL, root, **TINY, show=False)
+    assert [path.name for path in tmp_path.rglob("*")] == (["a"] if way == "there" else [])
+
+
+def link(path, target):
+    try:
+        path.symlink_to(target, target_is_directory=True)
+    except OSError:
+        pytest.skip("this system does not let us make links")
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_link_stays_one_and_its_folder_is_filled(tmp_path, there):
+    (tmp_path / "disk").mkdir()
+    if there:
+        (tmp_path / "disk" / "people").mkdir()
+    link(tmp_path / "a", tmp_path / "disk" / "people")
+    root = export_dataset("regdb", SMALL, tmp_path / "a", **TINY, show=False)
+    assert root == tmp_path / "a"
+    assert root.is_symlink()
+    assert (tmp_path / "disk" / "people" / "idx" / "train_visible_1.txt").is_file()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "disk"]
+    assert export_dataset("regdb", SMALL, tmp_path / "a", **TINY) == root  # finished
+
+
+def test_a_mount_point_and_the_working_folder_stay_themselves(tmp_path, monkeypatch):
+    """Neither can be renamed or removed; what is asked of the system shows that nobody tries."""
+    root = tmp_path / "a"
+    root.mkdir(mode=0o750)
+    before = root.stat()
+    monkeypatch.chdir(root)
+    export_dataset("regdb", SMALL, ".", **TINY, show=False)
+    assert (root.stat().st_ino, root.stat().st_mode) == (before.st_ino, before.st_mode)
+    assert Path("Visible/1").is_dir()
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_link_to_itself_is_refused_before_drawing(tmp_path, monkeypatch):
+    monkeypatch.setattr("dakd.data.export._write_pictures", None)
+    link(tmp_path / "a", tmp_path / "a")
+    with pytest.raises(NotADirectoryError, match="name a folder"):
+        export_dataset("regdb", SMALL, tmp_path / "a", **TINY, show=False)
+
+
+def test_the_home_folder_is_expanded(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    root = export_dataset("regdb", SMALL, "~/people", **TINY, show=False)
+    assert root == tmp_path / "home" / "people"
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+
+
+def test_few_images_a_camera_are_warned_of_once(tmp_path, monkeypatch):
+    monkeypatch.setattr("dakd.data.export._write_pictures", lambda *how: None)
+    few, ten = replace(SMALL, images_per_camera=9), replace(SMALL, images_per_camera=10)
+
+    def said(layout, config, **how):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            folder = tmp_path / f"{layout}{config.images_per_camera}{how}"
+            export_dataset(layout, config, folder, **TINY, show=False, **how)
+        found = [(w.category, Path(w.filename).name, str(w.message)) for w in caught]
+        return [warning for warning in found if "multi-shot" in warning[2]]
+
+    ((category, where, text),) = said("sysu", few)
+    assert (category, where) == (UserWarning, "test_export.py")
+    assert "9 images of a person" in text
+    assert "--images-per-camera 10" in text
+    assert said("sysu", few) == []  # it is there already
+    assert said("sysu", few, for_others=False) == said("sysu", ten) == said("llcm", few) == []
 
 
 def test_bad_requests_write_nothing(tmp_path):
