@@ -233,7 +233,7 @@ class TeacherConfig(ScheduleConfig):
 
     Attributes:
         identity_epochs: epochs of plain identity classification before the prototype objective,
-            for a network that starts from random weights. Beyond the paper, whose teacher starts
+            for a network that starts from random weights. Ours: the published teacher starts
             from ImageNet weights; 0 in the full profile.
     """
 
@@ -267,8 +267,8 @@ class StudentConfig(ScheduleConfig):
         preset: ``"paper"`` or ``"release"`` (the six differences are listed in docs/method.md).
         ablation: ``"full_mlkd"`` (all of DAKD), ``"only_kd"``, ``"mlkd_no_instance"`` or
             ``"mlkd_no_class"``.
-        init: the student starts from ``"fresh"`` weights, as `ModelConfig.weights` says (the
-            paper's way, with ImageNet weights), or from the ``"teacher"``'s.
+        init: the student starts from ``"fresh"`` weights, as `ModelConfig.weights` says (as
+            published, from ImageNet weights), or from the ``"teacher"``'s.
         mask_acts_on, mask_keep, swapped_temperatures: differences 1, 2 and 3
             (see `dakd.distill.Switches`, also for the switches below them).
         cutswap: difference 4, the student's variant of CutSwap; in the pipelines of RegDB and LLCM

@@ -1,7 +1,8 @@
 """DAKD: distillation at two levels, over several temperatures, behind a confidence mask.
 
 Instance level: the embeddings themselves. Class level: their similarities to the teacher's class
-centres. `PRESETS` holds what the paper says and what the published code does; every difference is
+centres. `PRESETS` holds the method as the paper describes it, as far as its abstract says (docs/method.md
+has what was filled in), and as the published code computes it; every difference is
 a switch of its own. Everything is computed in float32, also under autocast.
 """
 
@@ -158,7 +159,7 @@ def _check_mask(keep: str, quantile: float) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Switches:
-    """Everything in which variants of `DAKDLoss` differ; the defaults are the paper.
+    """Everything in which variants of `DAKDLoss` differ; the defaults are the preset ``"paper"``.
 
     Attributes:
         temperatures: each term is the sum of `kd` over them.

@@ -114,8 +114,8 @@ def info_nce(
 class IdentityLoss(nn.Module):
     """Cross-entropy over learned class directions: plain identity classification.
 
-    Beyond the paper: it gives a network that starts from random weights a first sense of identity,
-    where the paper starts from ImageNet weights.
+    Ours: it gives a network that starts from random weights a first sense of identity. The
+    published codes start from ImageNet weights and have no such loss.
 
     Args:
         num_classes: K.

@@ -1,7 +1,7 @@
 """The experiments of MCE and DAKD as one call each: teacher, student, evaluation, one record.
 
-`RECIPES` holds what differs between the datasets. Everything else is the full profile, whose values
-are those of the published codes. An interrupted recipe is continued by the same call.
+`RECIPES` holds what differs between the datasets. Everything else is the full profile, whose sizes,
+batches and schedules are those of the published codes. An interrupted recipe is continued by the same call.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ from dakd.runtime import atomic_path, pick_device, require
 from dakd.train import Trained
 
 DAKD = "DAKD: Deng et al., Knowledge-Based Systems 330, 114525 (2025), abstract"
-MCE = "MCE, whose network is DAKD's teacher: Cheng et al., AAAI 2023, README of its code"
+MCE = "MCE, whose network is DAKD's teacher: Cheng et al., AAAI 2023, as quoted to us"
 DRAWN = "The people are drawn: these numbers cannot be compared with any published figure."
 RERANKED = "-reranked"
 NO_FIGURE = "No figure of the method on this dataset is known to us."

@@ -59,7 +59,7 @@ def test_a_whole_run_in_the_smallest_size(bench, monkeypatch, capsys):
     hours = [float(value) for value in re.findall(r"([\d.]+) h$", said, re.MULTILINE)]
     assert hours[-1] == pytest.approx(sum(hours[:-1]), abs=0.05)
     assert hours[-1] > 0
-    assert "small at 32 x 16 (NOT the paper's" in said
+    assert "small at 32 x 16 (NOT the published size" in said
 
 
 def test_our_steps_train_and_the_ceiling_has_no_optimiser(bench, stages):
