@@ -8,6 +8,7 @@ from torch import Tensor
 
 from dakd.runtime import require
 
+K1, K2 = 20, 6  # neighbours, as published
 PAIRS = 2**21  # pairs of entries that meet at once, about 100 MiB
 
 
@@ -24,8 +25,8 @@ def k_reciprocal(
     query: Tensor,
     gallery: Tensor,
     *,
-    k1: int = 20,
-    k2: int = 6,
+    k1: int = K1,
+    k2: int = K2,
     weight: float = 0.3,
     chunk: int = 128,
 ) -> Tensor:
@@ -46,10 +47,15 @@ def k_reciprocal(
     re-ranking can be compared only with others after re-ranking. Distances of all pairs are never
     held at once.
 
+    Published codes differ in two places. Some round distances to float16 to save memory, which
+    makes near neighbours equal; here they stay in the type of the features. And some leave the
+    distances within the gallery at their maximum and fill in those to queries alone, so that
+    gallery images are no neighbours of each other; here all pairs are measured.
+
     Args:
         query: features (Q, D), on any device.
         gallery: features (G, D), on the same.
-        k1: size of the neighbourhoods, 1..N - 1.
+        k1: size of the neighbourhoods, 1..N - 1; `fitting` gives one for few images.
         k2: images in the mean of step 3, 1..N; with 1 step 3 does nothing.
         weight: of the plain distance, 0..1; with 1 the order is the plain one.
         chunk: images whose distances are held at once.
@@ -85,6 +91,19 @@ def k_reciprocal(
     return similarity
 
 
+def fitting(images: int) -> dict[str, int]:
+    """Return k1 and k2 for so many images, queries and gallery together: as published, or fewer.
+
+    Raises:
+        ValueError: there are fewer than a query and a gallery image.
+
+    >>> fitting(4104), fitting(12)
+    ({'k1': 20, 'k2': 6}, {'k1': 11, 'k2': 6})
+    """
+    require(images >= 2, f"re-ranking needs a query and a gallery image, not {images} images")
+    return {"k1": min(K1, images - 1), "k2": min(K2, images)}
+
+
 def _check(query: Tensor, gallery: Tensor, k1: int, k2: int, weight: float, chunk: int) -> None:
     require(
         query.ndim == gallery.ndim == 2 and query.shape[1] == gallery.shape[1],
@@ -96,8 +115,9 @@ def _check(query: Tensor, gallery: Tensor, k1: int, k2: int, weight: float, chun
         broken = (~torch.isfinite(features).all(dim=1)).nonzero()[:, 0].tolist()
         require(not broken, f"{name} holds features that are not finite, in rows {broken[:5]}")
     images = len(query) + len(gallery)
-    require(1 <= k1 < images, f"k1 must lie in 1..{images - 1} with {images} images, not {k1}")
-    require(1 <= k2 <= images, f"k2 must lie in 1..{images} with {images} images, not {k2}")
+    fit = f"; fitting({images}) gives k1 and k2 that do"
+    require(1 <= k1 < images, f"k1 must lie in 1..{images - 1} with {images} images, not {k1}{fit}")
+    require(1 <= k2 <= images, f"k2 must lie in 1..{images} with {images} images, not {k2}{fit}")
     require(0 <= weight <= 1, f"weight must lie in 0..1, not {weight}")
     require(chunk >= 1, f"chunk must be at least 1, not {chunk}")
 

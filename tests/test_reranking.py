@@ -4,7 +4,7 @@ import torch
 from reference_metrics import slow_k_reciprocal
 
 from dakd import reranking
-from dakd.reranking import k_reciprocal
+from dakd.reranking import fitting, k_reciprocal
 
 
 def make_features(seed, queries=12, gallery=20, width=5, spread=0.7):
@@ -109,6 +109,21 @@ def test_inputs_devices_and_types():
         moved = k_reciprocal(query.cuda(), gallery.cuda())
         assert moved.is_cuda
         assert_close(moved.cpu(), base)
+
+
+@pytest.mark.parametrize("images", [2, 3, 7, 20])
+def test_fitting_numbers_fit_few_images(images):
+    query, gallery = make_features(6, queries=images // 2, gallery=images - images // 2)
+    settings = fitting(images)
+    got = k_reciprocal(query, gallery, **settings)
+    np.testing.assert_allclose(
+        got, slow_k_reciprocal(query, gallery, **settings, weight=0.3), atol=1e-9
+    )
+    assert fitting(21) == {"k1": 20, "k2": 6} == fitting(10**6)
+    with pytest.raises(ValueError, match=f"k1 must lie in .*; fitting\\({images}\\) gives k1"):
+        k_reciprocal(query, gallery)
+    with pytest.raises(ValueError, match="not 1 images"):
+        fitting(1)
 
 
 @pytest.mark.parametrize(
