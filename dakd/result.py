@@ -3,7 +3,10 @@
 ``str(result)`` is a table with its conditions in a line above it, `Result.save` writes a JSON.
 """
 
+import contextlib
+import itertools
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +24,10 @@ OF_A_TRIAL = (
     "gallery_images",
     "network",
     "versions",
+    "repeated_pictures",
+    "queries_without_order",
 )
+METRICS = ("rank1", "rank5", "rank10", "rank20", "mAP", "mINP")
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +65,7 @@ class Result:
         h = self.header
         count = "1 trial" if len(self.trials) == 1 else f"{len(self.trials)} trials"
         draw = [f"{h['mode']}-search, {h['shots']}-shot"] if h["mode"] else []
-        draw += [f"{h['query']} → {h['gallery']}"]
+        draw += [f"{h['query']} → {h['gallery']}{self._exchanged}"]
         draw += [f"sampling {h['sampling']}"] if h["sampling"] else []
         draw += [
             count,
@@ -72,6 +78,7 @@ class Result:
             f"{self._people} · protocol {h['protocol']}: {', '.join(draw)} · flip {h['flip']}, "
             f"re-ranking {h['reranking']}, feature {h['feature']}"
             + (f", corrupted: {h['corrupted']}" if h.get("corrupted", "none") != "none" else "")
+            + self._doubts
         )
 
     @property
@@ -90,6 +97,24 @@ class Result:
             return ""
         return f" (only {_span([least, most])} an identity and camera, there are no more)"
 
+    @property
+    def _exchanged(self) -> str:
+        """Say so where the gallery's images ranked those of the queries."""
+        h = self.header
+        swapped = f" (exchanged: drawn {h['gallery']} images ranked all {h['query']} ones)"
+        return swapped if h.get("exchanged") else ""
+
+    @property
+    def _doubts(self) -> str:
+        """Say what makes the numbers doubtful: a collapsed network, repeated pictures."""
+        h = self.header
+        blind, repeated = (
+            _most(h.get(name)) for name in ("queries_without_order", "repeated_pictures")
+        )
+        words = [f"{blind} queries find all images equally similar"] * bool(blind)
+        words += [f"{repeated} pictures are in the dataset more than once"] * bool(repeated)
+        return "".join(f" · {text}" for text in words)
+
     def __str__(self) -> str:
         return f"{self.title}\n{self.table.round(2).to_string()}"
 
@@ -97,16 +122,40 @@ class Result:
         return f"<p>{self.title}</p>{self.table.round(2).to_html()}"
 
     def save(self, path: str | Path) -> Path:
-        """Write the record as JSON, atomically; return its path."""
+        """Write the record as JSON, atomically; return the path it has.
+
+        A record of the same network, settings and trials is replaced; only ``versions`` may
+        differ, and the numbers, unless the header names no network. Anything else of that name
+        stays, and this one is written beside it, as ``name-2.json``, ``name-3.json`` and so on.
+        """
         record = {
             **self.header,
             "mean": self.mean.to_dict(),
             "std": self.std.to_dict(),
             "trials": self.trials.to_dict(orient="index"),
         }
+        text = json.dumps(record, indent=2)
+        path = self._own_place(Path(path).expanduser())
         with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(record, indent=2), encoding="utf-8")
-        return Path(path)
+            temporary.write_text(text, encoding="utf-8")
+        return path
+
+    def _own_place(self, path: Path) -> Path:
+        """Return the first of `path`, ``path-2`` ... that is free or holds this record already."""
+        for number in itertools.count(1):
+            place = path if number == 1 else path.with_stem(f"{path.stem}-{number}")
+            if not os.path.lexists(place):
+                return place
+            with contextlib.suppress(ValueError, OSError):  # what is no record stays
+                if place.is_file() and Result.load(place)._made_as() == self._made_as():
+                    return place
+        raise AssertionError("numbers do not end")
+
+    def _made_as(self) -> Any:
+        """All that tells one measurement from another, as it comes back from a file."""
+        header = {key: value for key, value in self.header.items() if key != "versions"}
+        numbers = None if header.get("network") else self.trials.round(6).to_dict()
+        return json.loads(json.dumps([header, list(self.trials.index), numbers]))
 
     @classmethod
     def load(cls, path: str | Path) -> "Result":
@@ -114,15 +163,22 @@ class Result:
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: the file is no record of a result.
+            ValueError: the file is no record of a result, or something in it is missing.
         """
+        text = Path(path).expanduser().read_bytes()
         try:
-            record = json.loads(Path(path).read_text(encoding="utf-8"))
-            trials = pd.DataFrame(record.pop("trials")).T
+            record = json.loads(text.decode("utf-8"))
+            trials = pd.DataFrame(record.pop("trials")).T.astype(float)
             del record["mean"], record["std"]
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise ValueError(f"{path} is no result saved by dakd: {error!r}") from error
-        return cls(record, trials)
+            result = cls(record, trials)
+            if trials[list(METRICS)].isna().to_numpy().any() or trials.empty:
+                raise ValueError("a number is missing")
+            str(result)  # all that its title says
+        except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as e:
+            raise ValueError(
+                f"{path} is no result saved by dakd ({e!r}); evaluate again, or restore the file"
+            ) from e
+        return result
 
     @classmethod
     def join(cls, results: Sequence["Result"]) -> "Result":
@@ -134,7 +190,7 @@ class Result:
         if not results:
             raise ValueError("no result to join")
         header = dict(results[0].header)
-        for key in header:
+        for key in dict.fromkeys(key for result in results for key in result.header):
             values = [result.header.get(key) for result in results]
             if all(value == values[0] for value in values):
                 continue
@@ -148,6 +204,12 @@ class Result:
         return cls(header, trials)
 
 
+def _most(value: int | list[int | None] | None) -> int:
+    """Return a count, or the largest of several; 0 where it was not counted."""
+    counts = value if isinstance(value, list) else [value]
+    return max(count or 0 for count in counts)
+
+
 def _span(value: int | Sequence[int]) -> str:
     """Return a count, or the smallest and the largest of several.
 
@@ -156,4 +218,5 @@ def _span(value: int | Sequence[int]) -> str:
     """
     if isinstance(value, int):
         return str(value)
-    return f"{min(value)} to {max(value)}" if min(value) < max(value) else str(min(value))
+    least, most = int(min(value)), int(max(value))
+    return f"{least} to {most}" if least < most else str(least)

@@ -55,6 +55,64 @@ def test_a_saved_record_comes_back(tmp_path):
     assert str(back) == str(result)
 
 
+def test_a_record_of_other_settings_is_never_overwritten(tmp_path):
+    path = tmp_path / "r.json"
+    changes = ({}, {"flip": "on"}, {"trial": 2}, {"reranking": "k-reciprocal"}, {"network": "b"})
+    made = [make(**{"network": "a"} | change) for change in changes]
+    places = [result.save(path) for result in made]
+    assert [place.name for place in places] == [
+        "r.json", "r-2.json", "r-3.json", "r-4.json", "r-5.json"
+    ]  # fmt: skip
+    for place, result in zip(places, made, strict=True):
+        assert Result.load(place).header == result.header
+    newer = make(rank1=0.9, network="a", flip="on", versions={"python": "4"})
+    assert newer.save(path) == places[1]  # the same measurement again
+    assert Result.load(places[1]).mean["rank1"] == 0.9
+    assert len(list(tmp_path.iterdir())) == 5
+
+
+def test_of_networks_without_a_name_the_numbers_tell(tmp_path):
+    names = [make(rank1=r).save(tmp_path / "r.json").name for r in (0.5, 0.6, 0.5, 0.6)]
+    assert names == ["r.json", "r-2.json", "r.json", "r-2.json"]
+
+
+@pytest.mark.parametrize("content", ["precious", "{}", ""])
+def test_what_is_no_record_is_never_overwritten(tmp_path, content):
+    path = tmp_path / "r.v1.json"
+    path.write_text(content)
+    (tmp_path / "r.v1-2.json").mkdir()
+    (tmp_path / "r.v1-3.json").symlink_to(tmp_path / "nowhere")
+    assert make().save(path).name == "r.v1-4.json"
+    assert path.read_text() == content
+
+
+def test_headers_are_compared_as_they_come_back(tmp_path):
+    result = make(sizes=(1, 2), by={1: "a"})  # a tuple and a number as key: JSON has neither
+    assert [result.save(tmp_path / "r.json").name for _ in range(2)] == ["r.json"] * 2
+
+
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert make().save("~/r.json") == tmp_path / "r.json"
+    assert Result.load("~/r.json").header == HEADER
+
+
+def test_what_makes_a_number_doubtful_is_said():
+    title = make(queries_without_order=20, repeated_pictures=3).title
+    assert "20 queries find all images equally similar" in title
+    assert "3 pictures are in the dataset more than once" in title
+    joined = Result.join([make(1, repeated_pictures=0), make(2, repeated_pictures=4)])
+    assert "4 pictures are" in joined.title
+    fine = make(queries_without_order=0, repeated_pictures=None)
+    assert fine.title == make().title
+
+
+def test_an_exchange_is_said():
+    words = "visible → infrared (exchanged: drawn infrared images ranked all visible ones)"
+    assert words in make(exchanged=True).title
+    assert "exchanged" not in make(exchanged=False).title
+
+
 def test_trials_that_differ_in_counts_are_joined_and_show_it():
     result = Result.join([make(1), make(2, queries=22, data_fingerprint="b")])
     assert result.header["queries"] == [20, 22]
@@ -85,6 +143,7 @@ def test_drawn_people_are_not_called_by_the_name_of_the_dataset():
         ([make(1), make(2, query="infrared")], "different query cannot be joined.*infrared"),
         ([make(1), make(2, flip="on")], "different flip cannot be joined"),
         ([make(1), make(1)], "trial 1 is there more than once"),
+        ([make(1), make(2, corrupted="gallery")], "different corrupted cannot be joined"),
     ],
 )
 def test_what_cannot_be_joined(results, message):
@@ -92,9 +151,35 @@ def test_what_cannot_be_joined(results, message):
         Result.join(results)
 
 
-@pytest.mark.parametrize("text", ["no json", "[]", '{"trials": 3}', '{"mean": {}}'])
+@pytest.mark.parametrize(
+    "text",
+    ["no json", "", "[]", "null", "7", "[" * 10**5, '{"trials": 3}', '{"mean": {}}', "\xff\xfe"],
+)
 def test_a_file_that_is_no_record(tmp_path, text):
     path = tmp_path / "r.json"
-    path.write_text(text)
+    path.write_bytes(text.encode("latin-1"))
     with pytest.raises(ValueError, match=r"r\.json is no result saved by dakd"):
         Result.load(path)
+
+
+@pytest.mark.parametrize("value", ["missing", None, "text", 3, [], {}])
+@pytest.mark.parametrize("key", ["trials", "trial 1", "mAP", "queries", "dataset", "mode", "shots",
+    "images_per_identity_and_camera", "mean"])  # fmt: skip
+def test_a_damaged_record_is_refused_or_can_be_shown(tmp_path, key, value):
+    path = make().save(tmp_path / "r.json")
+    record = json.loads(path.read_text())
+    place = record
+    if key in ("trial 1", "mAP"):
+        place = record["trials"] if key == "trial 1" else record["trials"]["trial 1"]
+    if value == "missing":
+        del place[key]
+    else:
+        place[key] = value
+    path.write_text(json.dumps(record))
+    try:
+        said = str(Result.load(path))
+    except ValueError as error:
+        said = str(error)
+    harmless = value == 3 and key not in ("trials", "trial 1")
+    harmless |= key in ("dataset", "mode", "mean") or (key == "shots" and not value)
+    assert "r.json is no result saved by dakd" in said or (harmless and "rank1" in said)
