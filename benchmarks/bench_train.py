@@ -274,8 +274,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"augmentation: {augmentation / times['dakd']:.1%} of the step", end="; ")
     print(f"memory: {memory:.1f} GB {'at most on the GPU' if gpu else 'in this process'}")
     print("the host waits for the GPU:", "; ".join(waits) or "nowhere" if gpu else "no GPU to see")
-    paper = "" if size == ("resnet50", 384, 128) else " (NOT the published size, ResNet-50 at 384 x 128)"
-    print(f"the recipe of SYSU-MM01 on this machine, projected for {network}{paper}:")
+    published = "(NOT the published size, ResNet-50 at 384 x 128)"
+    told = network if size == ("resnet50", 384, 128) else f"{network} {published}"
+    print(f"the recipe of SYSU-MM01 on this machine, projected for {told}:")
     print("steps of {teacher_step:.4f} s and {student_step:.4f} s, ".format(**recipe), end="")
     rates = (1 / recipe[name] for name in ("rebuilding", "embedding"))
     print("{:.0f} images/s embedded before a teacher's epoch, {:.0f} in tests".format(*rates))

@@ -1,8 +1,8 @@
 """DAKD: distillation at two levels, over several temperatures, behind a confidence mask.
 
 Instance level: the embeddings themselves. Class level: their similarities to the teacher's class
-centres. `PRESETS` holds the method as the paper describes it, as far as its abstract says (docs/method.md
-has what was filled in), and as the published code computes it; every difference is
+centres. `PRESETS` holds the method as the paper describes it, as far as its abstract goes
+(docs/method.md says what was filled in), and as the published code computes it; every difference is
 a switch of its own. Everything is computed in float32, also under autocast.
 """
 

@@ -35,7 +35,7 @@ from dakd.train import Trained, train_student, train_teacher, with_both_modaliti
 TRAINED_BY = (  # changed code trains again
     *("augment", "distill.py", "embed.py", "losses.py", "memory.py", "loop.py"),
     *("model.py", "objectives.py", "parallel.py", "runtime.py", "selection.py", "train.py"),
-    *("data/records.py", "data/sampler.py"),
+    *("data/decoding.py", "data/records.py", "data/sampler.py"),
 )
 
 
@@ -51,7 +51,8 @@ def _content(weights: str | None) -> str:
     """Return digits for what is in a file of weights; nothing for weights that have a name."""
     if weights is None or not Path(weights).is_file():
         return ""
-    return hashlib.sha256(Path(weights).read_bytes()).hexdigest()[:10]
+    with Path(weights).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:10]
 
 
 class NotTrainedError(LookupError):
@@ -118,6 +119,16 @@ class Experiment:
             )
         return self._dataset
 
+    @property
+    def data_key(self) -> tuple[Any, ...]:
+        """What tells the images of one experiment from those of another.
+
+        It is their content and how they are read, wherever they lie and however that is spelled.
+        """
+        data, drawn = self.config.data, self.config.data.name == "synthetic"
+        read = (data.height, data.width, "" if drawn else data.filter)
+        return (data.name, *read, self.dataset.fingerprint)
+
     def _export(self, layout: Literal["sysu", "regdb", "llcm", "custom"]) -> Path:
         """Write the embedded benchmark in a dataset's layout; return what `load_dataset` takes."""
         data = self.config.data
@@ -140,11 +151,10 @@ class Experiment:
                 self._trained["given"] = self._load_given(self.given)
             return self._trained["given"]
         c = self.config
-        stored = replace(c.data, keep=True, cache=False)  # where pictures wait changes no result
-        data = (stored, self.dataset.fingerprint)
-        made_by = (source_fingerprint(*TRAINED_BY), _content(c.model.weights))
-        chosen = self._chosen_by(c.teacher)
-        key = fingerprint(*data, c.model, c.teacher, c.seed, c.precision, *made_by, *chosen)
+        weights = _content(c.model.weights) or c.model.weights
+        start = (replace(c.model, weights=weights), c.seed, c.precision)
+        code, chosen = source_fingerprint(*TRAINED_BY), self._chosen_by(c.teacher)
+        key = fingerprint(*self.data_key, *start, c.teacher, code, *chosen)
 
         def train(folder: Path) -> Trained:
             images = self.dataset.train

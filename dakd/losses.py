@@ -121,13 +121,16 @@ class IdentityLoss(nn.Module):
         num_classes: K.
         dim: D.
         temperature: positive.
+        seed: the first directions follow from it.
     """
 
-    def __init__(self, num_classes: int, dim: int, temperature: float = 0.1) -> None:
+    def __init__(
+        self, num_classes: int, dim: int, temperature: float = 0.1, *, seed: int = 0
+    ) -> None:
         super().__init__()
         self.directions = nn.Parameter(torch.empty(num_classes, dim))
         self.temperature = temperature
-        nn.init.normal_(self.directions, generator=torch.Generator().manual_seed(num_classes))
+        nn.init.normal_(self.directions, generator=torch.Generator().manual_seed(seed))
 
     @in_float32
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:

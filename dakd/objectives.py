@@ -235,7 +235,8 @@ class IdentityObjective(Objective):
 
     def __init__(self, images: ImageSet, config: TeacherConfig, *, dim: int, **where: Any) -> None:
         super().__init__(images, config, **where)
-        self.objective = IdentityLoss(images.num_classes, dim).to(self.device, self.dtype)
+        objective = IdentityLoss(images.num_classes, dim, seed=where["seed"])
+        self.objective = objective.to(self.device, self.dtype)
 
     def parameters(self) -> list[nn.Parameter]:
         """Return the class directions."""

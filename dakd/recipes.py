@@ -1,7 +1,8 @@
 """The experiments of MCE and DAKD as one call each: teacher, student, evaluation, one record.
 
 `RECIPES` holds what differs between the datasets. Everything else is the full profile, whose sizes,
-batches and schedules are those of the published codes. An interrupted recipe is continued by the same call.
+batches and schedules are those of the published codes. An interrupted recipe is continued by the
+same call.
 """
 
 import contextlib

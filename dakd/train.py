@@ -92,8 +92,8 @@ def train_teacher(
 ) -> Trained:
     """Train a teacher in place with MCE's memory-based objective (AAAI 2023).
 
-    Differs from the published code: `TeacherConfig.identity_epochs` of plain identity classification may
-    come first, for networks that start from random instead of ImageNet weights.
+    Differs from the published code: `TeacherConfig.identity_epochs` of plain identity
+    classification may come first, for networks that start from random instead of ImageNet weights.
 
     With a `folder`, a training that was interrupted is continued by the same call, and one that is
     finished is loaded.

@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -5,7 +7,7 @@ import torch
 
 from dakd.checkpoint import CheckpointError, load_checkpoint
 from dakd.config import load_profile, replace
-from dakd.experiment import Experiment, runs_folder
+from dakd.experiment import Experiment, NotTrainedError, runs_folder
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +49,24 @@ def test_where_pictures_wait_is_no_other_run(lab):
     assert list((other.folder / "cache").iterdir())
     rows = np.arange(0, len(lab.dataset.test), 7)
     assert torch.equal(other.dataset.test.images(rows), lab.dataset.test.images(rows))
+
+
+def test_moved_data_are_the_same_data(lab, tmp_path, monkeypatch):
+    """Another folder, a relative path, a link, and a split that SYSU-MM01 has not."""
+    moved = tmp_path / "moved"
+    shutil.copytree(lab.dataset.root, moved)
+    (tmp_path / "link").symlink_to(moved)
+    monkeypatch.chdir(tmp_path)
+    for root in (str(moved), "./moved", "link"):
+        data = replace(lab.config.data, root=root, trial=4)
+        other = Experiment(replace(lab.config, data=data), runs=lab.folder.parent, show=False)
+        assert other.teacher().folder == lab.teacher().folder, root
+    picture = next((moved / "cam1").rglob("*.*"))
+    picture.unlink()
+    data = replace(lab.config.data, root=str(moved))
+    other = Experiment(replace(lab.config, data=data), runs=tmp_path, show=False, train=False)
+    with pytest.raises(NotTrainedError):
+        other.teacher()
 
 
 def test_flip_and_reranking_of_the_configuration_are_done_and_said(lab):

@@ -246,6 +246,12 @@ def test_an_empty_batch_is_refused(loss):
         loss(z, *rest)
 
 
+def test_the_first_directions_follow_from_the_seed():
+    zero, again, one = (IdentityLoss(K, D, seed=seed).directions for seed in (0, 0, 1))
+    assert torch.equal(zero, again)
+    assert not torch.equal(zero, one)
+
+
 def test_identity_loss_equals_a_slow_loop_in_float64():
     loss, z = IdentityLoss(K, D), unit(B, D)
     directions = loss.directions.detach().double()
