@@ -10,11 +10,12 @@ EXECUTED := runs/$(PROFILE)/notebooks
 EXECUTE := DAKD_PROFILE=$(PROFILE) $(RUN) jupyter nbconvert --to notebook --execute \
 	--ExecutePreprocessor.timeout=-1 --output-dir $(EXECUTED)
 
-.PHONY: help notebooks site test lab lint bench table evidence figures clean
+.PHONY: help notebooks site test test-oldest lab lint bench table evidence figures clean
 help:
 	@echo "make notebooks  run the whole course (profile: smoke, demo or full; now $(PROFILE))"
 	@echo "make site       the executed course as pages that open without a network"
 	@echo "make test       unit tests, doctests and a smoke run of every notebook"
+	@echo "make test-oldest  the same with exactly the lowest versions of pyproject.toml (Python 3.11)"
 	@echo "make lab        open JupyterLab at the first notebook"
 	@echo "make lint       ruff, mypy and nbstripout checks"
 	@echo "make bench      measure our code beside the plain way"
@@ -24,6 +25,8 @@ help:
 	@echo "make clean      remove runs and caches (the environment stays)"
 
 $(READY): pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "there is no $(PYTHON) here; name one that is:\
+ make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "dakd needs Python 3.11 or newer; try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv .venv
@@ -44,6 +47,20 @@ site: $(READY) $(COURSE:notebooks/%=$(EXECUTED)/%)
 
 test: $(READY)
 	$(RUN) pytest
+
+# An environment of its own, in which every package has the lowest version that pyproject.toml allows.
+OLDEST := .venv-oldest
+$(OLDEST)/ready: pyproject.toml tests/lowest.py
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
+		{ echo "the lowest versions need Python 3.11: make PYTHON=python3.11 test-oldest"; exit 1; }
+	$(PYTHON) -m venv $(OLDEST)
+	$(PYTHON) tests/lowest.py >$(OLDEST)/lowest.txt
+	$(OLDEST)/bin/python -m pip install --quiet -r $(OLDEST)/lowest.txt
+	$(OLDEST)/bin/python -m pip install --quiet --no-deps --editable .
+	@touch $@
+
+test-oldest: $(OLDEST)/ready
+	$(OLDEST)/bin/python -m pytest
 
 lab: $(READY)
 	$(RUN) jupyter lab notebooks/00_data_inspection.ipynb

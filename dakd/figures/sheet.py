@@ -266,7 +266,7 @@ def sheet(
     figure.set_layout_engine("none")
     axes = bare(figure.add_axes((0, 0, 1, 1)))
     extent = (0, plan.size[1], plan.size[0], 0)
-    way: Any = "nearest" if plan.zoom > 1 else "auto"  # large images are averaged, small ones kept
+    way: Any = "nearest" if plan.zoom > 1 else "antialiased"  # large images are averaged
     axes.imshow(_compose(rows, plan), interpolation=way, extent=extent, aspect="auto")
     axes.set(xlim=(0, inches * plan.unit), ylim=(plan.size[0], 0))
     axes.add_collection(_frames(rows, plan), autolim=False)
