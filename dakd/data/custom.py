@@ -8,10 +8,13 @@ The table is a CSV file (UTF-8, commas) or a parquet file with the columns
 * ``modality``: ``visible`` or ``infrared``;
 * ``split``: ``train`` or ``test``.
 
-Further columns are not looked at, and the order of the rows does not matter. Everything in the
-table is checked when it is loaded; a picture is decoded only when it is asked for.
+Further columns are not looked at, and the order of the rows does not matter. A table may have one
+split alone: without training rows nothing is trained on it, without test rows nothing is measured.
+Everything in the table is checked when it is loaded; a picture is decoded only when asked for.
 """
 
+import csv
+import io
 import os
 from pathlib import Path
 from typing import get_args
@@ -19,7 +22,7 @@ from typing import get_args
 import pandas as pd
 
 from dakd.config import fingerprint
-from dakd.data.lists import some
+from dakd.data.lists import printable, some
 from dakd.data.records import Dataset, FileSource, Filter, ImageSet, Modality, Record
 
 COLUMNS = ("path", "pid", "cam", "modality", "split")
@@ -51,9 +54,9 @@ def load_custom(
         FileNotFoundError: the table or images that it names are missing.
         ImportError: it is parquet and nothing that reads parquet is installed.
         ValueError: a column or a cell is not as it must be, an image is listed twice, an identity
-            is in both splits, a split is empty, or the test split lacks a modality.
+            is in both splits, there is no row, or the test split lacks a modality.
     """
-    table = Path(table).expanduser()
+    table = Path(os.path.expanduser(table))
     rows = read_table(table)
     check_splits(table, rows)
     _check_files(table, rows)
@@ -79,13 +82,6 @@ def read_table(table: Path) -> pd.DataFrame:
     Raises:
         FileNotFoundError, ImportError, ValueError: see `load_custom`; nothing is said of the files.
     """
-    rows = _read(table)
-    _check_cells(table, rows)
-    numbers = {c: rows[c].str.extract(WHOLE, expand=False).astype("int64") for c in ("pid", "cam")}
-    return rows.assign(**numbers, file=[_locate(table.parent, name) for name in rows["path"]])
-
-
-def _read(table: Path) -> pd.DataFrame:
     if not table.is_file():
         inside = sorted(table.glob("*.csv")) + sorted(table.glob("*.parquet"))
         hint = f"; did you mean {inside[0]}?" if inside else ""
@@ -93,47 +89,94 @@ def _read(table: Path) -> pd.DataFrame:
             f"no file {table}; root must be a CSV or parquet table with the columns "
             f"{', '.join(COLUMNS)}{hint}"
         )
+    rows = (_read_parquet if table.suffix.lower() == ".parquet" else _read_csv)(table)
+    header = [printable(str(name)) for name in rows.columns]
+    if missing := [column for column in COLUMNS if column not in header]:
+        raise ValueError(
+            f"{table} lacks the columns {', '.join(missing)}; its header is {', '.join(header)}. "
+            "Rename its columns, separated by commas"
+        )
+    if repeated := [column for column in COLUMNS if header.count(column) > 1]:
+        raise ValueError(
+            f"{table} has more than one column {repeated[0]!r}; its header is {', '.join(header)}. "
+            "Remove or rename all but one"
+        )
+    if rows.empty:
+        raise ValueError(f"{table} has a header and no row; add a row for each image")
+    rows = rows[list(COLUMNS)].reset_index(drop=True)
+    rows = rows.assign(**{column: rows[column].str.strip() for column in CHOICES})
+    files = pd.Series([_locate(table.parent, name) for name in rows["path"]], dtype=object)
+    _check_cells(table, rows, files)
+    numbers = {c: rows[c].str.extract(WHOLE, expand=False).astype("int64") for c in ("pid", "cam")}
+    return rows.assign(**numbers, file=files)
+
+
+def _read_csv(table: Path) -> pd.DataFrame:
+    """Return all cells as text; a byte that is not UTF-8 is kept as the system keeps it in names.
+
+    Pandas would shift, drop or rename columns where rows and header differ, with a warning or none.
+    """
+    content = table.read_bytes()
+    if b"\0" in content:
+        raise ValueError(f"{table} is no text in UTF-8; save it as CSV in UTF-8, or as .parquet")
+    text = io.StringIO(content.decode("utf-8-sig", "surrogateescape"), newline="")
+    reader = csv.reader(text, skipinitialspace=True, strict=True)
     try:
-        if table.suffix.lower() == ".parquet":
-            rows = pd.read_parquet(table)
-        else:
-            rows = pd.read_csv(
-                table, dtype=str, encoding="utf-8-sig", index_col=False, na_filter=False,
-                skipinitialspace=True,
-            )  # fmt: skip
+        header, *rows = [row for row in reader if row not in ([], [""])] or [[]]
+    except csv.Error as error:
+        raise ValueError(
+            f"cannot read the table {table}, line {reader.line_num}: {error}; correct the quotes "
+            "there, or save it as CSV in UTF-8 again"
+        ) from error
+    if not header:
+        raise ValueError(f"{table} is empty; its first line must be {','.join(COLUMNS)}")
+    width = len(header)
+    for number, row in enumerate(rows, start=1):
+        if any(cell.strip() for cell in row[width:]):
+            raise ValueError(
+                f"{table}, row {number} below the header has {len(row)} cells, the header {width}; "
+                'put a path that holds a comma in quotes, as "a, b.png"'
+            )
+        row[:] = (row + [""] * width)[:width]
+    return pd.DataFrame(rows, columns=[name.strip() for name in header], dtype=object)
+
+
+def _read_parquet(table: Path) -> pd.DataFrame:
+    """Return all cells as text, empty where there is none."""
+    try:
+        rows = pd.read_parquet(table)
     except ImportError as error:
         raise ImportError(
             f"{table} is parquet, which pandas reads with pyarrow or fastparquet, and neither is "
             "there; `pip install pyarrow`, or save the table as CSV"
         ) from error
-    except (ValueError, OSError) as error:
+    except Exception as error:  # the readers raise many kinds on damaged files
         raise ValueError(
-            f"cannot read the table {table}: {error}; save it as CSV in UTF-8, with commas, or as "
-            "parquet"
+            f"cannot read the table {table}: {error}; save it as parquet again, or as CSV in UTF-8"
         ) from error
-    if missing := [column for column in COLUMNS if column not in rows]:
-        raise ValueError(
-            f"{table} lacks the columns {', '.join(missing)}; its header is "
-            f"{', '.join(map(str, rows.columns))}. Rename its columns, separated by commas"
-        )
-    rows = rows[list(COLUMNS)].astype(object).map(str).reset_index(drop=True)
-    return rows.assign(**{column: rows[column].str.strip() for column in CHOICES})
+    cells = rows.astype(object)
+    return cells.where(cells.notna(), "").map(str)
 
 
-def _check_cells(table: Path, rows: pd.DataFrame) -> None:
-    checks = {
-        "path": (rows["path"].str.strip() != "", "the path of an image"),
-        "pid": (rows["pid"].str.fullmatch(WHOLE), "a whole number from 0 up"),
-        "cam": (rows["cam"].str.fullmatch(WHOLE), "a whole number from 0 up"),
-        **{name: (rows[name].isin(words), " or ".join(words)) for name, words in CHOICES.items()},
-    }
-    for column, (fine, wanted) in checks.items():
+def _check_cells(table: Path, rows: pd.DataFrame, files: pd.Series) -> None:
+    pairs = zip(rows["path"], files, strict=True)
+    encoded = pd.Series([name == printable(name) or os.path.isfile(file) for name, file in pairs])
+    checks = [
+        ("path", rows["path"].str.strip() != "", "the path of an image"),
+        ("path", encoded, "in UTF-8, nor as it is the name of a file"),
+        ("pid", rows["pid"].str.fullmatch(WHOLE), "a whole number from 0 up"),
+        ("cam", rows["cam"].str.fullmatch(WHOLE), "a whole number from 0 up"),
+        *((name, rows[name].isin(words), " or ".join(words)) for name, words in CHOICES.items()),
+    ]
+    for column, fine, wanted in checks:
         if not fine.all():
             row = int(fine.argmin())
+            cell = rows[column][row]
             more = f" (and {(~fine).sum() - 1} more rows)" if (~fine).sum() > 1 else ""
+            what = f"{cell!r} is not" if cell.strip() else "the cell is empty, and must be"
             raise ValueError(
-                f"{table}, row {row + 1} below the header, column {column!r}: "
-                f"{rows[column][row]!r} is not {wanted}{more}; correct the table"
+                f"{table}, row {row + 1} below the header, column {column!r}: {what} {wanted}"
+                f"{more}; correct the table, and save it in UTF-8"
             )
 
 
@@ -141,19 +184,15 @@ def check_splits(table: Path, rows: pd.DataFrame) -> None:
     """Refuse splits that nobody could be trained and tested on.
 
     Raises:
-        ValueError: a split is empty, the splits share identities, or the test split lacks a
-            modality.
+        ValueError: the splits share identities, or the test split lacks a modality.
     """
     train, test = (rows[rows["split"] == split] for split in CHOICES["split"])
-    for split, part in (("train", train), ("test", test)):
-        if part.empty:
-            raise ValueError(f"{table} has no image in the split {split!r}; add its rows")
     if shared := sorted(set(train["pid"]) & set(test["pid"])):
         raise ValueError(
             f"{table}: identities {some(shared)} are in both splits, but nobody may be trained on "
             "who is tested; give all images of an identity (column 'pid') the same 'split'"
         )
-    for modality in CHOICES["modality"]:
+    for modality in CHOICES["modality"] if len(test) else ():
         if modality not in set(test["modality"]):
             raise ValueError(
                 f"{table} has no {modality} image in the split 'test', where one modality is "
@@ -164,8 +203,9 @@ def check_splits(table: Path, rows: pd.DataFrame) -> None:
 def _locate(folder: Path, name: str) -> Path:
     """Return the file of a path in the table, whichever system wrote its slashes."""
     path = folder / name
-    if "\\" in name and not path.is_file():  # elsewhere than on Windows a name may hold one
-        path = folder / name.replace("\\", "/")
+    if name.startswith("~") or "\\" in name:  # elsewhere than on Windows a name may hold either
+        other = folder / os.path.expanduser(name.replace("\\", "/"))
+        path = path if os.path.isfile(path) else other
     return path
 
 
@@ -178,7 +218,7 @@ def _check_files(table: Path, rows: pd.DataFrame) -> None:
             f"{table}, rows {first + 1} and {second + 1} below the header, column 'path': both are "
             f"{rows['path'][second]!r}; remove one"
         )
-    if missing := [row for row, file in enumerate(rows["file"]) if not file.is_file()]:
+    if missing := [row for row, file in enumerate(rows["file"]) if not os.path.isfile(file)]:
         examples = some((f"{rows['path'][row]!r} of row {row + 1}" for row in missing), limit=3)
         raise FileNotFoundError(
             f"{table}: {len(missing)} of {len(rows)} images in the column 'path' do not exist, as "

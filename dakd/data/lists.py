@@ -124,6 +124,20 @@ def some(items: Iterable[object], limit: int = 8) -> str:
     return ", ".join(map(str, items[:limit])) + rest
 
 
+def printable(text: str) -> str:
+    """Return a text with what is not UTF-8 in the names in it written out.
+
+    >>> print(printable("caf\\udce9.png"))
+    caf\\xe9.png
+    """
+
+    def escape(match: re.Match[str]) -> str:
+        code = ord(match[0])
+        return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
+
+    return re.sub("[\ud800-\udfff]", escape, text)
+
+
 def _text(path: Path) -> str:
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}; it is part of the dataset's download")

@@ -1,6 +1,7 @@
 """Any dataset by a table: what is read, that the order of rows means nothing, and every fault."""
 
 import os
+import warnings
 
 import pandas as pd
 import pytest
@@ -120,9 +121,12 @@ def test_a_comma_at_the_end_of_each_row_moves_no_column(folder):
     table = write(folder)
     head, *rows = table.read_text("utf-8").splitlines()
     table.write_text("\n".join([head, *(row + "," for row in rows)]), "utf-8")
-    with pytest.warns(pd.errors.ParserWarning, match="Length of header"):
+    with warnings.catch_warnings(action="error"):
         data = load_custom(table, **SIZE)
     assert content(data) == SORTED
+    table.write_text("\n".join([head, *rows[:3], "b, c.png,12,0,infrared,test"]), "utf-8")
+    with pytest.raises(ValueError, match=r"row 4 .* has 6 cells, the header 5; put a path"):
+        load_custom(table, **SIZE)
 
 
 def test_absolute_paths_and_backslashes(folder):
@@ -147,7 +151,7 @@ def test_parquet(folder, monkeypatch):
     frame = frame.set_index(pd.Index(range(9, 3, -1)))
     assert content(load_custom(as_parquet(monkeypatch, folder, frame), **SIZE)) == SORTED
     frame.loc[7, "pid"] = None
-    with pytest.raises(ValueError, match=r"row 3 below the header, column 'pid': 'nan' is not"):
+    with pytest.raises(ValueError, match=r"row 3 .*column 'pid': the cell is empty"):
         load_custom(as_parquet(monkeypatch, folder, frame), **SIZE)
 
 
@@ -174,21 +178,19 @@ def test_parquet_that_nothing_reads(folder, monkeypatch):
         (change(2, "pid", 2.5), ValueError, "row 2 .*'pid': '2.5' is not a whole number"),
         (change(2, "pid", -1), ValueError, "row 2 .*'-1' is not a whole number from 0 up"),
         (change(2, "pid", "1" * 19), ValueError, "row 2 .*is not a whole number"),
-        (change(6, "cam", ""), ValueError, "row 6 .*column 'cam': '' is not a whole number"),
+        (change(6, "cam", ""), ValueError, "row 6 .*'cam': the cell is empty, and must be a"),
         (change(4, "modality", "thermal"), ValueError, "row 4 .*'thermal' is not visible or infra"),
         (change(5, "split", "query"), ValueError, "row 5 .*'split': 'query' is not train or test"),
-        (change(5, "path", " "), ValueError, "row 5 .*'path': '' is not the path of an image"),
+        (change(5, "path", " "), ValueError, "row 5 .*'path': the cell is empty"),
         ([(r[0], "x", *r[2:]) for r in ROWS], ValueError, r"row 1 .*\(and 5 more rows\); correct"),
         (change(5, "path", "./photos of A/../b.png"), ValueError, "rows 4 and 5 .*both are './ph"),
         (change(3, "path", "A.gif"), FileNotFoundError, r"1 of 6 .* 'A.gif' of row 3 \(rows"),
         ([("no/" + r[0], *r[1:]) for r in ROWS], FileNotFoundError,
             "6 of 6 .*'no/a.png' of row 3 and 3 more .*; a path starts from .*donn"),
         (change(4, "pid", 3), ValueError, "identities 3 are in both splits.*column 'pid'"),
-        (ROWS[3:5], ValueError, "no image in the split 'train'"),
-        (ROWS[:3], ValueError, "no image in the split 'test'"),
         ([*ROWS[:4], ROWS[5]], ValueError, "no visible image in the split 'test'"),
         ([*ROWS[:3], *ROWS[4:]], ValueError, "no infrared image in the split 'test'"),
-        ([], ValueError, "no image in the split 'train'"),
+        ([], ValueError, "has a header and no row; add a row for each image"),
     ],
 )  # fmt: skip
 def test_faults_are_named(folder, rows, error, message):
@@ -204,16 +206,90 @@ def test_faults_are_named(folder, rows, error, message):
             "lacks the columns path, pid, .* its header is path;pid",
         ),
         (b"path,id,cam,modality,split\n", "lacks the columns pid; its header is path, id, cam"),
-        (b"", "cannot read the table .*No columns"),
-        (b'path,pid,cam,modality,split\n"a,1', "cannot read the table"),
-        ("path,pid,cam,modality,split\né.png".encode("latin-1"), "cannot read .*CSV in UTF-8"),
-        (b"path,pid,cam,modality,split\na.png,1\n", "row 1 .*column 'cam': '' is not"),
+        (b"path,pid,cam,pid,modality,split\n", "more than one column 'pid'; its header is path"),
+        (b"", "is empty; its first line must be path,pid,cam,modality,split"),
+        (b"\n \n", "is empty"),
+        (b'path,pid,cam,modality,split\n"a,1', "cannot read the table .*line 2: unexpected end"),
+        (b'path,pid,cam,modality,split\n"a"b,1', "line 2: .*; correct the quotes there, or save"),
+        (
+            "path,pid,cam,modality,split\na.png,3,1,visible,train\né.png".encode("latin-1"),
+            r"row 2 .*'path': '.udce9.png' is not in UTF-8, nor .*save it in UTF-8",
+        ),
+        ("path,pid,caméra,modality,split\n".encode("latin-1"), r"columns cam; .*cam\\xe9ra"),
+        ("path,pid,cam,modality,split\n".encode("utf-16"), "no text in UTF-8; save it as CSV in"),
+        (b"PK\x03\x04\0\0", "no text in UTF-8"),
+        (b"path,pid,cam,modality,split\na.png,1\n", "row 1 .*column 'cam': the cell is empty"),
+        (b"path,pid,cam,modality,split\n,,,,\n", "row 1 .*column 'path': the cell is empty"),
     ],
 )
 def test_what_is_no_such_table(folder, text, message):
     (folder / "table.csv").write_bytes(text)
     with pytest.raises(ValueError, match=message):
         load_custom(folder / "table.csv", **SIZE)
+
+
+@pytest.mark.parametrize("mixed", [["1", "2", 3.0], [1, None, "x"], [True, 2, 3]])
+def test_mistyped_columns_of_parquet(folder, monkeypatch, mixed):
+    frame = pd.DataFrame(ROWS[:3], columns=list(COLUMNS)).assign(pid=pd.Series(mixed, dtype=object))
+    table = as_parquet(monkeypatch, folder, frame)
+    if isinstance(mixed[-1], float):
+        frame["cam"] = frame["cam"].astype("Int64")
+        assert load_custom(table, **SIZE).train.pids.tolist() == [1, 2, 3]
+        return
+    wrong = (
+        r"row 2 .*the cell is empty.*\(and 1 more rows\)" if mixed[1] is None else "row 1 .*'True'"
+    )
+    with pytest.raises(ValueError, match=wrong):
+        load_custom(table, **SIZE)
+
+
+def test_damaged_parquet_names_its_file(folder, monkeypatch):
+    def damaged(path):
+        raise KeyError("magic")
+
+    table = as_parquet(monkeypatch, folder, None)
+    monkeypatch.setattr(pd, "read_parquet", damaged)
+    with pytest.raises(ValueError, match=r"cannot read the table .*table\.parquet: 'magic'; save"):
+        load_custom(table, **SIZE)
+
+
+@pytest.mark.parametrize(("rows", "train", "test"), [(ROWS[3:5], 0, 2), (ROWS[:3], 3, 0)])
+def test_a_table_of_one_split(folder, rows, train, test):
+    with warnings.catch_warnings(action="error"):
+        data = load_dataset("custom", write(folder, rows), **SIZE)
+        assert (len(data.train), len(data.test)) == (train, test)
+        assert data.summary["images"].sum() == train + test
+        assert len(data.fingerprint) == 10
+        assert data.train.images().shape == (train, 3, 8, 4)
+        assert data.test.images().shape == (test, 3, 8, 4)
+
+
+def test_names_that_are_not_utf8(tmp_path):
+    """As an archive of an old Windows gives them; the table names them byte by byte."""
+    Image.new("RGB", (4, 8), (9, 0, 0)).save(tmp_path / "a.png")
+    try:
+        os.rename(os.fsencode(tmp_path / "a.png"), os.fsencode(tmp_path) + b"/\xe9.png")
+    except (OSError, UnicodeError):
+        pytest.skip("this system has no such names")
+    table = tmp_path / "table.csv"
+    table.write_bytes(b"path,pid,cam,modality,split\n\xe9.png,1,1,visible,train\n")
+    data = load_custom(table, **SIZE)
+    assert data.train.images()[0, 0, 0, 0] == 9
+    assert len(data.fingerprint) == 10
+
+
+def test_the_home_folder_is_expanded(folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder.parent))
+    monkeypatch.setenv("USERPROFILE", str(folder.parent))
+    table = write(folder, change(3, "path", f"~/{folder.name}/a.png"))
+    assert content(load_custom(f"~/{folder.name}/{table.name}", **SIZE)) == SORTED
+    with pytest.raises(FileNotFoundError, match="no file ~nobody-of-this-name/t"):
+        load_custom("~nobody-of-this-name/t.csv", **SIZE)
+
+
+def test_a_name_that_no_system_takes_is_missing(folder):
+    with pytest.raises(FileNotFoundError, match="1 of 6 images .* do not exist"):
+        load_custom(write(folder, change(3, "path", "x" * 5000)), **SIZE)
 
 
 def test_a_folder_instead_of_its_table(folder):
