@@ -14,8 +14,11 @@ from safetensors.torch import save_file
 from torch import nn
 
 from dakd.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from dakd.cli import main, parse
+from dakd.config import ModelConfig, load_profile, replace
 from dakd.data import ImageSet
 from dakd.evaluate import extract
+from dakd.experiment import Experiment
 from dakd.model import NonLocal
 from dakd.released import extract_two_stems, load_both_stems, load_released, measured_at
 from dakd.released.families import STEMS
@@ -588,3 +591,63 @@ def test_the_documented_evaluation_runs(folder, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert "student.pth: DAKD release" in printed
     assert len(re.findall(r"^mean ", printed, flags=re.MULTILINE)) == 2
+
+
+# On the command line, and as a teacher -----------------------------------------------------------
+
+
+@pytest.fixture
+def small_pictures(tmp_path, monkeypatch):
+    """The smoke profile's people, for a ResNet-50 on tiny images."""
+    monkeypatch.setenv("DAKD_RUNS", str(tmp_path / "runs"))
+    return ["--profile", "smoke", "--device", "cpu", "--data.height", "32", "--data.width", "16"]
+
+
+def test_a_released_file_is_measured_from_the_command_line(
+    folder, original, small_pictures, capsys
+):
+    assert main(["evaluate", *small_pictures, "--checkpoint", str(folder / "student.pth")]) == 0
+    out = capsys.readouterr().out
+    assert "DAKD release" in out
+    assert "trained on 4 identities; sysu trains on 24" in out
+    assert "all-search, 1-shot, infrared → visible" in out
+    assert main(["evaluate", *small_pictures, "--checkpoint", str(folder / "agw.t")]) == 0
+    assert "AGW family, stem: both" in capsys.readouterr().out
+
+
+def test_a_released_file_is_measured_at_the_size_of_its_family_unless_another_is_given(folder):
+    def size(name, *more):
+        data = parse(["evaluate", "--checkpoint", str(folder / name), *more]).config.data
+        return data.height, data.width, data.filter
+
+    assert size("student.pth", "--data.name", "sysu") == (384, 128, "lanczos")
+    assert size("student.pth", "--data.name", "regdb") == (288, 144, "lanczos")
+    assert size("agw.t", "--profile", "smoke") == (288, 144, "lanczos")
+    given = ("--data.height", "32", "--data.width", "16", "--data.filter", "bilinear")
+    assert size("agw.t", *given) == (32, 16, "bilinear")
+
+
+def test_a_student_is_distilled_from_a_released_teacher(original, tmp_path):
+    """The file's class count must be the data's; its digest stands in the student's record."""
+    state = release_state(original) | {"memory.features": torch.zeros(24, 2048)}
+    del state["memory_rgb.features"]
+    path = saved(tmp_path / "teacher.t", {"net": state})
+    config = load_profile("smoke")
+    few = {"epochs": 1, "steps": 1, "identities": 2, "images": 1}
+    config = replace(
+        config,
+        device="cpu",
+        model=ModelConfig(weights=None),
+        student=replace(config.student, **few),
+    )
+    lab = Experiment(config, runs=tmp_path, show=False, teacher=path)
+    teacher, released = lab.teacher(), load_released(path)[0]
+    assert torch.equal(teacher.model.neck.weight, released.neck.weight)
+    told = load_checkpoint(lab.student().folder)[2]["config"]["given_teacher"]
+    assert told["file"] == "teacher.t"
+    assert told["family"] == "DAKD release"
+    assert told["digest"] == hashlib.sha256(path.read_bytes()).hexdigest()[:10]
+
+    other = saved(tmp_path / "other.t", {"net": release_state(original)})  # 4 identities
+    with pytest.raises(ValueError, match=r"other.t was trained on 4 identities, and sysu has 24"):
+        Experiment(config, runs=tmp_path, show=False, teacher=other).teacher()
