@@ -18,11 +18,12 @@ from dakd.config import EngineConfig, flat
 from dakd.history import TrainingError
 from dakd.parallel import ALONE, World
 from dakd.runtime import atomic_path
-from dakd.snapshot import UNREADABLE, Snapshot, read_snapshot, write_snapshot
+from dakd.snapshot import Snapshot, read_snapshot, write_snapshot
 from dakd.stopping import Stopped, asked_to_stop
 
 SNAPSHOTS, FAILURE = "snapshots", "failure.safetensors"
 ASK_EVERY = 8  # steps between the moments in which several processes ask whether to stop
+WAITS = (0, 5, 25, 60)  # seconds before each further try to write what a training ends with
 
 
 @dataclass
@@ -101,24 +102,85 @@ class RunFolder:
             with contextlib.suppress(OSError):  # it is being looked at
                 old.unlink()
 
-    def latest(self) -> Snapshot | None:
-        """Return the latest snapshot that can be read, if there is any.
+    def latest(self, check: Callable[[Snapshot], None] = lambda snapshot: None) -> Snapshot | None:
+        """Return the latest snapshot that training can go on from, if there is any.
+
+        Args:
+            check: raises ValueError for a snapshot that does not fit.
 
         Raises:
-            TrainingError: it belongs to a training with other settings.
+            TrainingError: it belongs to a training with other settings, or some can be read and
+                none of these fits.
         """
         if self.path is None:
             return None
+        misfit = ""
         for file in sorted((self.path / SNAPSHOTS).glob("*.safetensors"), reverse=True):
             try:
                 snapshot = read_snapshot(file)
-            except UNREADABLE as error:
+            except (OSError, ValueError) as error:
                 warnings.warn(f"{file} is passed over, it cannot be read: {error}", stacklevel=2)
                 continue
             _refuse_other(self.path, snapshot.notes["settings"], self.settings)
+            try:
+                check(snapshot)
+            except ValueError as error:
+                misfit = f"{file}: {error}"
+                warnings.warn(f"{file} is passed over, it does not fit: {error}", stacklevel=2)
+                continue
             self._before = snapshot.notes["seconds"]
             return snapshot
+        if misfit:
+            raise TrainingError(
+                f"the training in {self.path} cannot be continued. {misfit}. Delete the folder to "
+                "train from the start, or give another folder"
+            )
         return None
+
+    def finish(self, write: Callable[[], object]) -> bool:
+        """Write what a training ends with, by `write`, and then delete the snapshots.
+
+        Where it fails, all snapshots but the latest make room, and it is tried again for a while.
+
+        Returns:
+            Whether it is written. If not, a warning has said so, and the snapshots are kept.
+        """
+        for wait in (*WAITS, None):
+            try:
+                write()
+            except Exception as error:  # whatever the libraries raise for a full disk
+                if wait is None or self.stop():
+                    warnings.warn(
+                        f"the trained network is in memory only, {self.path} cannot be written: "
+                        f"{error}; make room, and save it by dakd.checkpoint.save_checkpoint or "
+                        "repeat the command, which goes on from the last snapshot",
+                        stacklevel=3,
+                    )
+                    return False
+                warnings.warn(
+                    f"{self.path} cannot be written: {error}; make room, it is tried again in "
+                    f"{wait} s",
+                    stacklevel=3,
+                )
+                self._make_room()
+                self._sleep(wait)
+            else:
+                self.clear()
+                return True
+        raise AssertionError("the last wait returns")
+
+    def _make_room(self) -> None:
+        if self.path and self.writes:
+            with contextlib.suppress(OSError):
+                (self.path / FAILURE).unlink(missing_ok=True)
+                for old in sorted((self.path / SNAPSHOTS).glob("*.safetensors"))[:-1]:
+                    old.unlink()
+
+    def _sleep(self, seconds: float) -> None:
+        """Wait, but no longer than until the user asks to stop."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and not self.stop():
+            time.sleep(0.1)
 
     def fail(self, error: TrainingError, snapshot: Snapshot) -> TrainingError:
         """Keep the state in which training failed and return the error that says where it is."""

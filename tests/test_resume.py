@@ -1,16 +1,22 @@
+import json
+import math
 import multiprocessing
 import os
 import random
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from contextlib import nullcontext
+from pathlib import Path
 
 import killed
 import pytest
 import torch
+from safetensors import SafetensorError
 
+from dakd import train
 from dakd.checkpoint import is_complete
 from dakd.config import EngineConfig, TeacherConfig, replace
 from dakd.history import TrainingError, read_history
@@ -19,7 +25,7 @@ from dakd.model import build_model
 from dakd.objectives import IdentityObjective
 from dakd.parallel import World
 from dakd.run_folder import RunFolder, open_run
-from dakd.snapshot import Snapshot, read_snapshot
+from dakd.snapshot import Snapshot, read_snapshot, write_snapshot
 from dakd.stopping import Stopped
 
 ROUNDS = int(os.environ.get("DAKD_KILL_ROUNDS", "2"))  # more find rarer moments
@@ -165,6 +171,140 @@ def test_a_disk_that_fills_up_costs_snapshots_and_not_the_training(tmp_path, mon
     monkeypatch.setattr("dakd.snapshot.save_file", killed.refuse)
     with pytest.warns(UserWarning, match=r"no snapshot after \d+ steps: no space left"):
         assert is_complete(killed.teacher(tmp_path).folder)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError("no space left"),
+        SafetensorError("I/O error: no space left"),
+        RuntimeError("no space left"),
+    ],
+)
+def test_whatever_a_library_raises_for_a_full_disk_is_one_error(tmp_path, monkeypatch, error):
+    def full(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr("dakd.snapshot.save_file", full)
+    with pytest.raises(OSError, match="no space left"):
+        write_snapshot(tmp_path / "0.safetensors", Snapshot({"x": torch.ones(2)}, {}), {})
+    with pytest.warns(UserWarning, match=r"no snapshot after \d+ steps: .*no space left"):
+        assert is_complete(killed.teacher(tmp_path / "run").folder)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limits on the size of files")
+def test_a_file_that_cannot_grow_costs_snapshots_and_not_the_training(tmp_path):
+    code = (
+        "import resource, sys, warnings, killed; warnings.simplefilter('ignore')\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (8_000_000, 8_000_000))\n"
+        "print(killed.teacher(killed.Path(sys.argv[1])).folder)"
+    )
+    how = {"cwd": Path(__file__).parent, "capture_output": True, "text": True}
+    ran = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False, **how)
+    assert (ran.returncode, ran.stdout) == (0, f"{tmp_path}\n"), ran.stderr
+
+
+def fail_first(monkeypatch, times):
+    """Let the first checkpoints fail; return what was tried."""
+    save, tried = train.save_checkpoint, []
+    monkeypatch.setattr("dakd.run_folder.WAITS", (0, 0))
+
+    def full(folder, *args, **kwargs):
+        tried.append(sorted(file.stem for file in (folder / "snapshots").iterdir()))
+        if len(tried) <= times:
+            raise SafetensorError("no space left")
+        return save(folder, *args, **kwargs)
+
+    monkeypatch.setattr("dakd.train.save_checkpoint", full)
+    return tried
+
+
+def test_a_checkpoint_that_finds_no_room_is_given_that_of_old_snapshots(
+    tmp_path, monkeypatch, whole
+):
+    tried = fail_first(monkeypatch, times=1)
+    with pytest.warns(
+        UserWarning, match="cannot be written: no space left; make room, it is tried"
+    ):
+        trained = killed.teacher(tmp_path)
+    assert [len(kept) for kept in tried] == [2, 1]
+    assert is_complete(tmp_path)
+    assert not (tmp_path / "snapshots").exists()
+    assert_same(trained, whole["teacher"])
+
+
+def test_a_checkpoint_that_is_never_written_stays_in_memory_and_is_found_again(
+    tmp_path, monkeypatch, whole
+):
+    tried = fail_first(monkeypatch, times=9)
+    with pytest.warns(UserWarning, match="in memory only, .* goes on from the last snapshot"):
+        trained = killed.teacher(tmp_path)
+    assert len(tried) == 3
+    assert trained.folder is None
+    assert_same(trained, whole["teacher"])
+    assert (tmp_path / "snapshots" / f"{tried[-1][0]}.safetensors").is_file()
+    tried += [[]] * 9
+    again = killed.teacher(tmp_path)
+    assert again.folder == tmp_path
+    assert_same(again, whole["teacher"])
+
+
+def rewrite(file, *, drop=(), notes=None, **changed):
+    """Write a snapshot again, well-formed, with other content."""
+    snapshot = read_snapshot(file)
+    tensors = {k: v for k, v in snapshot.tensors.items() if k not in drop} | changed
+    settings = snapshot.notes.pop("settings")
+    kept = {k: v for k, v in snapshot.notes.items() if k not in drop}
+    write_snapshot(file, Snapshot(tensors, kept | (notes or {})), settings)
+
+
+FOREIGN = {
+    "generator": {"drop": ["generator"]},
+    "memory": {"drop": ["memory.visible.values"]},
+    "rows": {"drop": ["rows"]},
+    "stage": {"notes": {"stage": 7}},
+    "optimiser": {"drop": ["optimiser.0.exp_avg"]},
+    "lacks steps": {"notes": {"rows": 99}},
+    "'epoch' is no whole": {"notes": {"epoch": None}},
+    "generator ": {"generator": torch.zeros(3, dtype=torch.uint8)},
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*passed over")
+@pytest.mark.parametrize("what", FOREIGN)
+def test_a_snapshot_of_another_version_is_passed_over_or_named(tmp_path, whole, what):
+    stop_early(tmp_path, steps=8)
+    older, newest = sorted((tmp_path / "snapshots").iterdir())
+    rewrite(newest, **FOREIGN[what])
+    kept = older.read_bytes()
+    older.unlink()
+    with pytest.raises(
+        TrainingError, match=rf"cannot be continued.*{what.strip()}.*Delete the folder"
+    ):
+        killed.teacher(tmp_path)
+    older.write_bytes(kept)
+    assert_same(killed.teacher(tmp_path), whole["teacher"])
+
+
+def test_one_changed_bit_of_a_snapshot_is_noticed(tmp_path, whole):
+    stop_early(tmp_path)
+    newest = sorted((tmp_path / "snapshots").iterdir())[-1]
+    content, rng = newest.read_bytes(), random.Random(0)
+    for _ in range(50):
+        place = rng.randrange(len(content))
+        newest.write_bytes(content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :])
+        with pytest.raises((ValueError, OSError)):
+            read_snapshot(newest)
+    with pytest.warns(UserWarning, match="passed over"):
+        assert_same(killed.teacher(tmp_path), whole["teacher"])
+
+
+def test_a_finished_network_without_its_seconds_is_loaded(tmp_path):
+    killed.teacher(tmp_path)
+    file = tmp_path / "checkpoint.json"
+    description = json.loads(file.read_text())
+    file.write_text(json.dumps({**description, "metrics": {}}))
+    assert math.isnan(killed.teacher(tmp_path).seconds)
 
 
 def test_snapshots_follow_the_clock(tmp_path, monkeypatch):
