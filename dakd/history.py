@@ -3,10 +3,12 @@
 ``history.jsonl`` holds one JSON object a step. It can be read at any time, also while it grows.
 """
 
+import contextlib
 import importlib.util
 import json
 import os
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -26,23 +28,40 @@ class TrainingError(RuntimeError):
     """Training that cannot go on; the message says where it stopped and why."""
 
 
-def read_history(folder: str | Path) -> pd.DataFrame:
-    """Return the history of a run folder, one row a step; empty before the first look."""
-    return pd.DataFrame(read_rows(folder))
+def read_history(folder: str | Path, *, whole: bool = False) -> pd.DataFrame:
+    """Return the history of a run folder, one row a step; empty before the first look.
+
+    Args:
+        folder: of the run.
+        whole: nothing is being written any more.
+
+    Raises:
+        ValueError: a line is damaged, of a history that is whole.
+    """
+    return pd.DataFrame(read_rows(folder, whole=whole))
 
 
-def read_rows(folder: str | Path) -> list[dict[str, float]]:
+def read_rows(folder: str | Path, *, whole: bool = False) -> list[dict[str, float]]:
     """Return the rows of a history as they were written.
 
     A line that is still being written is left out.
+
+    Raises:
+        ValueError: a line is damaged, of a history that is `whole`.
     """
-    rows = []
+    rows: list[dict[str, float]] = []
     path = Path(folder) / HISTORY
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    for number, line in enumerate(text.splitlines(), start=1):
         try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            row = None
+        if not isinstance(row, dict) or not all(isinstance(v, int | float) for v in row.values()):
+            if whole:
+                raise ValueError(f"line {number} of {path} is no JSON object of numbers")
             break
+        rows.append(row)
     return rows
 
 
@@ -63,6 +82,7 @@ class History:
         folder: where ``history.jsonl`` grows, if anywhere.
         rows: of the steps before this one, when a training is continued.
         tensorboard: write TensorBoard's files too.
+        device: that computes; its peak memory is counted from here on.
     """
 
     def __init__(
@@ -71,6 +91,7 @@ class History:
         rows: list[dict[str, float]] | None = None,
         *,
         tensorboard: bool = False,
+        device: torch.device | None = None,
     ) -> None:
         self.rows = list(rows or [])
         self.folder = folder
@@ -79,6 +100,9 @@ class History:
         self.bar: Any = None
         self._waiting: list[tuple[dict[str, float], LossTerms, np.ndarray]] = []
         self._since = time.perf_counter()
+        self._gpu = device if device and device.type == "cuda" else None
+        if self._gpu:
+            torch.cuda.reset_peak_memory_stats(self._gpu)
         self._board: Any = _board(folder, len(self.rows)) if folder and tensorboard else None
         if folder:
             with atomic_path(folder / HISTORY) as path:
@@ -90,7 +114,7 @@ class History:
         return len(self._waiting) >= LOOK_EVERY
 
     def start(self) -> None:
-        """Start the clock of the next few steps."""
+        """Start the clock of the next few steps, after whatever else took time."""
         self._since = time.perf_counter()
 
     def add(self, place: dict[str, float], terms: LossTerms, pids: np.ndarray) -> None:
@@ -112,7 +136,7 @@ class History:
         ).tolist()
         seconds = time.perf_counter() - self._since
         speed = self.images_per_step * len(self._waiting) / max(seconds, 1e-9)
-        about = {"images_per_second": speed, "memory_mb": _memory_mb()}
+        about = {"images_per_second": speed, "memory_mb": _memory_mb(self._gpu)}
         fresh: list[dict[str, float]] = []
         for (place, _, pids), row in zip(self._waiting, values, strict=True):
             losses = dict(zip(names, row, strict=True))
@@ -131,14 +155,22 @@ class History:
         self.start()
 
     def _keep(self, fresh: list[dict[str, float]]) -> None:
-        for number, row in enumerate(fresh if self._board else (), start=len(self.rows)):
-            for name, value in row.items():
-                self._board.add_scalar(name, value, number)
+        self._show(fresh)
         self.rows += fresh
         try:
             self._append(fresh)
         except OSError:
             self._behind = True  # `settle` says so
+
+    def _show(self, fresh: list[dict[str, float]]) -> None:
+        """Give TensorBoard the rows, or go on without it once it fails."""
+        try:
+            for number, row in enumerate(fresh if self._board else (), start=len(self.rows)):
+                for name, value in row.items():
+                    self._board.add_scalar(name, value, number)
+        except Exception as error:  # its writer is a thread, whose errors come late and as any kind
+            warnings.warn(f"TensorBoard's files end here: {error}; training goes on", stacklevel=2)
+            self._board = None
 
     def _append(self, fresh: list[dict[str, float]]) -> None:
         if self.folder and self._behind:
@@ -164,20 +196,25 @@ class History:
     def close(self) -> None:
         """Close TensorBoard's files."""
         if self._board:
-            self._board.close()
+            with contextlib.suppress(Exception):  # as in `_show`
+                self._board.close()
 
 
-def _memory_mb() -> float:
-    """Return the GPU's peak memory in use, without a GPU what this process holds, in MB."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 1e6
+def _memory_mb(gpu: torch.device | None) -> float:
+    """Return a GPU's peak memory in use, without a GPU what this process holds, in MB."""
+    if gpu:
+        return torch.cuda.max_memory_allocated(gpu) / 1e6
     return psutil.Process().memory_info().rss / 1e6
 
 
 def _board(folder: Path, step: int) -> Any:
-    """Return TensorBoard's writer, or None where TensorBoard is not installed."""
+    """Return TensorBoard's writer, or None where TensorBoard is not installed or cannot start."""
     if importlib.util.find_spec("tensorboard") is None:
         return None
-    from torch.utils.tensorboard import SummaryWriter
+    try:
+        from torch.utils.tensorboard import SummaryWriter
 
-    return SummaryWriter(str(folder / "tensorboard"), purge_step=step)
+        return SummaryWriter(str(folder / "tensorboard"), purge_step=step)
+    except Exception as error:  # the packages do not fit each other, or there is no room
+        warnings.warn(f"no files for TensorBoard: {error}", stacklevel=3)
+        return None

@@ -53,6 +53,68 @@ def test_throughput_and_memory_are_in_every_row(tmp_path):
     assert 10 < row["memory_mb"] < 1e6
 
 
+def test_time_before_the_clock_is_started_again_is_no_time_of_a_step(monkeypatch):
+    now = 100.0
+    monkeypatch.setattr("time.perf_counter", lambda: now)
+    history = History()
+    history.images_per_step = 64
+    now += 50  # a snapshot is written
+    history.start()
+    add(history, 2)
+    now += 4
+    history.look()
+    assert history.rows[-1]["images_per_second"] == pytest.approx(2 * 64 / 4)
+
+
+def test_peak_memory_is_that_of_this_training_on_its_device(monkeypatch):
+    peaks = {0: 7e9, 1: 9e9}  # of what ran before
+    monkeypatch.setattr("torch.cuda.reset_peak_memory_stats", lambda d: peaks.update({d.index: 0}))
+    monkeypatch.setattr(
+        "torch.cuda.max_memory_allocated", lambda d=None: peaks[d.index if d else 0]
+    )
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    on_gpu = History(device=torch.device("cuda:1"))
+    peaks[1] += 5e6
+    on_cpu = History(device=torch.device("cpu"))
+    for history in (on_gpu, on_cpu):
+        add(history, 1)
+        history.look()
+    assert on_gpu.rows[0]["memory_mb"] == 5
+    assert 10 < on_cpu.rows[0]["memory_mb"] != 7e3
+    assert peaks[0] == 7e9
+
+
+@pytest.mark.parametrize(
+    "line", ["[1, 2]", "3", "null", '{"loss": "x"}', '{"loss": null}', '{"lo', "[" * 9999, "\xff"]
+)
+def test_a_damaged_line_ends_a_history_that_grows_and_is_refused_in_one_that_is_whole(
+    tmp_path, line
+):
+    good = b'{"loss": 1.0}\n'
+    (tmp_path / "history.jsonl").write_bytes(good + line.encode("latin1") + b"\n" + good)
+    assert read_history(tmp_path)["loss"].tolist() == [1.0]
+    with pytest.raises(
+        ValueError, match=r"line 2 of .*history\.jsonl is no JSON object of numbers"
+    ):
+        read_history(tmp_path, whole=True)
+
+
+def test_tensorboard_that_fails_costs_its_files_and_not_the_training(tmp_path, monkeypatch):
+    class Full:
+        def add_scalar(self, *args):
+            raise RuntimeError("its thread has died")
+
+    monkeypatch.setattr("dakd.history._board", lambda *args: Full())
+    history = History(tmp_path, tensorboard=True)
+    add(history, 2)
+    with pytest.warns(UserWarning, match="its thread has died; training goes on"):
+        history.look()
+    add(history, 2)
+    history.look()
+    history.close()
+    assert len(read_history(tmp_path)) == 4
+
+
 def test_what_is_not_a_loss_is_not_drawn_as_one(tmp_path):
     figures = pytest.importorskip("dakd.figures")
     history = History(tmp_path)
