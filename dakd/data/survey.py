@@ -6,9 +6,9 @@ are looked at here. Every fault is noted, and the survey goes on.
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Literal, NamedTuple, TypeVar
 
 from dakd.data.expected import Key
@@ -89,21 +89,53 @@ class Survey:
         return None
 
     def walk(self, folders: Iterable[str]) -> None:
-        """List the images in the layout's folders, and note what lies there besides."""
+        """List the images in the layout's folders, and note what lies there besides.
+
+        Links are followed, each folder is listed once: links to one that was listed already, or
+        that holds the link itself, are passed over.
+        """
         folders, others = set(folders), []
-        for top in sorted(folders):
-            for folder, inner, names in os.walk(
-                self.root / top, onerror=self._closed, followlinks=True
-            ):
-                where = Path(folder).relative_to(self.root).as_posix()
-                files = {f"{where}/{name}": is_image(PurePosixPath(name)) for name in names}
-                self.images.update(name for name, image in files.items() if image)
-                others += [name for name, image in files.items() if not image]
-                if not inner and not any(files.values()):
-                    self.empty.append(where)
+        for where, inner, names in self._folders(sorted(folders)):
+            files = {f"{where}/{name}": is_image(PurePosixPath(name)) for name in names}
+            self.images.update(name for name, image in files.items() if image)
+            others += [name for name, image in files.items() if not image]
+            if not inner and not any(files.values()):
+                self.empty.append(where)
+            for name in inner:
+                if is_image(PurePosixPath(name)):
+                    self.fault("wrong", f"{where}/{name}", "is a folder, but is named as an image")
         tops = {path.name for path in self.root.iterdir() if path.is_dir()}
         self.note(others, "files that are no images, passed over")
         self.note(tops - folders - {"exp", "idx"}, "folders outside of the layout, passed over")
+
+    def _folders(self, tops: list[str]) -> Iterator[tuple[str, list[str], list[str]]]:
+        """Yield each folder below some, with the folders and the files in it; links come last."""
+        listed: set[str] = set()
+        again = []
+        paths = [str(self.root / top) for top in tops]
+        parts = [path for path in paths if not os.path.islink(path)]
+        links = [path for path in paths if os.path.islink(path)]
+        while parts:
+            for top in parts:
+                for folder, inner, names in os.walk(top, onerror=self._closed):
+                    real = os.path.realpath(folder)
+                    if real in listed or self._holds(real, folder):
+                        again.append(self._below(folder))
+                        inner.clear()
+                        continue
+                    listed.add(real)
+                    links += filter(os.path.islink, (os.path.join(folder, n) for n in inner))
+                    yield self._below(folder), list(inner), names
+            parts, links = sorted(links), []
+        self.note(again, "links to folders that hold them or were listed before, passed over")
+
+    def _holds(self, real: str, link: str) -> bool:
+        """Return whether a folder holds the dataset, or the link by which it was reached."""
+        inside = self.root, os.path.dirname(link)
+        return any(PurePath(os.path.realpath(path)).is_relative_to(real) for path in inside)
+
+    def _below(self, path: str) -> str:
+        return Path(path).relative_to(self.root).as_posix()
 
     def report_files(self, source: str) -> None:
         """Report missing and extra images; a folder of which nothing is there is reported once."""
@@ -125,5 +157,5 @@ class Survey:
 
     def _closed(self, error: OSError) -> None:
         if not isinstance(error, FileNotFoundError):
-            where = Path(str(error.filename)).relative_to(self.root).as_posix()
+            where = self._below(str(error.filename))
             self.fault("unreadable", where, f"the folder cannot be listed: {error.strerror}")

@@ -19,6 +19,7 @@ from dakd.data.sysu import CAMERAS, read_permutations
 from dakd.data.verify import verify
 
 CONFIG = SyntheticConfig(train_ids=8, test_ids=20, images_per_camera=2, clutter=0)
+ALONE = {"show": False, "for_others": False}
 LISTS = Path(__file__).parents[3] / "shared" / "data" / "sysu_mm01"
 LISTS = Path(os.environ.get("DAKD_SYSU_LISTS", LISTS))
 with_lists = pytest.mark.skipif(
@@ -31,7 +32,7 @@ def exports(tmp_path_factory):
     """One small export a layout; tests work on copies."""
     folder = tmp_path_factory.mktemp("exports")
     for layout in ("sysu", "regdb", "llcm", "custom"):
-        export_dataset(layout, CONFIG, folder / layout, height=16, width=8, show=False)
+        export_dataset(layout, CONFIG, folder / layout, height=16, width=8, **ALONE)
     return folder
 
 
@@ -246,6 +247,48 @@ def test_linked_folders_are_followed(copy):
         except OSError:
             pytest.skip("this system does not let us make links")
     assert_found(check("sysu", root, decode=False))
+
+
+def link(path, target):
+    try:
+        path.symlink_to(target, target_is_directory=True)
+    except OSError:
+        pytest.skip("this system does not let us make links")
+
+
+def test_links_that_form_loops_end_and_count_nothing_twice(copy, tmp_path):
+    root = copy("sysu")
+    for cam in CAMERAS:
+        for number in range(4):
+            link(root / f"cam{cam}" / f"all{number}", root)
+        link(root / f"cam{cam}" / "everything", root.anchor)
+    (one := tmp_path / "one").mkdir()
+    (two := tmp_path / "two").mkdir()
+    link(one / "other", two)
+    link(two / "other", one)
+    link(two / "people", root)
+    link(two / "itself", two / "itself")
+    link(root / "cam1" / "elsewhere", one)
+    report = check("sysu", root)
+    assert_found(report)
+    assert counts(report, ALL, ALL, ALL) == [28, 28, 288, 288]
+    assert report.decoded == 288
+    assert any("passed over: cam1/all0, cam1/all1" in note for note in report.notes)
+
+
+def test_a_folder_that_is_linked_to_another_counts_once(copy):
+    root = copy("sysu")
+    shutil.rmtree(root / "cam1")
+    link(root / "cam1", root / "cam2")
+    report = check("sysu", root, decode=False)
+    assert_found(report, ("missing", "cam1"))
+    assert any("listed before, passed over: cam1" in note for note in report.notes)
+
+
+def test_folders_that_are_named_as_images(copy):
+    root = copy("sysu")
+    (root / "cam1" / "0001" / "0003.jpg").mkdir()
+    assert_found(check("sysu", root), ("wrong", "cam1/0001/0003.jpg"))
 
 
 def test_sysu_what_is_noted(copy):
@@ -517,7 +560,7 @@ def test_known_counts_of_sysu_by_the_official_lists():
 
 def test_an_odd_number_of_people_is_split_as_the_export_does(tmp_path):
     config = SyntheticConfig(train_ids=5, test_ids=20, images_per_camera=1)
-    root = export_dataset("regdb", config, tmp_path / "r", height=16, width=8, show=False)
+    root = export_dataset("regdb", config, tmp_path / "r", height=16, width=8, **ALONE)
     report = check("regdb", root, decode=False)
     assert report.ok, str(report)
     assert counts(report, "train 1", "visible", 1)[0] == 13
