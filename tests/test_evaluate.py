@@ -1,4 +1,6 @@
 import dataclasses
+import shutil
+import warnings
 
 import numpy as np
 import pytest
@@ -10,11 +12,11 @@ from dakd.config import SyntheticConfig
 from dakd.data import Dataset, ImageSet, Record, load_dataset
 from dakd.data.export import export_dataset
 from dakd.data.sysu import read_permutations
-from dakd.evaluate import evaluate, extract
+from dakd.evaluate import FEATURE, check_request, evaluate, extract
 from dakd.metrics import rank_metrics
 from dakd.model import build_model
 from dakd.protocols import llcm_trials, sysu_trials
-from dakd.reranking import k_reciprocal
+from dakd.reranking import fitting, k_reciprocal
 
 
 def test_extract_keeps_the_order_and_does_not_depend_on_the_batch():
@@ -58,6 +60,7 @@ def test_perfect_embeddings_give_a_perfect_table(mode, gallery):
 def test_the_table_is_made_of_the_trials_metrics():
     data = dataset()
     z = torch.randn(len(data.test), 8, generator=torch.Generator().manual_seed(0))
+    z = torch.nn.functional.normalize(z)
     result = evaluate(z, data, trials=2)
     trial = sysu_trials(data.test, trials=2)[1]
     expected = rank_metrics(
@@ -154,6 +157,19 @@ def test_llcm_as_released_exchanges_the_roles_in_one_direction_only():
     assert "llcm-released" in released.title
 
 
+def test_the_header_says_whether_queries_and_gallery_were_exchanged():
+    z, data = llcm_like()
+    how = {"protocol": "llcm-released", "trials": 1}
+    swapped = evaluate(z, data, query="visible", gallery="infrared", **how)
+    assert swapped.header["exchanged"] is True
+    assert "exchanged: drawn infrared images ranked all visible ones" in swapped.title
+    assert "changed places" in swapped.header["camera_rule"]
+    kept = evaluate(z, data, query="infrared", gallery="visible", **how)
+    plain = evaluate(z, data, protocol="llcm", trials=1)
+    assert kept.header == plain.header | {"protocol": "llcm-released"}
+    assert kept.header["exchanged"] is False
+
+
 def test_auto_is_the_protocol_of_the_dataset():
     z, data = llcm_like()
     for name, protocol in (("llcm", "llcm"), ("regdb", "regdb"), ("custom", "none")):
@@ -216,6 +232,7 @@ def test_the_whole_header(protocol):
         "dataset": "sysu", "drawn": False, "data_fingerprint": data.fingerprint,
         "protocol": protocol, "query": "infrared", "gallery": "visible",
         "feature": "after the neck, unit length", "flip": "off", "reranking": "off",
+        "exchanged": False, "queries_without_order": 0, "repeated_pictures": None,
     }  # fmt: skip
     header = dict(result.header)
     assert {"dakd", "numpy", "pillow", "torch"} < set(header.pop("versions"))
@@ -265,7 +282,7 @@ def test_flip_adds_the_mirrored_image():
 
 def test_bad_requests_are_refused():
     data = dataset()
-    z = torch.zeros(len(data.test), 4)
+    z = torch.eye(40)[torch.from_numpy(data.test.pids)]
     with pytest.raises(ValueError, match="protocol 'market' cannot be evaluated"):
         evaluate(z, data, protocol="market")
     with pytest.raises(ValueError, match="3 embeddings given for"):
@@ -274,6 +291,227 @@ def test_bad_requests_are_refused():
         evaluate(z, data, sampling="official")
     with pytest.raises(ValueError, match="[Nn]ot finite|non-finite"):
         evaluate(z + float("nan"), data)
+
+
+# Embeddings ---------------------------------------------------------------------------------------
+
+
+def few(*people):
+    """A test split of (identity, modality), without pictures."""
+    records = [Record(pid, 1, modality, n) for n, (pid, modality) in enumerate(people)]
+    empty, test = ImageSet([], source=None), ImageSet(records, source=None)
+    return Dataset(name="custom", train=empty, test=test)
+
+
+def test_similarities_are_computed_in_float64():
+    """The wrong image differs from the right one by the last bit of one number."""
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(20):
+        draw = torch.randn(2, 64, generator=generator)
+        query, right = torch.nn.functional.normalize(draw)
+        wrong = right.clone()
+        place = int(query.abs().argmax())
+        wrong[place] = torch.nextafter(right[place], right[place] - query[place])
+        z = torch.stack([query, wrong, right, -query])
+        who = (1, "infrared"), (2, "visible"), (1, "visible"), (2, "visible")
+        result = evaluate(z, few(*who), device="cpu")
+        assert result.mean["rank1"] == 1
+        assert result.header["feature"] == FEATURE
+
+
+@pytest.mark.parametrize(
+    "turn",
+    [
+        lambda z: z.numpy(),
+        lambda z: z.tolist(),
+        lambda z: tuple(map(tuple, z.tolist())),
+        lambda z: z.double(),
+        lambda z: z.clone().requires_grad_(),
+        lambda z: z.numpy()[::-1].copy()[::-1],
+        lambda z: z.numpy().astype(">f8"),
+        lambda z: z.numpy,  # a function that returns them
+        lambda z: z.to_sparse(),
+    ],
+)
+def test_every_kind_of_embeddings_gives_the_same_table(turn):
+    z, data = llcm_like()
+    assert evaluate(turn(z), data, trials=2).trials.equals(evaluate(z, data, trials=2).trials)
+
+
+@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
+def test_half_precision_is_widened(half):
+    z, data = llcm_like()
+    got, exact = evaluate(z.to(half), data), evaluate(z.to(half).float(), data)
+    assert got.trials.equals(exact.trials)
+    assert got.mean["mAP"] == pytest.approx(evaluate(z, data).mean["mAP"], abs=0.01)
+
+
+@pytest.mark.parametrize("scale", [0.5, 1.0001, 1e-150, 1e200, 5e-310])
+def test_other_lengths_are_brought_to_one_and_the_record_says_so(scale):
+    z, data = llcm_like()
+    plain = evaluate(z, data)
+    assert plain.header["feature"] == FEATURE
+    lengths = scale * torch.linspace(1, 3, len(z), dtype=torch.float64)[:, None]
+    result = evaluate(z.double() * lengths, data)
+    assert result.header["feature"] == f"{FEATURE} (given in other lengths)"
+    assert result.header["feature"] in result.title
+    np.testing.assert_allclose(result.trials, plain.trials, atol=1e-3 if scale < 1e-300 else 1e-12)
+
+
+def test_whole_numbers_are_embeddings():
+    data = dataset()
+    z = np.eye(40, dtype=int)[data.test.pids]
+    assert (evaluate(z, data, trials=1).mean == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("turn", "message"),
+    [
+        (lambda z: z[:, 0], r"\(images, dimensions\), not of shape \(300,\)"),
+        (lambda z: z[None], "not of shape"),
+        (lambda z: z[:, :0], "not of shape"),
+        (lambda z: z[1:], "299 embeddings given for 300 test images"),
+        (lambda z: z.T, "8 embeddings given"),
+        (lambda z: z.to(torch.complex64), "real numbers, not torch.complex64"),
+        (lambda z: z.numpy().astype(str), "real numbers, not <U"),
+        (lambda z: z.numpy().astype(object), "real numbers, not object"),
+        (lambda z: None, "real numbers, not object"),
+        (lambda z: [*z.tolist()[1:], [1.0]], "rows of equal length"),
+        (lambda z: z.index_fill(0, torch.tensor([7, 9]), torch.nan),
+         r"2 of 300 embeddings are not finite.*row 7, Record\(pid=0, cam=2"),
+        (lambda z: z.index_fill(1, torch.tensor([3]), torch.inf), "300 of 300 .* not finite"),
+    ],
+)  # fmt: skip
+def test_embeddings_that_are_none_are_refused(turn, message):
+    z, data = llcm_like()
+    with pytest.raises(ValueError, match=message):
+        evaluate(turn(z), data)
+
+
+def collapsed(kind, test):
+    draw = torch.Generator().manual_seed(0)
+    one = torch.nn.functional.normalize(torch.randn(1, 16, generator=draw)).expand(len(test), -1)
+    dark = torch.from_numpy(test.infrared)[:, None]
+    return {
+        "equal": one,
+        "equal but for rounding": one + 1e-8 * torch.randn(one.shape, generator=draw),
+        "equal in each modality": torch.where(dark, one.flip(1), one),
+        "an equal gallery": torch.where(dark, torch.randn(one.shape, generator=draw), one),
+        "one dimension": torch.rand(len(test), 1, generator=draw) + 0.1,
+    }[kind]
+
+
+@pytest.mark.parametrize("rerank", [False, True])
+@pytest.mark.parametrize(
+    "kind",
+    ["equal", "equal but for rounding", "equal in each modality", "an equal gallery",
+     "one dimension"],
+)  # fmt: skip
+def test_a_collapsed_network_is_noticed(kind, rerank):
+    _, data = llcm_like()
+    with pytest.warns(UserWarning, match="120 of 120 queries find all .* has collapsed"):
+        result = evaluate(collapsed(kind, data.test), data, trials=1, rerank=rerank)
+    assert result.header["queries_without_order"] == 120
+    assert "120 queries find all images equally similar" in result.title
+
+
+@pytest.mark.parametrize("protocol", ["sysu", "regdb", "none"])
+def test_a_collapsed_network_is_no_better_than_chance(protocol):
+    data = dataset()
+    with pytest.warns(UserWarning, match="collapsed"):
+        blind = evaluate(torch.ones(len(data.test), 8), data, protocol=protocol, trials=1)
+    dice = torch.randn(len(data.test), 64, generator=torch.Generator().manual_seed(0))
+    chance = evaluate(dice, data, protocol=protocol, trials=1)
+    assert (blind.mean <= chance.mean).all()
+
+
+def test_a_network_that_works_is_no_collapsed_one():
+    data = dataset()
+    strangers = torch.eye(40)[torch.from_numpy(data.test.pids)]  # indoors, some find nobody
+    z, other = llcm_like()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert evaluate(strangers, data, mode="indoor").header["queries_without_order"] == 0
+        assert evaluate(z, other).header["queries_without_order"] == 0
+        alone = few((1, "infrared"), (1, "visible"))  # a gallery of one is always in order
+        assert evaluate([[1, 0], [0, 1]], alone).mean["rank1"] == 1
+
+
+# Pictures that are there more than once, few images -----------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    config = SyntheticConfig(train_ids=4, test_ids=20, images_per_camera=2)
+    root = tmp_path_factory.mktemp("copies") / "custom"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        export_dataset("custom", config, root, height=16, width=8, show=False)
+    return root
+
+
+def test_the_same_picture_in_both_splits_is_warned_of(exported):
+    def measured():
+        data = load_dataset("custom", exported / "people.csv", height=16, width=8)
+        dice = torch.randn(len(data.test), 8, generator=torch.Generator().manual_seed(0))
+        return data, evaluate(dice, data).header["repeated_pictures"]
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        data, found = measured()
+    assert found == 0
+    light, dark = (np.flatnonzero(data.test.infrared == side) for side in (False, True))
+    files = [r.path for r in data.test.records]
+    shutil.copy(data.train.records[0].path, files[light[0]])
+    shutil.copy(data.train.records[1].path, files[light[1]])
+    shutil.copy(files[light[2]], files[dark[2]])
+    shutil.copy(files[dark[3]], files[dark[4]])
+    words = "4 pictures .* 1 listed more than once .*, 2 in both splits .*, 1 as visible and as inf"
+    with pytest.warns(UserWarning, match=words):
+        assert measured()[1] == 4
+
+
+@pytest.mark.parametrize("people", [1, 2, 5, 10])
+def test_few_images_are_reranked_with_fewer_neighbours(people):
+    data = few(*((pid, side) for pid in range(people) for side in ("visible", "infrared")))
+    z = torch.randn(2 * people, 6, generator=torch.Generator().manual_seed(people))
+    z = torch.nn.functional.normalize(z.double())
+    result = evaluate(z, data, rerank=True)
+    fit = fitting(2 * people)
+    assert result.header["reranking"] == (
+        f"k-reciprocal with k1 = {fit['k1']} and k2 = {fit['k2']}, as there are so few images"
+    )
+    expected = rank_metrics(k_reciprocal(z[1::2], z[::2], **fit), range(people), range(people))
+    assert result.mean["mAP"] == expected.mAP
+    many = few(*((pid, side) for pid in range(11) for side in ("visible", "infrared")))
+    dice = np.random.default_rng(0).standard_normal((22, 8))
+    assert evaluate(dice, many, rerank=True).header["reranking"] == "k-reciprocal"
+
+
+# Requests -----------------------------------------------------------------------------------------
+
+
+def test_a_request_is_checked_without_embeddings():
+    _, data = llcm_like()
+    assert check_request(data) is None
+    for protocol in ("regdb", "llcm-released", "none", None):
+        check_request(data, protocol=protocol, query="visible", gallery="infrared")
+    with pytest.raises(ValueError, match="'sysu' has no folder"):
+        check_request(dataset(), sampling="official")
+    with pytest.raises(ValueError, match="must be 'identity' or 'image', not 'camera'"):
+        check_request(data, cmc_unit="camera")
+    with pytest.raises(ValueError, match="trials must be at least 1"):
+        check_request(data, trials=0)
+    with pytest.raises((ValueError, RuntimeError), match="nonsense"):
+        check_request(data, device="nonsense")
+
+
+def test_a_rule_that_leaves_nothing_is_noticed_before_the_network_runs():
+    records = [Record(pid, 1, side, 1) for pid in (1, 2) for side in ("visible", "infrared")]
+    empty, test = ImageSet([], source=None), ImageSet(records, source=None)
+    data = Dataset(name="llcm", train=empty, test=test)
+    with pytest.raises(ValueError, match="every right image in the gallery of trial 0 is left out"):
+        evaluate(lambda: pytest.fail("embedded"), data)
 
 
 @pytest.mark.parametrize(
@@ -290,6 +528,8 @@ def test_settings_of_another_protocol_are_refused(change, message):
     z, data = llcm_like()
     with pytest.raises(ValueError, match=message):
         evaluate(z, data, **change)
+    with pytest.raises(ValueError, match=message):
+        check_request(data, **change)
 
 
 def test_a_gallery_of_strangers_is_noticed_before_the_network_runs():
