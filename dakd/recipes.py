@@ -17,14 +17,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
-import torch
 import torch.distributed as dist
 
 from dakd.checkpoint import DESCRIPTION, versions
 from dakd.config import Config, Profile, fingerprint, flat, load_profile, replace, to_dict
 from dakd.data import WHAT_ROOT_IS
 from dakd.data.verify import verify
-from dakd.evaluate import evaluate
+from dakd.evaluate import check_request
 from dakd.experiment import Experiment
 from dakd.parallel import World
 from dakd.result import Result
@@ -388,8 +387,7 @@ def _refuse_data(
     how: dict[str, Any] = {"protocol": e.protocol, "sampling": e.sampling, "cmc_unit": e.cmc_unit}
     for lab in labs:
         for setting in lab.settings:
-            nobody = torch.zeros(len(lab.dataset.test), 1)
-            evaluate(nobody, lab.dataset, trials=1, device=config.device, **how, **setting)
+            check_request(lab.dataset, device=config.device, **how, **setting)
 
 
 def _training(trained: Trained) -> dict[str, Any]:
