@@ -68,7 +68,8 @@ def corrupted_embeddings(
     for rows in _chunks(images):
         pictures = images.images(rows).to(where)
         held = _Held(mixed(pictures, generator, kinds=kinds, severity=severity))
-        some = ImageSet([images.records[row] for row in rows], held, keep=False)
+        records = [images.records[row] for row in rows]
+        some = ImageSet(records, held, keep=False, pipeline=images.pipeline)
         for name, model in models.items():
             parts[name].append(extract(model, some, device=device, **how))
     return {name: torch.cat(found) for name, found in parts.items()}

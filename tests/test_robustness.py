@@ -1,5 +1,6 @@
 """Robustness: the right rows are corrupted, trials and draws meet, methods see the same images."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -60,6 +61,7 @@ def test_nothing_corrupted_is_the_plain_evaluation(data):
     }  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore:.*the network has collapsed")
 def test_a_blind_network_does_not_care(data):
     tables = [
         corrupted_evaluation(Blind(), data, where=where, repeats=2, **short()).trials
@@ -77,6 +79,7 @@ def test_corruption_hurts_whichever_side_it_meets(data):
     assert min(found["query"], found["gallery"]) > found["both"]
 
 
+@pytest.mark.filterwarnings("ignore:.*the network has collapsed")
 @pytest.mark.parametrize("query", ["infrared", "visible"])
 def test_the_side_decides_which_rows_are_corrupted(data, query, monkeypatch):
     dirty = torch.full((len(data.test), 24), 9.0)
@@ -109,6 +112,48 @@ def test_the_seed_decides_and_the_batch_does_not(data):
     assert not torch.allclose(first, embed(1))
     clean = extract(Grid(), data.test, device="cpu")
     assert (first != clean).any(1).float().mean() > 0.9  # saturate leaves infrared as it is
+
+
+def test_every_setting_of_the_evaluation_counts(data):
+    """Flip, re-ranking and the unit of a rank, on clean and on corrupted images."""
+    base = {"where": "gallery", "repeats": 1, "kinds": ["fog"], "severity": 5}
+    plain = corrupted_evaluation(Grid(), data, **base, **short())
+    z = {
+        flip: torch.where(
+            torch.from_numpy(data.test.infrared)[:, None],
+            extract(Grid(), data.test, device="cpu", flip=flip),
+            corrupted_embeddings({"a": Grid()}, data.test, kinds=["fog"], severity=5, flip=flip,
+                                 device="cpu")["a"],
+        )
+        for flip in (False, True)
+    }  # fmt: skip
+    for how in ({"flip": True}, {"rerank": True}, {"cmc_unit": "image"}):
+        got = corrupted_evaluation(Grid(), data, **base, **how, **short())
+        expected = evaluate(z[how.get("flip", False)], data, **how, **short())
+        np.testing.assert_allclose(got.trials, expected.trials, atol=1e-9)
+        same = ("flip", "reranking", "ranks_count")
+        assert [got.header[key] for key in same] == [expected.header[key] for key in same]
+        assert not np.allclose(got.trials, plain.trials)
+        table = robustness_table(
+            {"a": Grid()}, data, sides=["none"], repeats=1, families=[], show=False,
+            **how, **short(),
+        )  # fmt: skip
+        clean = evaluate(extract(Grid(), data.test, device="cpu", flip=how.get("flip", False)),
+                         data, **how, **short())  # fmt: skip
+        assert table["mAP"][0] == pytest.approx(clean.mean["mAP"])
+
+
+def test_corrupted_images_keep_their_pipeline(data, monkeypatch):
+    seen = []
+
+    def spy(model, images, **how):
+        seen.append(images.pipeline)
+        return extract(model, images, **how)
+
+    monkeypatch.setattr(robustness, "extract", spy)
+    test = dataclasses.replace(data.test, pipeline="regdb")
+    corrupted_embeddings({"a": Grid()}, test, device="cpu")
+    assert set(seen) == {"regdb"}
 
 
 def test_every_draw_is_another_and_one_trial_meets_them_all(data):
@@ -160,6 +205,7 @@ def test_the_record_says_what_was_corrupted(data, tmp_path):
     assert drawn["severity"] is None
 
 
+@pytest.mark.filterwarnings("ignore:.*the network has collapsed")
 def test_the_table_holds_every_cell_and_agrees_with_single_evaluations(data):
     models = {"a": Grid(), "b": Blind()}
     how = {"families": ["noise", "blur"], "severities": [1, 5], "seed": 3, "show": False}
