@@ -113,8 +113,8 @@ def evaluate(
         batch, device, precision: see `extract`.
 
     Raises:
-        ValueError: what `check_request` refuses, or embeddings that do not belong to the test split
-            or are not finite.
+        ValueError: what `check_request` refuses, or embeddings that do not belong to the test
+            split, are not finite, or are all zero for an image.
     """
     sides = {"query": query, "gallery": gallery}
     chosen: dict[str, Any] = {"mode": mode, "shots": shots, "sampling": sampling}
@@ -328,6 +328,12 @@ def _unit_length(given: Any, test: ImageSet) -> tuple[Tensor, str]:
     )
     largest = z.abs().amax(dim=1, keepdim=True)  # (N, 1)
     _refuse_rows(~largest.isfinite(), test, "not finite; the weights or the images hold NaN")
+    _refuse_rows(
+        largest == 0,
+        test,
+        "all zero and have no direction; the network has died, or they were never computed (to try "
+        "settings without embeddings there is `dakd.evaluate.check_request`)",
+    )
     if (torch.linalg.vector_norm(z, dim=1) - 1).abs().max() <= UNIT_LENGTH:
         return z, FEATURE
     z = z / largest  # so that no square is too large or too small

@@ -380,6 +380,10 @@ def test_whole_numbers_are_embeddings():
         (lambda z: z.index_fill(0, torch.tensor([7, 9]), torch.nan),
          r"2 of 300 embeddings are not finite.*row 7, Record\(pid=0, cam=2"),
         (lambda z: z.index_fill(1, torch.tensor([3]), torch.inf), "300 of 300 .* not finite"),
+        (torch.zeros_like, "300 of 300 embeddings are all zero.*check_request.*row 0"),
+        (lambda z: np.zeros((len(z), 1)), "300 of 300 embeddings are all zero"),
+        (lambda z: z.index_fill(0, torch.tensor([4]), 0.0),
+         r"1 of 300 embeddings are all zero.*row 4, Record\(pid=0, cam=1, modality='infrared'"),
     ],
 )  # fmt: skip
 def test_embeddings_that_are_none_are_refused(turn, message):
