@@ -6,6 +6,8 @@ reproduced. The counts that a copy is compared with are in `dakd.data.expected`.
 
 import html
 import os
+import re
+import stat
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,12 +17,15 @@ from pathlib import Path
 from typing import get_args
 
 import pandas as pd
-from PIL import Image
 
+from dakd.data.decoding import ImageError, read_image
 from dakd.data.expected import ALL, NAMES, Count, Expected, Key, expected, tally
 from dakd.data.layouts import LAYOUTS, place, survey_custom
+from dakd.data.lists import printable
+from dakd.data.readiness import Readiness, readiness
 from dakd.data.records import MARKER
 from dakd.data.survey import Kind, Problem, Survey
+from dakd.data.survey_copies import report_copies
 from dakd.runtime import progress
 
 COUNTED = ("identities", "images")
@@ -42,6 +47,7 @@ class Report:
         problems: every fault.
         notes: what is worth knowing and no fault.
         decoded: the number of pictures that were decoded.
+        ready: whether `train` and `evaluate` can work with the copy as it is.
     """
 
     name: str
@@ -51,6 +57,7 @@ class Report:
     problems: tuple[Problem, ...]
     notes: tuple[str, ...]
     decoded: int = 0
+    ready: tuple[Readiness, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -67,7 +74,7 @@ class Report:
         else:
             numbers = Counter(problem.kind for problem in self.problems)
             state = ", ".join(f"{numbers[k]:,} {k}" for k in get_args(Kind) if numbers[k])
-        return f"{self.title}: {state}; {looked} ({self.root})"
+        return printable(f"{self.title}: {state}; {looked} ({self.root})")
 
     def _of(self, kind: str) -> list[Problem]:
         return [problem for problem in self.problems if problem.kind == kind]
@@ -94,18 +101,26 @@ class Report:
 
     def __str__(self) -> str:
         table, more = self._table()
-        lines = [self.verdict, "", table.to_string(index=False), *([more] if more else [])]
+        lines = [
+            self.verdict,
+            *map(str, self.ready),
+            "",
+            table.to_string(index=False),
+            *([more] if more else []),
+        ]
         for heading, texts in self._sections():
             lines += ["", f"{heading}:", *(f"  {text}" for text in texts)]
-        return "\n".join(lines)
+        return printable("\n".join(lines))
 
     def _repr_html_(self) -> str:
         table, more = self._table()
-        lines = [f"<p><b>{html.escape(self.verdict)}</b></p>", table.to_html(index=False), more]
+        lines = [f"<p><b>{html.escape(self.verdict)}</b></p>"]
+        lines += [f"<p>{html.escape(str(one))}</p>" for one in self.ready]
+        lines += [table.to_html(index=False), more]
         for heading, texts in self._sections():
             items = "".join(f"<li>{html.escape(text)}</li>" for text in texts)
             lines.append(f"<p>{heading}</p><ul>{items}</ul>")
-        return "\n".join(lines)
+        return printable("\n".join(lines))
 
 
 def verify(
@@ -113,14 +128,19 @@ def verify(
 ) -> Report:
     """Compare a copy of a dataset with the known counts, and find out which images are damaged.
 
-    Nothing stops at a fault: all are collected. What was written by
-    `dakd.data.export.export_dataset` is compared with what its configuration asks for, and the
-    report says that its people are drawn.
+    Nothing stops at a fault: all are collected. Images are decoded as loading decodes them. One
+    that is there more than once is a problem where its labels contradict each other (training and
+    test, visible and infrared, two identities), and a note otherwise. A copy on which training or
+    evaluation must fail, because a split or a modality shows nobody, is not complete.
+
+    What was written by `dakd.data.export.export_dataset` is compared with what its configuration
+    asks for, and the report says that its people are drawn.
 
     Args:
         name: ``"sysu"``, ``"regdb"``, ``"llcm"`` or ``"custom"``.
         root: the dataset's folder; for ``"custom"`` the table, which is compared with the files.
-        decode: decode every picture in full; otherwise only empty files are found.
+        decode: decode every picture in full, and look for copies; otherwise only empty files are
+            found.
         show: a progress bar.
 
     Raises:
@@ -130,16 +150,23 @@ def verify(
     """
     if name not in NAMES:
         raise ValueError(f"dataset {name!r} cannot be verified; use one of {', '.join(NAMES)}")
-    root = Path(root).expanduser()
+    root = Path(os.path.expanduser(root))
     if name == "custom" and not root.is_file():
         raise FileNotFoundError(f"no file {root}; root must be the table of the dataset")
     if name != "custom" and not root.is_dir():
         raise NotADirectoryError(f"{root} is no folder; root must be the dataset's folder")
     survey, known = _compare(name, root)
     decoded = _look(survey, decode, show)
+    if decode:
+        report_copies(survey)
     counts = _judge(name, survey, known)
+    ready = readiness(name, root, {p.where for p in survey.problems if p.kind == "unreadable"})
+    faults = {one.fault: one for one in ready if one.fault and not survey.problems}
+    for fault, one in faults.items():
+        who = " and ".join(other.command for other in ready if other.fault == fault)
+        survey.fault("missing", one.where, f"{who} must fail: {fault}")
     problems, notes = tuple(survey.problems), tuple(survey.notes)
-    return Report(name, root, known.title, counts, problems, notes, decoded)
+    return Report(name, root, known.title, counts, problems, notes, decoded, tuple(ready))
 
 
 def _compare(name: str, root: Path) -> tuple[Survey, Expected]:
@@ -175,13 +202,16 @@ def _fault(root: Path, name: str, *, decode: bool) -> str | None:
     """Return what is the matter with an image file, or None."""
     path = root / name
     try:
-        if path.stat().st_size == 0:
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode):
+            return "it is no file"
+        if about.st_size == 0:
             return "the file is empty"
         if decode:
-            with Image.open(path) as image:
-                image.convert("RGB")
-    except Exception as error:  # Pillow raises many kinds on damaged files
-        return str(error).replace(f" {str(path)!r}", "") or type(error).__name__
+            read_image(path)
+    except (ImageError, OSError) as error:
+        text = str(error.__cause__ or error).replace(f" {str(path)!r}", "")
+        return re.sub(r" <_io\.\w+ name=.*>", "", text, flags=re.DOTALL) or type(error).__name__
     return None
 
 

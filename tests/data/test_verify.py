@@ -139,6 +139,54 @@ def test_a_missing_image(copy, layout):
 
 
 @pytest.mark.parametrize("layout", ONE)
+def test_files_are_judged_as_loading_judges_them(copy, layout, monkeypatch):
+    """High bit depths are fine; not-a-number and decompression bombs are not."""
+    root = copy(layout)
+    path, name = pick(root, layout)
+    thermal = np.linspace(28000, 31000, 128).reshape(16, 8)
+    Image.fromarray(thermal.astype(np.uint16)).save(path, format="TIFF")
+    assert_found(check(layout, root))
+    Image.fromarray(np.where(thermal < 30000, np.nan, 1).astype(np.float32)).save(path, "TIFF")
+    (problem,) = check(layout, root).problems
+    assert (problem.kind, problem.where) == ("unreadable", name)
+    assert problem.what == "it holds NaN or infinite values"
+    Image.new("RGB", (40, 40)).save(path, "PNG")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 700)
+    assert_found(check(layout, root), ("unreadable", name))
+
+
+def test_what_is_no_file(copy):
+    root = copy("sysu")
+    path = root / "cam5/0006/0001.jpg"
+    path.unlink()
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("this system has no named pipes")
+    os.mkfifo(path)  # to read it would wait for ever
+    report = check("sysu", root)
+    assert_found(report, ("unreadable", "cam5/0006/0001.jpg"))
+    assert report.problems[0].what == "it is no file"
+
+
+def test_names_that_are_not_utf8_are_printed_and_written(copy, tmp_path):
+    root = copy("sysu")
+    strange = os.fsencode(root) + b"/cam5/0006/n\xe9.jpg"
+    try:
+        shutil.copy(os.fsencode(root / "cam5/0006/0001.jpg"), strange)
+    except (OSError, UnicodeError):
+        pytest.skip("this system has no such names")
+    open(os.fsencode(root) + b"/cam2/n\xe9.txt", "w").close()
+    report = check("sysu", root)
+    assert [problem.kind for problem in report.problems] == ["wrong"]
+    for text in (str(report), report._repr_html_()):
+        (tmp_path / "report.txt").write_text(text, encoding="utf-8")
+        assert r"cam5/0006/n\xe9.jpg" in text
+        assert r"cam2/n\xe9.txt" in text
+    moved = os.fsdecode(os.fsencode(tmp_path) + b"/d\xe9")
+    root.rename(moved)
+    assert check("sysu", Path(moved), decode=False).verdict.endswith(r"d\xe9)")
+
+
+@pytest.mark.parametrize("layout", ONE)
 @pytest.mark.parametrize("damage", ["truncated", "empty", "text"])
 def test_a_damaged_image(copy, layout, damage):
     root = copy(layout)
@@ -440,6 +488,129 @@ def test_custom_faults(copy):
     )
 
 
+# One image several times, and what a copy is good for ---------------------------------------------
+
+
+def table_of(folder, *rows):
+    """A table with an image for each row of path, pid, cam, modality and split; a path names its
+    colour, and images of one colour are the same."""
+    lines = ["path,pid,cam,modality,split"]
+    for path, *labels in rows:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (4, 8), Path(path).stem).save(folder / path)
+        lines.append(",".join([path, *map(str, labels)]))
+    (folder / "people.csv").write_text("\n".join([*lines, ""]), "utf-8")
+    return folder
+
+
+TRAIN = [("a/red.png", 1, 1, "visible", "train"), ("a/blue.png", 1, 2, "infrared", "train")]
+TEST = [("a/green.png", 2, 1, "visible", "test"), ("a/gray.png", 2, 2, "infrared", "test")]
+
+
+@pytest.mark.parametrize(
+    ("row", "what"),
+    [
+        (("b/red.png", 2, 1, "visible", "test"), "of the splits train and test"),
+        (("b/red.png", 1, 1, "infrared", "train"), "of the modalities visible and infrared"),
+        (("b/red.png", 3, 1, "visible", "train"), "of the identities 1 and 3"),
+        (("b/red.png", 1, 2, "visible", "train"), ""),
+    ],
+)
+def test_the_same_image_twice(tmp_path, row, what):
+    root = table_of(tmp_path, *TRAIN, *TEST, row)
+    report = check("custom", root)
+    if what:
+        assert_found(report, ("wrong", "a/red.png"))
+        assert f"is the same image as b/red.png, but {what}" in report.problems[0].what
+    else:
+        assert_found(report)
+        assert "a/red.png = b/red.png" in report.notes[0]
+    assert check("custom", root, decode=False).ok
+
+
+def test_the_same_image_in_both_lists_of_a_layout(copy):
+    root = copy("sysu")
+    shutil.copy(root / "cam1/0001/0001.jpg", root / "cam4/0020/0002.jpg")
+    report = check("sysu", root)
+    assert_found(report, ("wrong", "cam1/0001/0001.jpg"))
+    assert "same image as cam4/0020/0002.jpg" in str(report)
+
+
+@pytest.mark.parametrize(
+    ("rows", "train", "evaluate"),
+    [
+        ([*TRAIN, *TEST], "", ""),
+        (TEST, "there is no training image", ""),
+        (TRAIN, "", "there is no test image"),
+        ([*TRAIN[:1], *TEST], "no infrared training image", ""),
+        ([TRAIN[0], ("c.png", 3, 2, "infrared", "train"), *TEST],
+            "no training identity has both", ""),
+        ([*TRAIN, TEST[0], ("c.png", 3, 2, "infrared", "test")], "",
+            "nobody of the infrared test images is among the visible ones"),
+    ],
+)  # fmt: skip
+def test_what_a_table_is_good_for(tmp_path, rows, train, evaluate):
+    rows = [("pink.png" if row[0] == "c.png" else row[0], *row[1:]) for row in rows]
+    root = table_of(tmp_path, *rows)
+    for decode in (True, False):
+        report = check("custom", root, decode=decode)
+        faults = {one.command: one.fault for one in report.ready}
+        assert faults.keys() == {"train", "evaluate"}
+        for fault, words in ((faults["train"], train), (faults["evaluate"], evaluate)):
+            assert words in fault
+            assert bool(words) is bool(fault)
+        assert report.ok is not bool(train or evaluate)
+        assert ("complete" in report.verdict) is report.ok
+        assert ("train: not possible" in str(report)) is bool(train)
+        assert ("evaluate: not possible" in report._repr_html_()) is bool(evaluate)
+    if report.ok:
+        assert "a batch can show 1 identities at most" in str(report)
+
+
+@pytest.mark.parametrize(
+    ("layout", "spoil", "train", "evaluate"),
+    [
+        ("sysu", lambda r: [shutil.rmtree(r / f"cam{c}") for c in (3, 6)],
+            "loading fails", "loading fails"),
+        ("sysu", lambda r: [shutil.rmtree(p) for p in r.glob("cam[36]/*")],
+            "no infrared training image", "no infrared test image"),
+        ("sysu", lambda r: [shutil.rmtree(p) for p in r.glob("cam[12]/*")],
+            "", "the gallery of indoor-search"),
+        ("sysu", lambda r: [shutil.rmtree(p) for p in r.glob("cam[16]/*")],
+            "", "the gallery of indoor-search"),  # camera 3 does not look for camera 2
+        ("llcm", lambda r: [p.unlink() for p in (r / "test_vis").rglob("*.jpg")],
+            "", "no visible test image"),
+        ("llcm", lambda r: [p.unlink() for p in [*r.glob("test_vis/cam[1-5]/**/*.jpg"),
+                                                 *r.glob("test_nir/cam[1-5]/**/*.jpg")]],
+            "", "nobody of the infrared"),  # camera 6 alone is left, where both are its own
+        ("regdb", lambda r: (r / "idx/train_visible_7.txt").unlink(),
+            "train_visible_7.txt", "train_visible_7.txt"),
+        ("regdb", lambda r: sorted(r.glob("Visible/3/*.bmp"))[0].write_bytes(b"x"),
+            "of its images cannot be read (trial ", "of its images cannot be read (trial "),
+    ],
+)  # fmt: skip
+def test_what_a_layout_is_good_for(copy, layout, spoil, train, evaluate):
+    root = copy(layout)
+    assert str(check(layout, root)).splitlines()[1:3] == ["train: possible", "evaluate: possible"]
+    spoil(root)
+    report = check(layout, root)
+    assert not report.ok
+    faults = [one.fault for one in report.ready]
+    for fault, words in zip(faults, (train, evaluate), strict=True):
+        assert words in fault
+        assert bool(words) is bool(fault)
+
+
+def test_what_only_loading_refuses_is_a_problem(copy, monkeypatch):
+    def refuse(root, **how):
+        raise ValueError("no such people")
+
+    monkeypatch.setattr("dakd.data.readiness.load_sysu", refuse)
+    report = check("sysu", copy("sysu"), decode=False)
+    assert_found(report, ("missing", "."))
+    assert report.problems[0].what == "train and evaluate must fail: loading fails: no such people"
+
+
 # The entry and the marker -------------------------------------------------------------------------
 
 
@@ -498,7 +669,7 @@ def test_few_pictures_are_in_memory_at_a_time(exports, monkeypatch):
             batches.append(len(paths))
             return super().map(function, paths, **kwargs)
 
-    monkeypatch.setattr(module.Image, "open", Counted)
+    monkeypatch.setattr(Image, "open", Counted)
     monkeypatch.setattr(module, "ThreadPoolExecutor", Pool)
     monkeypatch.setattr(module, "_AT_ONCE", 50)
     assert check("sysu", exports / "sysu").decoded == 288
