@@ -1,100 +1,32 @@
-"""Many trainings that differ in one thing each: which of them, run, resumed, and one table.
+"""Many trainings that differ in one thing each: run, resumed, and one table.
 
-`GRID` names the variants. `run_grid` trains and measures what the table does not hold yet, one row
-a run, written as soon as the run is done, so that it can be stopped and continued at any time.
-`dakd.analysis.paired_differences` compares the rows.
+`dakd.grid.GRID` names the variants. `run_grid` trains and measures what the table does not hold
+yet, one row a run, written as soon as the run is done, so that it can be stopped and continued at
+any time, and so that several processes can fill one table. The JSON beside it says how each row was
+made. `dakd.analysis.paired_differences` compares the rows.
 """
 
 import json
+import math
 import os
 import platform
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
+from filelock import FileLock
 
 from dakd.checkpoint import versions
-from dakd.config import Config, EngineConfig, fingerprint, replace, to_dict
+from dakd.config import Config, DataConfig, EngineConfig, fingerprint, replace, to_dict
 from dakd.evaluate import setting_name
 from dakd.experiment import TRAINED_BY, Experiment
+from dakd.grid import GRID, LABELS, MAIN, Run
 from dakd.result import Result
-from dakd.runtime import atomic_path, source_fingerprint
+from dakd.runtime import atomic_path, require, source_fingerprint
 from dakd.train import Trained
 
-
-@dataclass(frozen=True)
-class Run:
-    """One variant.
-
-    Attributes:
-        group: rows that are compared with each other.
-        label: what a figure calls it.
-        kind: which network; ``"continued"`` is the teacher, trained on by its own objective for as
-            long as a student is.
-        student: fields of `dakd.config.StudentConfig` that differ from the configuration.
-        teacher: fields of `dakd.config.TeacherConfig` that differ; a student then has that teacher.
-    """
-
-    group: str
-    label: str
-    kind: Literal["untrained", "teacher", "continued", "student"] = "student"
-    student: Mapping[str, Any] = field(default_factory=dict)
-    teacher: Mapping[str, Any] = field(default_factory=dict)
-
-
-_IDENTITY = {"weight": 0.0, "identity_weight": 1.0}
-
-MAIN = ("untrained", "teacher", "continued", "only_kd", "dakd")  # the rows of the README
-GRID: Mapping[str, Run] = MappingProxyType({
-    "untrained": Run("controls", "untrained", "untrained"),
-    "teacher": Run("controls", "teacher", "teacher"),
-    "continued": Run("controls", "teacher, trained on", "continued"),
-    "identity": Run("controls", "identity loss alone", student=_IDENTITY),
-    "dakd": Run("method", "DAKD"),
-    "only_kd": Run("method", "plain distillation", student={"ablation": "only_kd"}),
-    "dakd_identity": Run("method", "DAKD + identity loss", student={"identity_weight": 1.0}),
-    "from_teacher": Run("method", "DAKD from the teacher's weights", student={"init": "teacher"}),
-    "identity_from_teacher": Run(
-        "controls", "identity loss alone, from the teacher's weights",
-        student={**_IDENTITY, "init": "teacher"},
-    ),
-    "dakd_identity_from_teacher": Run(
-        "method", "DAKD + identity loss, from the teacher's weights",
-        student={"identity_weight": 1.0, "init": "teacher"},
-    ),
-    "release": Run("release", "release (all six)", student={"preset": "release"}),
-    "no_instance": Run("levels", "class level alone", student={"ablation": "mlkd_no_instance"}),
-    "no_class": Run("levels", "instance level alone", student={"ablation": "mlkd_no_class"}),
-    "mask_none": Run("mask", "no mask", student={"mask_keep": "none"}),
-    "mask_uncertain": Run("mask", "uncertain half", student={"mask_keep": "uncertain"}),
-    "cutswap_none": Run("CutSwap", "DAKD without CutSwap", student={"cutswap": "none"}),
-    "cutswap_release": Run("CutSwap", "whole image", student={"cutswap": "release"}),
-    "teacher_cutswap": Run(
-        "CutSwap", "teacher with CutSwap", "teacher", teacher={"cutswap": "paper"}
-    ),
-    # What "teacher" is by now; the published tables have the row, and go on without it once remade.
-    "teacher_no_cutswap": Run(
-        "CutSwap", "teacher without CutSwap", "teacher", teacher={"cutswap": "none"}
-    ),
-    "joint": Run(
-        "batch statistics", "joint batch statistics", student={"batch_statistics": "joint"}
-    ),
-    "balanced": Run("batches", "balanced batches", student={"sampler": "balanced"}),
-    "mask_mean": Run("release", "mask scales the mean", student={"mask_acts_on": "mean"}),
-    "swapped": Run("release", "infrared at t = 2, 6", student={"swapped_temperatures": (2, 6)}),
-    "two_passes": Run("release", "two forward passes", student={"passes": 2}),
-    "select_on_test": Run("release", "epoch chosen on test", student={"selection": "test"}),
-    "quantile_25": Run("mask", "confident three quarters", student={"quantile": 0.25}),
-    "quantile_75": Run("mask", "confident quarter", student={"quantile": 0.75}),
-    "t_4": Run("temperatures", "t = 4", student={"temperatures": (4,)}),
-    "t_low": Run("temperatures", "t = 2, 3", student={"temperatures": (2, 3)}),
-    "t_high": Run("temperatures", "t = 5, 6", student={"temperatures": (5, 6)}),
-    "not_standardised": Run("temperatures", "not standardised", student={"standardised": False}),
-})  # fmt: skip
-LABELS: Mapping[str, str] = MappingProxyType({name: run.label for name, run in GRID.items()})
+__all__ = ["GRID", "LABELS", "MAIN", "Run", "describe", "network", "run_grid"]
 
 
 def run_grid(
@@ -108,11 +40,13 @@ def run_grid(
     """Train and measure every run for every seed; return the table.
 
     The table on disk gets a row as soon as a run is done. A row that is there already is kept if
-    configuration, data and training code are those of today, and made again otherwise.
+    configuration, data and training code are those of today, and made again otherwise. Several
+    processes may fill one table at the same time.
 
     Args:
         config: what all runs share.
-        table: a CSV file; its folder is made when missing.
+        table: a CSV file; its folder is made when missing. Beside it a JSON file says how the rows
+            were made (see `describe`), for every call that made some.
         runs: names in `GRID`, in the order in which they are run.
         seeds: of batches, augmentation and starting weights.
         show: progress bars, and a line for every finished run.
@@ -124,11 +58,11 @@ def run_grid(
         ``trials``, JSON of the first setting's values trial by trial.
 
     Raises:
-        ValueError: a run or a setting is unknown, or the file is another table.
+        ValueError: there is no run or no seed, one is unknown, or a file is something else.
     """
-    if unknown := [name for name in runs if name not in GRID]:
-        raise ValueError(f"unknown runs {unknown}; use some of {', '.join(GRID)}")
-    path = Path(table)
+    runs, seeds = _asked(config, runs, seeds)
+    path = Path(table).expanduser()
+    _read_record(path)  # what is no record is refused before the work
     rows = _read(path)
     for name in runs:
         for seed in seeds:
@@ -136,33 +70,127 @@ def run_grid(
             key = _key(lab, GRID[name])
             if rows.get((name, seed), {}).get("key") == key:
                 continue
-            rows[name, seed] = {"run": name, "seed": seed, "key": key, **_measure(lab, name)}
-            frame = pd.DataFrame(list(rows.values()))
-            with atomic_path(path) as temporary:
-                frame.to_csv(temporary, index=False)
+            row = {"run": name, "seed": seed, "key": key, **_measure(lab, name)}
+            rows = _add(path, row, describe(config))
             if show:
-                print(f"{name}, seed {seed}: rank-1 {rows[name, seed][_first(lab, 'rank1')]:.3f}")
+                print(f"{name}, seed {seed}: rank-1 {row[_first(lab, 'rank1')]:.3f}")
     wanted = [rows[name, seed] for name in runs for seed in seeds]
     return pd.DataFrame(wanted)
+
+
+def _asked(
+    config: Config, runs: Sequence[str], seeds: Sequence[int]
+) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Return what is to be run, each once; refuse what could not be, before anything is made."""
+    require(bool(runs), f"no run is asked for (--runs); use some of {', '.join(GRID)}")
+    require(bool(seeds), "no seed is asked for (--seeds); give one or more")
+    if unknown := [name for name in runs if name not in GRID]:
+        raise ValueError(f"unknown runs {unknown}; use some of {', '.join(GRID)}")
+    for seed in seeds:
+        replace(config, seed=seed)
+    return tuple(dict.fromkeys(runs)), tuple(dict.fromkeys(seeds))
+
+
+def _add(path: Path, row: dict[str, Any], made: dict[str, Any]) -> dict[tuple[str, int], Any]:
+    """Add a row to what the table and its record hold by now; return all rows."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        rows, calls = _read(path), _read_record(path)
+        place = (row["run"], row["seed"])
+        rows[place] = row
+        record = json.dumps(_record(calls, rows, place, made), indent=2) + "\n"
+        with atomic_path(path) as temporary:
+            pd.DataFrame(list(rows.values())).to_csv(temporary, index=False)
+        with atomic_path(path.with_suffix(".json")) as temporary:
+            temporary.write_text(record, encoding="utf-8")
+    return rows
 
 
 def _read(path: Path) -> dict[tuple[str, int], dict[str, Any]]:
     """Return the rows of a table by run and seed; nothing if there is none yet."""
     if not path.is_file():
         return {}
-    frame = pd.read_csv(path)
+    try:
+        frame = pd.read_csv(path, dtype={"run": str, "key": str})
+    except ValueError as error:  # empty, damaged, not UTF-8
+        raise ValueError(
+            f"{path} is no table of runs ({str(error).strip()}); delete it, or name another file"
+        ) from error
     if missing := {"run", "seed", "key", "trials"} - set(frame.columns):
         raise ValueError(
             f"{path} is no table of runs, it lacks {sorted(missing)}; name another file"
         )
-    return {(row["run"], row["seed"]): row for row in frame.to_dict(orient="records")}
+    rows = frame.to_dict(orient="records")
+    for number, row in enumerate(rows, start=1):
+        require(
+            isinstance(row["seed"], int)
+            and isinstance(row["run"], str)
+            and isinstance(row["trials"], str)
+            and all(_is_share(value) for name, value in row.items() if "/" in str(name)),
+            f"{path} is damaged in its row {number}; delete the row, and it is made again",
+        )
+    return {(row["run"], row["seed"]): row for row in rows}
+
+
+def _is_share(value: Any) -> bool:
+    """Return whether a value can be a rank-k or mAP, or stands where another protocol has one."""
+    return isinstance(value, int | float) and (0 <= value <= 1 or math.isnan(value))
+
+
+def _read_record(path: Path) -> list[dict[str, Any]]:
+    """Return what made the rows of a table: descriptions, each with its ``rows``."""
+    file = path.with_suffix(".json")
+    if not file.is_file():
+        return []
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+        calls = record.get("calls", [record])  # it once described one call, and named no rows
+        for call in calls:
+            json.dumps([call["config"], call["versions"], call["machine"]])
+            call["rows"] = [(str(run), int(seed)) for run, seed in call.get("rows", [])]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(
+            f"{file} does not say how the rows of {path.name} were made ({error!r}); move it away, "
+            "or name another file"
+        ) from error
+    return list(calls)
+
+
+def _record(
+    calls: list[dict[str, Any]],
+    rows: dict[tuple[str, int], Any],
+    place: tuple[str, int],
+    made: dict[str, Any],
+) -> dict[str, Any]:
+    """Return the record of a table whose row at `place` was just made.
+
+    Args:
+        calls: of `_read_record`.
+        rows: all rows of the table.
+        place: run and seed.
+        made: how it was made.
+    """
+    known = {row for call in calls for row in call["rows"]}
+    made = json.loads(json.dumps(made))
+    same = None
+    for call in calls:
+        if not call["rows"]:
+            call["rows"] = [row for row in rows if row not in known]
+        call["rows"] = [row for row in call["rows"] if row in rows and row != place]
+        if {k: v for k, v in call.items() if k not in ("rows", "seeds")} == made:
+            same = call
+    if same is None:
+        calls = [*calls, same := {**made, "rows": []}]
+    same["rows"] = [*same["rows"], place]
+    seeds = sorted({seed for _, seed in rows})
+    return {"seeds": seeds, "calls": [call for call in calls if call["rows"]]}
 
 
 def _key(lab: Experiment, run: Run) -> str:
     code = source_fingerprint(*TRAINED_BY)
-    stored = replace(lab.config.data, keep=True, cache=False)
-    config = replace(_own(lab.config, run), data=stored, device="auto", engine=EngineConfig())
-    return fingerprint(config, run.kind, dict(run.student), lab.dataset.fingerprint, code)
+    own = _own(lab.config, run)
+    config = replace(own, data=DataConfig(), device="auto", engine=EngineConfig())
+    return fingerprint(config, run.kind, dict(run.student), *lab.data_key, code)
 
 
 def _own(config: Config, run: Run) -> Config:
@@ -211,10 +239,9 @@ def _first(lab: Experiment, metric: str) -> str:
     return f"{setting_name(lab.settings[0])}/{metric}"
 
 
-def describe(config: Config, seeds: Sequence[int]) -> dict[str, Any]:
-    """Return what a table must be published with: machine, versions, code, seeds, configuration."""
+def describe(config: Config) -> dict[str, Any]:
+    """Return what a table must be published with: machine, versions, code, configuration."""
     return {
-        "seeds": list(seeds),
         "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
         "versions": versions(),
         "training_code": source_fingerprint(*TRAINED_BY),

@@ -82,6 +82,112 @@ def test_bad_requests_are_refused_before_anything_runs(config, tmp_path):
     assert (tmp_path / "other.csv").read_text() == "a,b\n1,2\n"
 
 
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"runs": ()}, r"no run is asked for \(--runs\)"),
+        ({"seeds": ()}, r"no seed is asked for \(--seeds\)"),
+        ({"seeds": (0, -1)}, "seed must"),
+        ({"runs": ("untrained", "")}, r"unknown runs \[''\]"),
+    ],
+)
+def test_a_request_for_nothing_is_refused_before_anything_is_written(
+    config, tmp_path, how, message
+):
+    with pytest.raises(ValueError, match=message):
+        run_grid(
+            config, tmp_path / "new" / "t.csv", **{"runs": ("untrained",), "seeds": (0,), **how}
+        )
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_run_that_is_asked_for_twice_is_one_row(config, tmp_path, runs):
+    how = {"runs": ("untrained", "untrained"), "seeds": (0, 0), "show": False}
+    assert len(run_grid(config, tmp_path / "t.csv", **how)) == 1
+
+
+def test_rows_that_another_process_adds_meanwhile_are_kept(config, tmp_path, runs, monkeypatch):
+    path, measure = tmp_path / "t.csv", ablation._measure
+
+    def beside(lab, name):
+        monkeypatch.setattr(ablation, "_measure", measure)
+        run_grid(config, path, runs=("untrained",), seeds=(7,), show=False)
+        return measure(lab, name)
+
+    monkeypatch.setattr(ablation, "_measure", beside)
+    table = run_grid(config, path, runs=("untrained",), seeds=(0, 1), show=False)
+    assert table["seed"].tolist() == [0, 1]
+    assert sorted(pd.read_csv(path)["seed"]) == [0, 1, 7]
+    assert json.loads(path.with_suffix(".json").read_text())["seeds"] == [0, 1, 7]
+
+
+def test_the_record_describes_every_row_and_not_the_last_call_only(config, tmp_path, runs):
+    path = tmp_path / "t.csv"
+    other = replace(config, evaluation=replace(config.evaluation, trials=3))
+    for settings, seeds in ((config, (0, 1, 2)), (other, (1,)), (config, (0,))):
+        run_grid(settings, path, runs=("untrained",), seeds=seeds, show=False)
+    record = json.loads(path.with_suffix(".json").read_text())
+    made = {c["config"]["evaluation"]["trials"]: c["rows"] for c in record["calls"]}
+    assert record["seeds"] == [0, 1, 2]
+    assert made == {2: [["untrained", 0], ["untrained", 2]], 3: [["untrained", 1]]}
+
+
+def test_a_record_of_before_goes_on_to_describe_its_rows(config, tmp_path, runs):
+    path, record = tmp_path / "t.csv", tmp_path / "t.json"
+    run_grid(config, path, runs=("untrained",), seeds=(0, 1), show=False)
+    old = {**json.loads(record.read_text())["calls"][0], "seeds": [0, 1], "training_code": "old"}
+    del old["rows"]
+    record.write_text(json.dumps(old))
+    run_grid(config, path, runs=("untrained",), seeds=(2,), show=False)
+    made = {c["training_code"]: c["rows"] for c in json.loads(record.read_text())["calls"]}
+    assert made.pop("old") == [["untrained", 0], ["untrained", 1]]
+    assert list(made.values()) == [[["untrained", 2]]]
+
+
+def good_table(path):
+    pd.DataFrame(
+        [{"run": "dakd", "seed": 0, "key": "1e5", "trials": "{}", "all-1/mAP": 0.5}]
+    ).to_csv(path, index=False)
+
+
+@pytest.mark.parametrize("content", ["", "\xff\xfe", "a,b\n1,2\n", "a\n1,2\n1,2,3\n", '"'])
+def test_a_file_that_is_no_table_is_named_and_kept(config, tmp_path, content):
+    (tmp_path / "t.csv").write_bytes(content.encode("latin1"))
+    with pytest.raises(ValueError, match=r"t\.csv is no table of runs.*(delete it|another file)"):
+        run_grid(config, tmp_path / "t.csv", runs=("untrained",), show=False)
+    assert (tmp_path / "t.csv").read_bytes() == content.encode("latin1")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("dakd,0", "dakd,x"),
+        ("dakd,0", "dakd,"),
+        ("0.5", "5"),
+        ("0.5", "inf"),
+        ("0.5", "o.5"),
+        ("dakd,0", ",0"),
+    ],
+)
+def test_a_damaged_row_is_named(config, tmp_path, old, new):
+    path = tmp_path / "t.csv"
+    good_table(path)
+    assert ablation._read(path)["dakd", 0]["key"] == "1e5"  # text, whatever number it looks like
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(ValueError, match=r"t\.csv is damaged in its row 1"):
+        run_grid(config, path, runs=("untrained",), show=False)
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", '{"calls": 3}', '{"calls": [{"rows": 1}]}', "[" * 9999]
+)
+def test_a_damaged_record_is_named_before_the_work(config, tmp_path, content):
+    good_table(tmp_path / "t.csv")
+    (tmp_path / "t.json").write_text(content)
+    with pytest.raises(ValueError, match=r"t\.json does not say how the rows"):
+        run_grid(config, tmp_path / "t.csv", runs=("untrained",), show=False)
+
+
 @pytest.mark.parametrize("name", GRID)
 def test_every_run_of_the_grid_is_a_valid_and_different_variant(config, name):
     run = GRID[name]
@@ -92,9 +198,8 @@ def test_every_run_of_the_grid_is_a_valid_and_different_variant(config, name):
     assert same == [name]
 
 
-def test_the_record_names_machine_seeds_and_code(config):
-    record = describe(config, (0, 1))
-    assert record["seeds"] == [0, 1]
+def test_the_record_names_machine_settings_and_code(config):
+    record = describe(config)
     assert len(record["training_code"]) == 10
     assert record["config"]["student"]["steps"] == 2
     assert set(MAIN) <= set(GRID)
