@@ -1,294 +1,50 @@
-"""The command line, generated from the dataclasses of `dakd.config`.
+"""The command line, generated from the dataclasses of `dakd.commands` and `dakd.config`.
 
 `dakd COMMAND --help` lists every setting; ``--profile`` sets the defaults of all others.
 """
 
 import argparse
-import json
+import contextlib
+import io
+import os
+import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import tyro
 
-from dakd.ablation import GRID, MAIN, describe, run_grid
-from dakd.checkpoint import CheckpointError, is_complete, load_checkpoint
-from dakd.config import Config, Profile, SyntheticConfig, load_profile, replace
-from dakd.data.export import export_dataset
-from dakd.data.verify import verify
-from dakd.evidence import gap_table, robustness_tables, trust_table
-from dakd.experiment import Experiment, NotTrainedError, runs_folder
-from dakd.model import ReIDModel, WeightsError
-from dakd.parallel import World
-from dakd.recipes import RECIPES, recipe, run_recipe
-from dakd.released import BothStems, load_both_stems, measured_at
-from dakd.result import Result
-from dakd.runtime import atomic_path
-from dakd.stopping import Stopped
-from dakd.train import TrainingError
-
-SEEN = ("height", "width", "filter")  # of DataConfig: how a network's images are read
-FAULTS = (
-    *(ValueError, OSError, ImportError, FloatingPointError),
-    *(CheckpointError, TrainingError, WeightsError),
+from dakd import console
+from dakd.commands import (
+    SEEN,
+    Evaluate,
+    Evidence,
+    Export,
+    Figures,
+    Recipe,
+    Reproduce,
+    Train,
+    Verify,
+    inside,
+    with_data,
 )
+from dakd.config import PROFILES, Config, SyntheticConfig, load_profile
 
-
-@dataclass(frozen=True, kw_only=True)
-class Train:
-    """Train the teacher, then the student, of one configuration."""
-
-    config: Annotated[Config, tyro.conf.arg(name="")]
-    only: Literal["teacher", "both"] = "both"
-    teacher: Path | None = None
-    """A finished teacher to distil from: a folder of ours, or a file published with MCE or DAKD."""
-
-    def run(self) -> None:
-        """Train what is missing and say where it lies."""
-        lab = Experiment(self.config, teacher=self.teacher)
-        found = {"teacher": lab.teacher().folder or self.teacher}
-        if self.only == "both":
-            found["student"] = lab.student().folder
-        if World.join(self.config.device).main:
-            print("\n".join(f"{name}: {folder}" for name, folder in found.items()))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evaluate:
-    """Measure a checkpoint in every setting in which its benchmark is customarily reported."""
-
-    config: Annotated[Config, tyro.conf.arg(name="")]
-    checkpoint: tuple[Path, ...]
-    """Folder written by `dakd train`, or a published file; for RegDB one for each trial. Size and
-    resize filter are those of its training unless given."""
-    out: Path | None = None
-    """Folder for the result records (JSON)."""
-
-    def run(self) -> None:
-        """Print one table a setting."""
-        if len(self.checkpoint) > 1 and self.config.data.name != "regdb":
-            raise ValueError(
-                f"{len(self.checkpoint)} checkpoints were given; only RegDB has a network for each "
-                "trial, evaluate the others one by one"
-            )
-        results: dict[str, list[Result]] = {}
-        for path in self.checkpoint:  # one at a time: each keeps its decoded images
-            lab, model = self._open_released(path) if path.is_file() else self._open(path)
-            for label, result in lab.evaluate_all(model).items():
-                results.setdefault(label, []).append(result)
-        name = self.checkpoint[0].name if len(self.checkpoint) == 1 else "joined"
-        for label, of_trials in results.items():
-            result = Result.join(of_trials)
-            print(result, end="\n\n")
-            if self.out:
-                result.save(self.out / name / f"{result.header['protocol']}-{label}.json")
-
-    def _open(self, folder: Path) -> tuple[Experiment, ReIDModel]:
-        """Return a network and the data that it is measured on; say what it was trained on."""
-        model, _, description = load_checkpoint(folder)
-        made, config = description["config"], self.config
-        if chosen := made.get("selection"):
-            print(f"{folder}: epoch {chosen['epoch']} was chosen on the {chosen['on']}")
-        trained_on = made.get("experiment", {}).get("data", {})
-        for name in SEEN:
-            here = getattr(config.data, name)
-            if (there := trained_on.get(name, here)) != here:
-                raise ValueError(
-                    f"the network was trained on images of {name} {there}, and this would measure "
-                    f"it at {here}; leave --data.{name} out, or give that of its training"
-                )
-        if config.data.name == "regdb" == trained_on.get("name"):
-            # It has seen the training half of its own trial and must be tested on the other.
-            trial = trained_on.get("trial", config.data.trial)
-            config = replace(config, data=replace(config.data, trial=trial))
-        elif len(self.checkpoint) > 1:
-            raise ValueError(
-                f"{folder} was trained on {trained_on.get('name', 'unknown data')}, not on RegDB"
-            )
-        lab = Experiment(config)
-        lab.about = {"network": folder.name}
-        here, there = made.get("data_fingerprint", "unknown"), lab.dataset.fingerprint
-        if here != there:
-            print(
-                f"{folder}: trained on {trained_on.get('name', 'unknown data')} (data {here}), "
-                f"measured on {lab.dataset.name} (data {there}). Its training images may hold "
-                "people who are tested here"
-            )
-        return lab, model
-
-    def _open_released(self, path: Path) -> tuple[Experiment, ReIDModel | BothStems]:
-        """Return a published network and the data; say what was read from the file."""
-        asked = self.config.model.pooling
-        models, report = load_both_stems(path, pooling=None if asked == "auto" else asked)
-        print(report)
-        lab = Experiment(self.config)
-        lab.about = {"network": f"{path.name} ({report.digest})"}
-        if report.classes not in (None, lab.dataset.train.num_classes):
-            print(
-                f"{path}: trained on {report.classes} identities; {lab.dataset.name} trains on "
-                f"{lab.dataset.train.num_classes}"
-            )
-        return lab, models if report.stem else models["visible"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """Run a dataset's experiment: teacher, student, evaluation, one record; goes on if repeated."""
-
-    name: Annotated[Literal["sysu", "regdb", "llcm"], tyro.conf.Positional]
-    config: Annotated[Config, tyro.conf.arg(name="")]
-    root: Path | None = None
-    """The dataset's folder; without one, drawn people (in full size only with --drawn)."""
-    out: Path = Path("results")
-    """Folder for the record (JSON)."""
-    trials: tuple[int, ...] | None = None
-    """Which of RegDB's ten splits; all if not given."""
-    drawn: bool = False
-    """Train on drawn people in full size."""
-    check: bool = True
-    """Compare the dataset with a complete copy first."""
-    release: bool = False
-    """Train as the published codes do: all six rows, float32, epochs chosen on the test set."""
-    teacher: Path | None = None
-    """A finished teacher to distil from: a folder of ours, or a file published with MCE or DAKD."""
-
-    def run(self) -> None:
-        """Print the numbers and where the record lies."""
-        config = self.config
-        if self.name != config.data.name:
-            raise ValueError(
-                f"recipe {self.name!r} does not run on {config.data.name!r}; write its name first, "
-                "as in `dakd recipe sysu --root FOLDER`, and leave --data.name to it"
-            )
-        if self.root is not None:
-            config = replace(config, data=replace(config.data, root=str(self.root)))
-        how: dict[str, Any] = {"trials": self.trials, "drawn": self.drawn, "check": self.check}
-        how["teacher"] = self.teacher
-        if made := run_recipe(config, self.out, **how):  # by the main process
-            print(made)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Verify:
-    """Compare a copy of a dataset with what its authors gave out; exit code 1 if it differs."""
-
-    name: Annotated[Literal["sysu", "regdb", "llcm", "custom"], tyro.conf.Positional]
-    root: Annotated[Path, tyro.conf.Positional]
-    """The dataset's folder; of ``custom`` the table."""
-    decode: bool = True
-    """Decode every picture; without it only names and counts are looked at."""
-
-    def run(self) -> int:
-        """Print the report."""
-        report = verify(self.name, self.root, decode=self.decode)
-        print(report)
-        return 0 if report.ok else 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class Export:
-    """Write the embedded benchmark to disk in the layout of a dataset."""
-
-    root: Path
-    layout: Literal["sysu", "regdb", "llcm", "custom"] = "sysu"
-    height: int = 384
-    width: int = 128
-    synthetic: Annotated[SyntheticConfig, tyro.conf.arg(name="")]
-
-    def run(self) -> None:
-        """Draw and write the images."""
-        size: dict[str, Any] = {"height": self.height, "width": self.width}
-        print(export_dataset(self.layout, self.synthetic, self.root, **size))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reproduce:
-    """Train and measure the variants of the ablation; can be stopped and continued."""
-
-    config: Annotated[Config, tyro.conf.arg(name="")]
-    runs: tuple[str, ...] = MAIN
-    """Variants by name, or ``all`` (see `dakd.ablation.GRID`)."""
-    seeds: tuple[int, ...] = (0, 1, 2)
-    out: Path = Path("figures")
-
-    def run(self) -> None:
-        """Write ``ablation_<profile>.csv``, row by row, and ``.json`` into `out`."""
-        runs = tuple(GRID) if self.runs == ("all",) else self.runs
-        path = self.out / f"ablation_{self.config.profile}.csv"
-        table = run_grid(self.config, path, runs=runs, seeds=self.seeds)
-        with atomic_path(path.with_suffix(".json")) as made:
-            record = describe(self.config, self.seeds)
-            made.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        means = table.drop(columns="trials").groupby("run", sort=False).mean(numeric_only=True)
-        print(means.drop(columns="seed").round(3).T.to_string(), f"\nwritten: {path}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evidence:
-    """Measure confidence masks, the modality gap and robustness of the ablation's networks."""
-
-    config: Annotated[Config, tyro.conf.arg(name="")]
-    tables: tuple[Literal["trust", "gap", "robustness"], ...] = ("trust", "gap", "robustness")
-    seeds: tuple[int, ...] = (0, 1, 2)
-    out: Path = Path("figures")
-
-    def run(self) -> None:
-        """Write a table each, ``<table>_<profile>.csv``."""
-        makers = {"trust": trust_table, "gap": gap_table, "robustness": robustness_tables}
-        for name in self.tables:
-            path = self.out / f"{name}_{self.config.profile}.csv"
-            table = makers[name](self.config, self.seeds)
-            with atomic_path(path) as temporary:
-                table.round(6).to_csv(temporary, index=False)
-            print(table.to_string(index=False), f"\nwritten: {path}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Figures:
-    """Draw the pictures of README, docs and slides (needs the notebook packages); trains nothing.
-
-    Those of results need the tables in `out`, those of networks what `dakd train` has trained.
-    """
-
-    out: Path = Path("figures")
-    """Folder for the PNG files, with the tables."""
-    slides: Path | None = None
-    """Folder for the same as PDF and SVG; by default ``slides`` among the runs."""
-    profile: Profile = "demo"
-    """Whose networks are shown."""
-    seed: int = 0
-    """Of these networks."""
-
-    def run(self) -> None:
-        """Write the pictures; say which are left out for want of a network."""
-        from dakd.showcase import draw  # matplotlib is not part of the core
-
-        config = replace(load_profile(self.profile), seed=self.seed)
-        lab = Experiment(config, show=False, train=False)
-        try:
-            for path in draw(self.out, slides=self.slides or runs_folder() / "slides", lab=lab):
-                print(path)
-        except NotTrainedError as missing:
-            print(f"left out, the pictures of networks that are not named above: {missing}")
-
+RECIPES = ("sysu", "regdb", "llcm")
+NO_PROFILE = ("verify", "export", "figures")  # commands whose defaults follow from none
 
 Command = Train | Evaluate | Recipe | Verify | Export | Reproduce | Evidence | Figures
 
 
 def parse(arguments: Sequence[str]) -> Command:
-    """Return the command that `arguments` ask for, with the defaults of its profile."""
-    profile = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    profile.add_argument("--profile")
-    known, _ = profile.parse_known_args(arguments)
-    name = next((word for word in arguments[1:] if word in RECIPES), "sysu")
-    if arguments[:1] == ["recipe"]:  # full size unless it is said otherwise
-        config = recipe(name, profile=known.profile, release="--release" in arguments)
-    else:
-        config = load_profile(known.profile)
-    if arguments[:1] == ["evaluate"]:
-        config = _as_trained(config, arguments)
+    """Return the command that `arguments` ask for, with the defaults of its profile.
+
+    Raises:
+        ValueError: a setting out of its range, or an empty value.
+    """
+    arguments = [_expanded(word) for word in arguments]
+    config = _defaults(arguments)
     defaults: dict[str, Command] = {
         "train": Train(config=config),
         "evaluate": Evaluate(config=config, checkpoint=tyro.MISSING),
@@ -302,34 +58,92 @@ def parse(arguments: Sequence[str]) -> Command:
     commands = tyro.extras.subcommand_type_from_defaults(
         defaults, {name: type(c).__doc__ or "" for name, c in defaults.items()}, prefix_names=False
     )
-    return tyro.cli(commands, prog="dakd", description=__doc__, args=arguments)
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(commands, prog="dakd", description=__doc__, args=arguments)
+    except SystemExit:
+        words = " ".join(re.sub("[│╭╮╰╯─|+]|-{3,}", " ", said.getvalue()).split())
+        if inner := re.search(r"Error parsing __tyro-dummy-inner__\S*: (.*?)( For full |$)", words):
+            raise ValueError(inner[1]) from None
+        sys.stderr.write(said.getvalue())
+        raise
+
+
+def _expanded(word: str) -> str:
+    """Return an argument with ``~`` as the home folder, which shells leave in ``--root=~/x``."""
+    option, is_set, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    if not value and (is_set or not option):
+        raise ValueError(
+            f"{f'{option} has an empty value' if option else 'a value is empty'}; is a variable of "
+            "the shell not set?"
+        )
+    return f"{option}{is_set}{os.path.expanduser(value) if value.startswith('~') else value}"
+
+
+def _defaults(arguments: Sequence[str]) -> Config:
+    """Return the configuration that the options of a command change."""
+    reader = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    reader.add_argument("--profile", nargs="?")  # one without a value is tyro's to refuse
+    asked = reader.parse_known_args(arguments)[0].profile
+    command = next((word for word in arguments[:1] if word not in NO_PROFILE), "")
+    if not command or {"-h", "--help"} & {*arguments}:  # a help is printed whatever is set
+        command = "" if command != "recipe" else command
+        known = asked or os.environ.get("DAKD_PROFILE")
+        asked = known if known in PROFILES else "full" if command == "recipe" else "demo"
+    if command == "recipe":  # full size unless it is said otherwise
+        from dakd.recipes import recipe
+
+        name = next((word for word in arguments[1:] if word in RECIPES), "sysu")
+        return recipe(name, profile=asked, release="--release" in arguments)
+    config = load_profile(asked)
+    return _as_trained(config, arguments) if command == "evaluate" else config
 
 
 def _as_trained(config: Config, arguments: Sequence[str]) -> Config:
     """Return the configuration with the size and filter that the first checkpoint asks for."""
+    from dakd.checkpoint import is_complete, load_checkpoint
+    from dakd.released import load_both_stems, measured_at
+
     reader = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     reader.add_argument("--checkpoint", type=Path, nargs="*", default=[])
-    reader.add_argument("--data.name", dest="data", default=config.data.name)
+    reader.add_argument("--data.name", dest="data", nargs="?", default=config.data.name)
     known, _ = reader.parse_known_args(arguments)
     path = next(iter(known.checkpoint), None)
     seen: dict[str, Any] = {}
     if path and is_complete(path):
-        made = load_checkpoint(path)[2]["config"].get("experiment", {}).get("data", {})
-        seen = {name: made[name] for name in SEEN if name in made}
+        seen = inside(load_checkpoint(path)[2]["config"], "experiment", "data")
     elif path and path.is_file():
         family, layout = load_both_stems(path)[1].family, known.data
         if not any(word.startswith("--data.height") for word in arguments):
             seen = measured_at(family, layout if layout in RECIPES else "sysu")
-    return replace(config, data=replace(config.data, **seen))
+    return with_data(config, seen, SEEN, path)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; a known fault is one line and exit code 2, not a traceback; 130 if stopped."""
-    try:
-        return parse(sys.argv[1:] if arguments is None else arguments).run() or 0
-    except Stopped as stopped:
-        print(f"dakd: {stopped}", file=sys.stderr)
-        return 130
-    except FAULTS as error:
-        print(f"dakd: {error}", file=sys.stderr)
-        return 2
+    words = sys.argv[1:] if arguments is None else list(arguments)
+
+    def work() -> int:
+        try:
+            return parse(words).run() or 0
+        except ValueError as error:
+            raise ValueError(_as_options(str(error), words)) from error
+
+    return console.run(work)
+
+
+def _as_options(message: str, arguments: Sequence[str]) -> str:
+    """Return a message with settings called as on the command line.
+
+    >>> _as_options("StudentConfig.identity_weight must not be negative", ["train"])
+    '--student.identity-weight must not be negative'
+    """
+    whose = {"": "", "Synthetic": "" if arguments[:1] == ["export"] else "data.synthetic."}
+
+    def option(found: re.Match[str]) -> str:
+        kind, name = found[1], found[2].replace("_", "-")
+        return f"--{whose.get(kind, f'{kind.lower()}.')}{name}"
+
+    kinds = "Teacher|Student|Data|Model|Evaluation|Engine|Synthetic|"
+    return re.sub(rf"\b({kinds})Config\.(\w+)", option, message)

@@ -1,9 +1,17 @@
+import io
 import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import warnings
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from dakd import console
 from dakd.ablation import GRID
 from dakd.cli import Export, main, parse
 from dakd.config import load_profile, replace
@@ -76,7 +84,7 @@ def test_a_training_that_was_stopped_says_how_to_go_on(monkeypatch, capsys):
     def stop(*args, **kwargs):
         raise Stopped("the state is saved")
 
-    monkeypatch.setattr("dakd.cli.run_recipe", stop)
+    monkeypatch.setattr("dakd.recipes.run_recipe", stop)
     assert main(["recipe", "sysu", *TINY]) == 130
     assert capsys.readouterr().err == "dakd: the state is saved\n"
 
@@ -97,7 +105,9 @@ def test_reproduce_writes_a_table(tmp_path, capsys):
     table = pd.read_csv(tmp_path / "ablation_smoke.csv")
     assert table[["run", "seed"]].to_numpy().tolist() == [["untrained", 1], ["only_kd", 1]]
     record = json.loads((tmp_path / "ablation_smoke.json").read_text())
-    assert (record["seeds"], record["config"]["profile"]) == ([1], "smoke")
+    (call,) = record["calls"]
+    assert (record["seeds"], call["config"]["profile"]) == ([1], "smoke")
+    assert call["rows"] == [["untrained", 1], ["only_kd", 1]]
     assert "all-1/rank1" in capsys.readouterr().out
 
 
@@ -174,3 +184,214 @@ def test_a_known_fault_is_one_line_and_exit_code_2(capsys, monkeypatch, argument
     error = capsys.readouterr().err
     assert message in error
     assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", *TINY, "--teacher.lr", "nan"], "dakd: --teacher.lr must be positive, not nan\n"),
+        (["train", *TINY, "--student.identity-weight", "-1"], "--student.identity-weight must not"),
+        (
+            ["train", *TINY, "--data.synthetic.test-ids", "3"],
+            "--data.synthetic.test-ids must be at",
+        ),
+        (["export", "--root", "x", "--test-ids", "3"], "dakd: --test-ids must be at least 20"),
+        (["reproduce", *TINY, "--runs", "--out", "t"], "no run is asked for (--runs)"),
+        (["reproduce", *TINY, "--seeds", "--out", "t"], "no seed is asked for (--seeds)"),
+        (["reproduce", *TINY, "--seeds", "0", "-3", "--out", "t"], "dakd: --seed must not be neg"),
+        (["reproduce", *TINY, "--out="], "--out has an empty value; is a variable of the shell"),
+        (["export", "--root", ""], "a value is empty; is a variable of the shell not set?"),
+        (["evidence", *TINY, "--seeds", "--out", "t"], "no seed is asked for (--seeds)"),
+        (["evidence", *TINY, "--tables", "--out", "t"], "no table is asked for (--tables)"),
+        (["evaluate", *TINY, "--checkpoint"], "no checkpoint is given (--checkpoint)"),
+        (["train", *TINY, "--device", "gpu"], "device 'gpu' cannot be used here"),
+    ],
+)
+def test_a_bad_value_is_named_as_on_the_command_line_and_nothing_is_written(
+    tmp_path, capsys, monkeypatch, arguments, message
+):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_profile_without_a_value_is_refused_by_the_command_itself(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--profile"])
+    error = capsys.readouterr().err
+    assert "'--profile'" in error
+    assert "dakd train --help" in error
+
+
+COMMANDS = ["train", "evaluate", "recipe", "verify", "export", "reproduce", "evidence", "figures"]
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
+def test_help_is_printed_whatever_the_profile_of_the_environment(monkeypatch, capsys, command):
+    monkeypatch.setenv("DAKD_PROFILE", "nonsense")
+    with pytest.raises(SystemExit) as end:
+        main([*command, "--help"])
+    assert end.value.code == 0
+    assert f"usage: dakd {' '.join(command)}" in capsys.readouterr().out
+
+
+def test_help_imports_nothing_that_computes():
+    code = (
+        "import sys\nfrom dakd.cli import main\ntry: main(['--help'])\n"
+        "except SystemExit: print(*{'torch', 'numpy', 'pandas', 'scipy', 'PIL'} & {*sys.modules})"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines()[-1] == ""
+
+
+def test_a_tilde_is_the_home_folder_wherever_a_path_is_taken(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("USERPROFILE", "/home/me")
+    home = Path("/home/me")
+    assert parse(["export", "--root=~/x"]).root == home / "x"
+    assert parse(["verify", "sysu", "~/x"]).root == home / "x"
+    train = parse(["train", *TINY, "--data.root=~/x", "--model.weights", "~/w", "--teacher=~/t"])
+    assert Path(train.config.data.root) == home / "x"
+    assert Path(train.config.model.weights) == home / "w"
+    assert train.teacher == home / "t"
+    assert parse(["figures", "--slides=~/s"]).slides == home / "s"
+    assert parse(["evaluate", *TINY, "--checkpoint", "a", "~/b"]).checkpoint[1] == home / "b"
+
+
+class Narrow(io.TextIOWrapper):
+    """A console of Windows."""
+
+    def __init__(self):
+        super().__init__(io.BytesIO(), encoding="cp1252")
+
+
+class Closed(io.StringIO):
+    """A pipe that nobody reads, or a file on a full disk."""
+
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+    def write(self, text):
+        raise self.error
+
+
+def test_a_character_that_the_console_lacks_is_escaped(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", narrow := Narrow())
+    assert console.run(lambda: print("infrared \u2192 visible") or 0) == 0
+    assert narrow.buffer.getvalue().strip() == rb"infrared \u2192 visible"
+    assert sys.stdout is narrow
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (BrokenPipeError("closed"), 0, ""),
+        (OSError("no space"), 2, "dakd: not all could be printed: no space\n"),
+    ],
+)
+def test_output_that_fails_does_not_end_the_work(monkeypatch, capsys, error, code, said):
+    done = []
+    monkeypatch.setattr(sys, "stdout", Closed(error))
+    assert console.run(lambda: print("a row") or done.append(1) or print("another") or 0) == code
+    assert done == [1]
+    assert capsys.readouterr().err == said
+
+
+def test_results_are_saved_before_they_are_printed(monkeypatch, tmp_path, capsys):
+    assert main(["train", *TINY, *ONE_STEP, "--only", "teacher"]) == 0
+    network = capsys.readouterr().out.strip().split(": ", 1)[1]
+    monkeypatch.setattr("dakd.result.Result.__str__", lambda self: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        main(["evaluate", *TINY, "--checkpoint", network, "--out", str(tmp_path)])
+    assert len(list(tmp_path.rglob("sysu-*.json"))) == 4
+
+
+def test_evaluations_with_other_settings_are_other_records(tmp_path, capsys):
+    assert main(["train", *TINY, *ONE_STEP, "--only", "teacher"]) == 0
+    network = capsys.readouterr().out.strip().split(": ", 1)[1]
+    evaluate = ["evaluate", *TINY, "--checkpoint", network, "--out", str(tmp_path / "out")]
+    for more in ([], ["--evaluation.flip"], []):
+        assert main([*evaluate, *more]) == 0
+        said = re.findall(r"written: (.*)", capsys.readouterr().out)
+        flips = {json.loads(Path(path).read_text())["flip"] for path in said}
+        assert (len(said), flips) == (4, {"on" if more else "off"})
+    assert len(list((tmp_path / "out").rglob("*.json"))) == 8
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("matplotlib.pyplot", "pip install '.[notebooks]'"), ("torch", "pip install '.'")],
+)
+def test_a_missing_package_is_named_with_what_to_install(capsys, name, message):
+    def work():
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    assert console.run(work) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, SystemError, ImportError, ZeroDivisionError])
+def test_ctrl_c_is_one_line_whatever_the_interrupted_library_makes_of_it(capsys, raised):
+    def work():
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        except KeyboardInterrupt:
+            raise raised from None
+
+    before = signal.getsignal(signal.SIGINT)
+    assert console.run(work) == 130
+    assert capsys.readouterr().err == "dakd: stopped; the same command does what is left\n"
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for other processes")
+@pytest.mark.parametrize("module", ["tyro", "torch", "torch.nn", "pandas"])
+def test_ctrl_c_while_modules_are_imported_is_one_line(module, tmp_path):
+    code = (
+        "import os, signal, sys\n"
+        "class Press:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name == {module!r}: os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Press())\n"
+        "sys.argv = ['dakd', 'train', '--profile', 'smoke']\n"
+        "from dakd.__main__ import main\nsys.exit(main())"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 130
+    assert re.fullmatch("dakd: stopped.*\n", ran.stderr)
+
+
+def test_our_warnings_are_lines_without_code(capsys):
+    def work():
+        for category in (UserWarning, FutureWarning):
+            sys.stderr.write(warnings.formatwarning("look", category, "file.py", 7, "code"))
+        return 0
+
+    assert console.run(work) == 0
+    said = capsys.readouterr().err
+    assert said.startswith("dakd: look\nfile.py:7: FutureWarning: look\n")
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"experiment": {"data": {"height": "x"}}}, "does not say how its images are read (height"),
+        ({"experiment": {"data": {"filter": "sinc"}}}, "filter must be one of"),
+        ({"experiment": [1]}, None),
+        ({"experiment": {"data": None}, "selection": 3}, None),
+    ],
+)
+def test_what_a_checkpoint_says_of_its_data_may_be_anything(tmp_path, capsys, config, message):
+    from dakd.checkpoint import save_checkpoint
+    from dakd.model import build_model
+
+    rows = pd.DataFrame({"epoch": [0], "step": [0], "loss": [1.0]})
+    folder = save_checkpoint(tmp_path / "net", build_model("small"), config=config, history=rows)
+    assert main(["evaluate", *TINY, "--checkpoint", str(folder)]) == (2 if message else 0)
+    assert (message or "") in capsys.readouterr().err
