@@ -109,23 +109,24 @@ class RunFolder:
             check: raises ValueError for a snapshot that does not fit.
 
         Raises:
-            TrainingError: it belongs to a training with other settings, or some can be read and
-                none of these fits.
+            TrainingError: it belongs to a training with other settings, or there are some and
+                training can go on from none.
         """
         if self.path is None:
             return None
         misfit = ""
-        for file in sorted((self.path / SNAPSHOTS).glob("*.safetensors"), reverse=True):
+        for file in sorted((self.path / SNAPSHOTS).glob("[0-9]*.safetensors"), reverse=True):
             try:
                 snapshot = read_snapshot(file)
             except (OSError, ValueError) as error:
+                misfit = misfit or f"{file} cannot be read: {error}"
                 warnings.warn(f"{file} is passed over, it cannot be read: {error}", stacklevel=2)
                 continue
             _refuse_other(self.path, snapshot.notes["settings"], self.settings)
             try:
                 check(snapshot)
             except ValueError as error:
-                misfit = f"{file}: {error}"
+                misfit = misfit or f"{file} does not fit: {error}"
                 warnings.warn(f"{file} is passed over, it does not fit: {error}", stacklevel=2)
                 continue
             self._before = snapshot.notes["seconds"]
@@ -133,7 +134,7 @@ class RunFolder:
         if misfit:
             raise TrainingError(
                 f"the training in {self.path} cannot be continued. {misfit}. Delete the folder to "
-                "train from the start, or give another folder"
+                "train anew, or give another folder"
             )
         return None
 

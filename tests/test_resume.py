@@ -76,7 +76,6 @@ def test_a_training_killed_at_random_moments_ends_in_the_same_weights(learner, w
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
-@pytest.mark.filterwarnings("ignore:.*passed over")  # the half file, if there is no other
 @pytest.mark.parametrize("number", [1, 7])
 def test_a_training_killed_in_a_write_goes_on_from_the_snapshot_before(number, whole, tmp_path):
     start = multiprocessing.get_context("forkserver")
@@ -284,6 +283,17 @@ def test_a_snapshot_of_another_version_is_passed_over_or_named(tmp_path, whole, 
         killed.teacher(tmp_path)
     older.write_bytes(kept)
     assert_same(killed.teacher(tmp_path), whole["teacher"])
+
+
+@pytest.mark.filterwarnings("ignore:.*passed over")
+def test_snapshots_that_are_all_damaged_are_named_and_kept(tmp_path):
+    stop_early(tmp_path)
+    files = sorted((tmp_path / "snapshots").iterdir())
+    for file in files:
+        file.write_bytes(b"broken")
+    with pytest.raises(TrainingError, match=rf"{files[-1].name} cannot be read.*Delete the folder"):
+        killed.teacher(tmp_path)
+    assert sorted((tmp_path / "snapshots").iterdir()) == files
 
 
 def test_one_changed_bit_of_a_snapshot_is_noticed(tmp_path, whole):
