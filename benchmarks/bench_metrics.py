@@ -1,7 +1,7 @@
 """CMC, mAP and mINP of large rankings, beside a plain loop over queries; and re-ranking.
 
 The plain way sorts one query's gallery, drops images by the camera rule, and counts. It is timed
-with the stable sort that the definition asks for (equal similarities keep gallery order) and with
+with a stable sort (equal similarities keep gallery order; ours put the wrong first) and with
 NumPy's default sort, which is faster and leaves the order of equal similarities open. Each of our
 runs has a process of its own, in which the growth of the peak resident memory is measured; the
 similarity matrix is there before. ``--whole`` runs the plain loop over every query of the largest

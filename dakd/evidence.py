@@ -110,6 +110,7 @@ def robustness_tables(
         e = config.evaluation
         setting: dict[str, Any] = {"protocol": e.protocol, "trials": e.trials}
         setting |= {"sampling": e.sampling, "device": config.device, "batch": e.batch}
+        setting |= {"flip": e.flip, "rerank": e.rerank, "cmc_unit": e.cmc_unit}
         table = robustness_table(models, lab.dataset, show=show, **setting | how)
         tables.append(table.assign(seed=seed))
     return pd.concat(tables, ignore_index=True)

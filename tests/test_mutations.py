@@ -112,7 +112,7 @@ MUTANTS = {
     ),
     "ties in another order": (
         part("_codes", later_column_first),
-        lambda: test_metrics.test_equal_scores_keep_gallery_order("image"),
+        lambda: test_metrics.test_of_equal_scores_the_wrong_come_first("image"),
     ),
     "AP interpolated": (part("_average_precision", interpolated), by_hand),
     "AP over the largest number of matches": (

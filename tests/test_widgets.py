@@ -178,17 +178,17 @@ def test_camera_rule_decides_what_counts(people, trial):
     query = int(np.flatnonzero(people.pids[trial.query] == 5)[0])
     assert "nobody right" in shown(widgets.render_query(people, z, trial, query=query))
     free = widgets.render_query(people, z, trial, query=query, camera_rule=False)
-    assert "AP 1.00" in shown(free)  # all equally similar: gallery order, person 5 first
+    assert "AP 0.20" in shown(free)  # all equally similar: of equal ones the wrong come first
 
 
 def test_camera_rule_changes_ap(people, trial):
-    # All equally similar, so the gallery keeps its order: 5 5 7 7 7 7 9 9; only two 7s, of camera
-    # 1, are left under the rule. Without it 7 is at ranks 3 to 6.
+    # All equally similar, and of equal ones the wrong come first: 5 5 9 9 7 7 7 7. Under the rule
+    # only two 7s, of camera 1, are left.
     z = UNIT(torch.ones(len(people), 4), dim=1)
     query = int(np.flatnonzero(people.pids[trial.query] == 7)[0])
     assert "AP 1.00" in shown(widgets.render_query(people, z, trial, query=query))
     free = widgets.render_query(people, z, trial, query=query, camera_rule=False)
-    assert "AP 0.52" in shown(free)  # (1/3 + 2/4 + 3/5 + 4/6) / 4 = 0.525
+    assert "AP 0.37" in shown(free)  # (1/5 + 2/6 + 3/7 + 4/8) / 4 = 0.366
 
 
 def test_person_never_seen_by_a_camera(people):

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import ipywidgets as w
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -78,7 +77,8 @@ def render_query(
     pids, cams, gallery = images.pids, images.cams, trial.gallery
     row = int(trial.query[query])
     similarity = embeddings[row] @ embeddings[gallery].T  # (G,)
-    order = torch.argsort(similarity, descending=True, stable=True)[:count].numpy()
+    correct = pids[gallery] == pids[row]  # of equal similarities the wrong come first, as measured
+    order = np.lexsort((correct, -similarity.numpy()))[:count]
     top = gallery[order]
     dropped = (cams[gallery] == 2) & (cams[row] == 3) & camera_rule  # (G,)
     ap, note = None, "nobody right in this gallery"
