@@ -88,7 +88,7 @@ def export_dataset(
             is); an export in that layout then warns of too few.
 
     Raises:
-        ValueError: the layout is unknown, or the size too small.
+        ValueError: the layout is unknown, the size too small, or `root` the working folder.
         FileExistsError: `root` holds something else.
         NotADirectoryError: `root` is a file.
         OSError: `root` cannot be written; nothing was drawn.
@@ -110,6 +110,11 @@ def export_dataset(
         )
     if _finished(root, fingerprint):
         return root
+    if real == Path.cwd():
+        raise ValueError(
+            f"{root} is the folder that you are in, and an export needs one of its own; name a new "
+            f"folder, as {root / 'people'}"
+        )
     name, plan_of = LAYOUTS[layout]
     plan = plan_of(config)
     marker = {"layout": layout, "fingerprint": fingerprint, "height": height, "width": width,

@@ -331,16 +331,22 @@ def test_a_link_stays_one_and_its_folder_is_filled(tmp_path, there):
     assert export_dataset("regdb", SMALL, tmp_path / "a", **TINY) == root  # finished
 
 
-def test_a_mount_point_and_the_working_folder_stay_themselves(tmp_path, monkeypatch):
-    """Neither can be renamed or removed; what is asked of the system shows that nobody tries."""
+def test_a_mount_point_stays_itself(tmp_path):
+    """It can be neither renamed nor removed; that it is the same folder shows that nobody tries."""
     root = tmp_path / "a"
     root.mkdir(mode=0o750)
     before = root.stat()
-    monkeypatch.chdir(root)
-    export_dataset("regdb", SMALL, ".", **TINY, show=False)
+    export_dataset("regdb", SMALL, root, **TINY, show=False)
     assert (root.stat().st_ino, root.stat().st_mode) == (before.st_ino, before.st_mode)
-    assert Path("Visible/1").is_dir()
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_the_working_folder_is_refused_before_drawing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("dakd.data.export._write_pictures", None)
+    with pytest.raises(ValueError, match=r"^\. is the folder that you are in, .* as people$"):
+        export_dataset("regdb", SMALL, ".", **TINY, show=False)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_link_to_itself_is_refused_before_drawing(tmp_path, monkeypatch):
