@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath, PureWindowsPath
 
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp")
-_INDEX_LINE = re.compile(r"(\S|\S.*\S)\s+(\d+)")  # a path, which may hold spaces, and a label
+_INDEX_LINE = re.compile(r"(\S|\S.*\S)\s+([0-9]{1,18})")  # a path with or without spaces, a label
 
 
 def read_ids(path: Path) -> set[int]:
@@ -17,7 +17,7 @@ def read_ids(path: Path) -> set[int]:
         ValueError: something in it is no identity number, or it lists none.
     """
     words = [word for word in re.split(r"[\s,]+", _text(path)) if word]
-    if wrong := [word for word in words if not word.isdecimal()]:
+    if wrong := [word for word in words if not is_number(word)]:
         raise ValueError(f"{path}: {wrong[0]!r} is no identity number; restore the original file")
     if not words:
         raise ValueError(f"{path} lists no identity; restore the original file")
@@ -64,6 +64,15 @@ def is_image(path: PurePath) -> bool:
     [True, True, False, False]
     """
     return path.suffix.lower() in IMAGES and not path.name.startswith(".")
+
+
+def is_number(text: str) -> bool:
+    """Return whether a text is a whole number from 0 up that 64 bits hold.
+
+    >>> [is_number(text) for text in ("0012", "-1", "1.0", "9" * 19)]
+    [True, False, False, False]
+    """
+    return re.fullmatch("[0-9]{1,18}", text) is not None
 
 
 def disagreements(pairs: Iterable[tuple[str, int]]) -> list[str]:
@@ -141,4 +150,4 @@ def printable(text: str) -> str:
 def _text(path: Path) -> str:
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}; it is part of the dataset's download")
-    return path.read_text("utf-8-sig", errors="replace")
+    return path.read_text("utf-8-sig", errors="surrogateescape")  # as the system keeps names

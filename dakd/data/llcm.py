@@ -14,7 +14,15 @@ from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path, PurePath
 
-from dakd.data.lists import check_layout, disagreements, is_image, read_ids, read_index, some
+from dakd.data.lists import (
+    check_layout,
+    disagreements,
+    is_image,
+    is_number,
+    read_ids,
+    read_index,
+    some,
+)
 from dakd.data.records import Dataset, FileSource, Filter, ImageSet, Modality, Record
 
 CAMERAS = range(1, 10)
@@ -48,7 +56,7 @@ def load_llcm(
         FileNotFoundError: a folder, a list or a listed picture is missing.
         ValueError: a list, a name or an identity's pictures are not as they must be.
     """
-    root = Path(root).expanduser()
+    root = Path(os.path.expanduser(root))
     check_layout(root, ("vis", "nir", "test_vis", "test_nir", "idx"), "LLCM", probe="test_vis")
     train = _train_rows(root)
     test_ids = read_ids(root / "idx" / "test_id.txt")
@@ -114,7 +122,7 @@ def _train_rows(root: Path) -> list[Row]:
 
 
 def _train_row(path: Path, modality: Modality) -> Row:
-    if not path.parent.name.isdecimal():
+    if not is_number(path.parent.name):
         raise ValueError(f"{path}: the folder's name must be the identity's number, as in 0001")
     if (cam := camera_of(path)) is None:
         raise ValueError(

@@ -48,7 +48,7 @@ def load_regdb(
     """
     if trial not in TRIALS:
         raise ValueError(f"trial {trial!r} is unknown; RegDB is split in the trials 1 to 10")
-    root = Path(root).expanduser()
+    root = Path(os.path.expanduser(root))
     check_layout(root, ("Visible", "Thermal", "idx"), "RegDB", probe="Thermal")
     train, test = (_read_split(root, split, int(trial)) for split in ("train", "test"))
     if shared := sorted(_identities(train) & _identities(test)):

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import scipy.io
 
-from dakd.data.lists import check_layout, read_ids, some
+from dakd.data.lists import check_layout, is_number, read_ids, some
 from dakd.data.records import Dataset, FileSource, Filter, ImageSet, Modality, Record
 
 CAMERAS: dict[int, Modality] = {
@@ -52,7 +52,7 @@ def load_sysu(
         FileNotFoundError: a folder or an identity list is missing.
         ValueError: an identity list, a file name or an identity's images are not as they must be.
     """
-    root = Path(root).expanduser()
+    root = Path(os.path.expanduser(root))
     check_layout(
         root,
         [*(f"cam{c}" for c in CAMERAS), "exp"],
@@ -90,7 +90,7 @@ def read_permutations(path: str | os.PathLike[str]) -> Permutations:
         FileNotFoundError: there is no such file; the message says where it comes from.
         ValueError: the file is something else.
     """
-    path = Path(path).expanduser()
+    path = Path(os.path.expanduser(path))
     if not path.is_file():
         raise FileNotFoundError(
             f"no file {path}. The official draws are not part of the SYSU-MM01 download: copy "
@@ -100,15 +100,16 @@ def read_permutations(path: str | os.PathLike[str]) -> Permutations:
     permutations: Permutations = {}
     for cam, identities in enumerate(_read_mat(path, "rand_perm_cam").ravel(), start=1):
         for pid, matrix in enumerate(np.ravel(identities), start=1):
-            draws = np.asarray(matrix, dtype=np.int64)  # (10, n)
+            draws = np.asarray(matrix)  # (10, n)
             if draws.size == 0:
                 continue
-            if draws.ndim != 2 or (np.sort(draws) != np.arange(1, draws.shape[1] + 1)).any():
+            good = draws.ndim == 2 and draws.dtype.kind in "iuf"
+            if not good or (np.sort(draws) != np.arange(1, draws.shape[1] + 1)).any():
                 raise ValueError(
                     f"{path}: camera {cam}, identity {pid} holds no permutations; copy the file "
                     "from https://github.com/wuancong/SYSU-MM01 again"
                 )
-            permutations[cam, pid] = draws
+            permutations[cam, pid] = draws.astype(np.int64)
     return permutations
 
 
@@ -126,8 +127,12 @@ def read_part(root: Path, part: str) -> set[int]:
         raise FileNotFoundError(
             f"neither {text} nor {mat.name} exists; the SYSU-MM01 download has both in exp"
         )
-    ids = {int(number) for number in _read_mat(mat, "id").ravel()}  # MATLAB may store 6 as 6.0
-    if not ids or min(ids) < 1:
+    numbers = _read_mat(mat, "id").ravel()
+    try:
+        ids = {int(number) for number in numbers}  # MATLAB may store 6 as 6.0
+    except (ValueError, TypeError, OverflowError):
+        ids = set()
+    if not ids or min(ids) < 1 or max(ids) >= 10**18:
         raise ValueError(f"{mat} holds no identity numbers; restore the original file")
     return ids
 
@@ -167,7 +172,7 @@ def _list_images(folder: Path) -> dict[int, Path]:
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or path.suffix.lower() not in SUFFIXES:
             continue
-        if not path.stem.isdecimal():
+        if not is_number(path.stem):
             raise ValueError(
                 f"{path}: the name must be the image's number, as in 0001.jpg; remove or rename it"
             )

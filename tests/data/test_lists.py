@@ -1,5 +1,8 @@
 """Identity lists, lists of images with labels, and what messages say about them."""
 
+import os
+import sys
+
 import pytest
 
 from dakd.data.lists import disagreements, read_ids, read_index, some
@@ -15,7 +18,14 @@ def test_ids(tmp_path, text):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("6,x1", "'x1' is no identity"), ("-6", "'-6' is no"), ("6.0", "'6.0'"), (" ,", "lists no")],
+    [
+        (f"6,{10**18}", "is no identity"),
+        ("٣", "is no identity"),
+        ("6,x1", "'x1' is no identity"),
+        ("-6", "'-6' is no"),
+        ("6.0", "'6.0'"),
+        (" ,", "lists no"),
+    ],
 )
 def test_wrong_ids(tmp_path, text, message):
     (tmp_path / "id.txt").write_text(text)
@@ -52,6 +62,7 @@ def test_index_takes_spaces_either_slash_and_any_line_end(tmp_path):
         ("12", "line 2: '12' is not"),
         ("a.jpg x", "line 2: 'a.jpg x' is not"),
         ("a.jpg -1", "line 2: 'a.jpg -1' is not"),
+        (f"a.jpg {10**18}", "line 2: 'a.jpg 10*' is not"),
         (". 1", r"line 2: '\. 1' is not"),
         ("/etc/a.jpg 1", "line 2: '/etc/a.jpg 1' is not"),
         ("C:/a.jpg 1", "line 2: 'C:/a.jpg 1' is not"),
@@ -70,6 +81,14 @@ def test_an_index_of_nothing(tmp_path):
     for read in (read_ids, lambda path: read_index(path, tmp_path)):
         with pytest.raises(FileNotFoundError, match=r"none\.txt; it is part of the dataset"):
             read(tmp_path / "none.txt")
+
+
+def test_names_that_are_not_utf8_are_those_of_the_files(tmp_path):
+    (tmp_path / "idx.txt").write_bytes(b"vis/1/n\xe9.jpg 4\n")
+    ((file, label),) = read_index(tmp_path / "idx.txt", tmp_path)
+    assert (file.name, label) == ("n\udce9.jpg", 4)
+    if os.name == "posix" and sys.getfilesystemencoding() == "utf-8":
+        assert os.fsencode(file.name) == b"n\xe9.jpg"
 
 
 def test_disagreements_go_both_ways():

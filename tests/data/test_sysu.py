@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 import scipy.io
@@ -6,7 +8,7 @@ from PIL import Image
 
 from dakd.config import SyntheticConfig
 from dakd.data import ImageError, load_dataset
-from dakd.data.sysu import load_sysu, read_permutations
+from dakd.data.sysu import load_sysu, read_part, read_permutations
 
 SIZE = {"height": 8, "width": 4}
 # identity -> cameras; 2 was never seen by camera 1, 12 is validation, 30 and 331 are test
@@ -205,3 +207,24 @@ def test_permutations_missing_or_wrong(tmp_path):
     scipy.io.savemat(path, {"rand_perm_cam": cell})
     with pytest.raises(ValueError, match="camera 1, identity 1 holds no permutations"):
         read_permutations(path)
+
+
+@pytest.mark.parametrize("content", [np.array(["a", "b"]), np.array([np.nan]), {"id": 3}])
+def test_foreign_matrices_name_their_file(tmp_path, content):
+    """A matrix of that name that holds words, no numbers or a structure."""
+    (tmp_path / "exp").mkdir()
+    scipy.io.savemat(tmp_path / "exp" / "val_id.mat", {"id": content})
+    with pytest.raises(ValueError, match=r"val_id\.mat holds no identity numbers; restore the"):
+        read_part(tmp_path, "val")
+    scipy.io.savemat(tmp_path / "exp" / "rand_perm_cam.mat", {"rand_perm_cam": content})
+    with pytest.raises(ValueError, match=r"rand_perm_cam\.mat: .*; copy the file from https"):
+        read_permutations(tmp_path / "exp" / "rand_perm_cam.mat")
+
+
+def test_the_home_folder_is_expanded(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=rf"no folder {re.escape(str(tmp_path))}.sysu"):
+        load_sysu("~/sysu", height=8, width=4)
+    with pytest.raises(FileNotFoundError, match="no folder ~nobody-of-this-name"):
+        load_sysu("~nobody-of-this-name/sysu", height=8, width=4)
