@@ -1,0 +1,1 @@
+"""Damaged inputs through the command line (see `__main__`)."""
