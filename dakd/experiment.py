@@ -7,7 +7,9 @@ has already trained is found in the run folder, and trained when missing.
 import copy
 import hashlib
 import os
+import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -27,11 +29,12 @@ from dakd.distill import DAKDLoss, Pair
 from dakd.evaluate import PROTOCOL_OF, SETTINGS, evaluate, extract, setting_name
 from dakd.model import ReIDModel, build_model
 from dakd.objectives import class_centres, training_augmentations
-from dakd.released import BothStems, extract_two_stems, load_released
+from dakd.released import BothStems, extract_two_stems, load_released, measured_at
 from dakd.result import Result
 from dakd.runtime import pick_device, pick_precision, require, source_fingerprint
 from dakd.train import Trained, train_student, train_teacher, with_both_modalities
 
+SEEN = ("height", "width", "filter")  # of DataConfig: how a network's images are read
 TRAINED_BY = (  # changed code trains again
     *("augment", "distill.py", "embed.py", "losses.py", "memory.py", "loop.py"),
     *("model.py", "objectives.py", "parallel.py", "runtime.py", "selection.py", "train.py"),
@@ -132,10 +135,10 @@ class Experiment:
     def _export(self, layout: Literal["sysu", "regdb", "llcm", "custom"]) -> Path:
         """Write the embedded benchmark in a dataset's layout; return what `load_dataset` takes."""
         data = self.config.data
-        size = {"height": data.height, "width": data.width}
+        size: dict[str, Any] = {"height": data.height, "width": data.width}
         name = f"{layout}-synthetic-{picture_fingerprint(data.synthetic, **size, layout=layout)}"
         root = self.folder / "data" / name
-        export_dataset(layout, data.synthetic, root, **size, show=self.show)
+        export_dataset(layout, data.synthetic, root, **size, show=self.show, for_others=False)
         return root / "people.csv" if layout == "custom" else root
 
     def untrained(self) -> ReIDModel:
@@ -151,10 +154,7 @@ class Experiment:
                 self._trained["given"] = self._load_given(self.given)
             return self._trained["given"]
         c = self.config
-        weights = _content(c.model.weights) or c.model.weights
-        start = (replace(c.model, weights=weights), c.seed, c.precision)
-        code, chosen = source_fingerprint(*TRAINED_BY), self._chosen_by(c.teacher)
-        key = fingerprint(*self.data_key, *start, c.teacher, code, *chosen)
+        key = fingerprint(*self._common, c.teacher, *self._chosen_by(c.teacher))
 
         def train(folder: Path) -> Trained:
             images = self.dataset.train
@@ -162,17 +162,38 @@ class Experiment:
 
         return self._find(f"teacher-{key}", train)
 
+    @property
+    def _common(self) -> tuple[Any, ...]:
+        """What every training of the experiment follows from, besides its own settings."""
+        c = self.config
+        weights = _content(c.model.weights) or c.model.weights
+        start = (replace(c.model, weights=weights), c.seed, c.precision)
+        return (*self.data_key, *start, source_fingerprint(*TRAINED_BY))
+
     def _load_given(self, path: Path) -> Trained:
         """Return a finished teacher, if it fits configuration and data."""
         about: dict[str, Any] = {"file": path.name}
-        if path.is_dir():
-            model, _, description = load_checkpoint(path)
-            classes = description["config"].get("classes")
-            about["digest"] = _content(str(path / WEIGHTS))
-        else:
+        if path.is_file():
             model, report = load_released(path)
-            classes = report.classes
+            classes, split = report.classes, None
             about |= {"digest": report.digest, "family": report.family}
+            with suppress(ValueError):  # nothing was published for this pair
+                about |= measured_at(report.family, self.config.data.name)
+        else:
+            model, _, description = load_checkpoint(path)
+            made = description["config"]
+            classes, split = made.get("classes"), made.get("data_fingerprint")
+            about |= {"digest": _content(str(path / WEIGHTS)), "trained": made.get("teacher")}
+            about["chosen"] = made.get("selection", "last epoch")
+            seen = made.get("experiment", {}).get("data", {})
+            about |= {name: seen[name] for name in SEEN if name in seen}
+        self._refuse_misfit(path, model, about, classes, split)
+        return Trained(model, pd.DataFrame(), given={**about, "classes": classes})
+
+    def _refuse_misfit(
+        self, path: Path, model: ReIDModel, about: dict[str, Any], classes: int | None, split: Any
+    ) -> None:
+        """Refuse a teacher of another network, other identities, or other images."""
         m = self.config.model
         with torch.device("meta"):  # the shape alone
             ours = ReIDModel(m.backbone, m.pooling, non_local=m.non_local).architecture
@@ -187,7 +208,18 @@ class Experiment:
             f"the teacher {path} was trained on {classes} identities, and {self.dataset.name} has "
             f"{known} to train on; give the data that it was trained on",
         )
-        return Trained(model, pd.DataFrame(), given={**about, "classes": classes})
+        for name in SEEN:
+            here = getattr(self.config.data, name)
+            if (there := about.get(name, here)) != here:
+                told = f"the teacher {path} is for images of {name} {there}, and these have {here}"
+                require("family" in about, f"{told}; give --data.{name} {there}")
+                warnings.warn(f"{told}: it may see less in them", stacklevel=4)
+        require(
+            split in (None, self.dataset.fingerprint),
+            f"the teacher {path} was trained on other images (data {split}, not "
+            f"{self.dataset.fingerprint}), so it may have seen people who are tested here; give "
+            "the data and the trial that it was trained on",
+        )
 
     def _chosen_by(self, config: ScheduleConfig) -> tuple[Any, ...]:
         """Return what decides which epoch is reported, where the test set chooses it."""
@@ -217,7 +249,7 @@ class Experiment:
         wanted = replace(c.student, **{k: v for k, v in given.items() if v is not None})
         DAKDLoss(wanted.preset, wanted.ablation, **wanted.switches)  # refuse before hours of work
         teacher = self.teacher()
-        key = fingerprint(teacher.name, wanted, *self._chosen_by(wanted))
+        key = fingerprint(teacher.name, *self._common, wanted, *self._chosen_by(wanted))
 
         def train(folder: Path) -> Trained:
             start = self.untrained()
@@ -247,7 +279,7 @@ class Experiment:
         schedule = {f.name: getattr(c.student, f.name) for f in fields(ScheduleConfig)}
         own = ("cutswap", "selection", "weight_decay")
         wanted = TeacherConfig(**{**schedule, **{name: getattr(c.teacher, name) for name in own}})
-        key = fingerprint(teacher.name, wanted, *self._chosen_by(wanted))
+        key = fingerprint(teacher.name, *self._common, wanted, *self._chosen_by(wanted))
 
         def train(folder: Path) -> Trained:
             model = copy.deepcopy(teacher.model)

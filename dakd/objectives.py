@@ -259,7 +259,7 @@ class TeacherObjective(Objective):
         super().__init__(images, config, **where)
         how = {"pipeline": pipeline_of(config, images), "dtype": self.dtype}
         self.augment_auxiliary: Augmentation = auxiliary_train(pad=config.pad, **how)
-        self.exchange: Augmentation = Pipeline(Normalise(self.dtype), ChannelExchange(p=1.0))
+        self.exchange: Augmentation = Pipeline(Normalise(self.dtype), ChannelExchange())
         self.objective = TeacherLoss(images.num_classes, dim).to(self.device, self.dtype)
         self.last: tuple[Tensor, ...] = ()
 

@@ -278,7 +278,8 @@ def run_recipe(
         Stopped: the user asked to stop; the state is saved.
     """
     world = World.join(config.device)  # first: it gives each process its own GPU
-    lab_of = partial(Experiment, runs=runs, show=show and world.main, teacher=teacher)
+    given = None if teacher is None else Path(teacher)
+    lab_of = partial(Experiment, runs=runs, show=show and world.main, teacher=given)
     show = show and world.main
     require(config.data.name in RECIPES, f"there is no recipe for {config.data.name!r}")
     config = replace(config, data=replace(config.data, root=_absolute(config.data.root)))
@@ -304,7 +305,9 @@ def run_recipe(
         if world.main:
             trainings.append({"trial": trial, **{w: _training(t) for w, t in networks.items()}})
             results.append({who: _measured(lab, trained) for who, trained in networks.items()})
-    return _write(config, trials, trainings, results, Path(out)) if world.main else None
+    if not world.main:
+        return None
+    return _write(config, trials, trainings, results, Path(out), check=check)
 
 
 def _measured(lab: Experiment, trained: Trained) -> dict[str, Result]:
@@ -417,8 +420,12 @@ def _write(
     trainings: list[dict[str, Any]],
     results: list[dict[str, dict[str, Result]]],
     out: Path,
+    *,
+    check: bool,
 ) -> Reproduction:
     """Join the trials and write the record."""
+    made = trainings[0]["teacher"]
+    given = made if "file" in made else None
     name, own = config.data.name, RECIPES[config.data.name]
     joined = {
         who: {label: Result.join([r[who][label] for r in results]) for label in settings}
@@ -431,8 +438,8 @@ def _write(
         "drawn": drawn,
         "trials": list(trials),
         "comparison": [] if drawn else _comparison(own, joined),
-        "departures": _departures(config),
-        "notes": _notes(config, trials, drawn),
+        "departures": _departures(config, given),
+        "notes": _notes(config, trials, drawn, given, check=check),
         "results": {
             who: {label: _plain(result) for label, result in settings.items()}
             for who, settings in joined.items()
@@ -467,18 +474,30 @@ def _comparison(own: Recipe, joined: dict[str, dict[str, Result]]) -> list[dict[
     ]
 
 
-def _departures(config: Config) -> list[str]:
+def _departures(config: Config, given: Mapping[str, Any] | None = None) -> list[str]:
     """Return the settings in which a run departs from the published training.
+
+    Args:
+        config: of the run.
+        given: what is known of a teacher that was not trained here.
 
     >>> _departures(recipe("sysu", profile="full", release=True))
     []
     >>> _departures(recipe("sysu", profile="smoke", release=True))
     ["profile 'smoke': its own images, network, batches, schedules and start"]
     """
-    profile = config.profile
-    own = [f"profile {profile!r}: its own images, network, batches, schedules and start"]
-    standard = recipe(config.data.name, profile=profile, release=True)
-    return own * (profile != "full") + _changes(config, standard)
+    profile, apart = config.profile, []
+    if profile != "full":
+        apart.append(f"profile {profile!r}: its own images, network, batches, schedules and start")
+    if not RECIPES[config.data.name].published:
+        apart.append(
+            f"{RECIPES[config.data.name].dataset}: nothing is published but size and augmentation"
+        )
+    changes = _changes(config, recipe(config.data.name, profile=profile, release=True))
+    if given:
+        apart.append(f"teacher given: {given['file']} ({given['digest']})")
+        changes = [change for change in changes if not change.startswith("teacher.")]
+    return apart + changes
 
 
 def _plain(result: Result) -> dict[str, Any]:
@@ -486,18 +505,36 @@ def _plain(result: Result) -> dict[str, Any]:
     return {**result.header, **summary, "trials": result.trials.to_dict(orient="index")}
 
 
-def _notes(config: Config, trials: tuple[int, ...], drawn: bool) -> list[str]:
+def _notes(
+    config: Config,
+    trials: tuple[int, ...],
+    drawn: bool,
+    given: Mapping[str, Any] | None = None,
+    *,
+    check: bool = True,
+) -> list[str]:
     """Return what one must know before putting the numbers beside others."""
     own = RECIPES[config.data.name]
     if drawn:
         notes = [DRAWN]
     else:
         notes = [figure.unsaid for figure in own.published if figure.unsaid] or [NO_FIGURE]
-    for who in ("teacher", "student"):
-        if getattr(config, who).selects_on_test:
+    on_test = {who for who in ("teacher", "student") if getattr(config, who).selects_on_test}
+    if given:
+        chosen = given.get("chosen")
+        if chosen is None:
             notes.append(
-                f"The {who}'s epoch was chosen on the test set: its numbers are no test results."
+                "Which epoch the given teacher is, and on which split it was trained, is not known."
             )
+        told = isinstance(chosen, Mapping) and chosen["on"] == "test set"
+        on_test = on_test - {"teacher"} | ({"teacher"} if told else set())
+    notes += [
+        f"The {who}'s epoch was chosen on the test set: its numbers are no test results."
+        for who in ("teacher", "student")
+        if who in on_test
+    ]
+    if not check:
+        notes.append("Whether the copy of the dataset is complete was not checked.")
     if len(trials) < len(own.trials):
         notes.append(f"{len(trials)} of {len(own.trials)} trials.")
     return notes
@@ -510,11 +547,14 @@ def _changes(config: Config, standard: Config) -> list[str]:
     >>> _changes(replace(full, seed=3, teacher=replace(full.teacher, epochs=40)), full)
     ['teacher.epochs 40 instead of 160']
     """
-    free = ("seed", "device", "engine", "data.root", "data.trial", "data.keep", "data.cache")
-    free += ("evaluation.",)  # how it is measured stands in each result
+    free = ["seed", "device", "engine", "data.root", "data.trial", "data.keep", "data.cache"]
+    free.append("evaluation.")  # how it is measured stands in each result
+    counted = ["engine.compile"]  # rounds otherwise
+    if config.teacher.selects_on_test or config.student.selects_on_test:
+        counted += [f"evaluation.{name}" for name in ("protocol", "sampling", "trials")]
     here, there = (flat(to_dict(c)) for c in (config, standard))
     return [
         f"{key} {here[key]} instead of {value}"
         for key, value in there.items()
-        if here[key] != value and not key.startswith((*free, "data.synthetic"))
+        if here[key] != value and (key in counted or not key.startswith((*free, "data.synthetic")))
     ]

@@ -15,6 +15,7 @@ from dakd.augment import CutSwap
 from dakd.distill import DAKDLoss, Pair
 from dakd.exercises.verdict import UnreadableAnswerError, choice, numbers
 from dakd.losses import TeacherLoss
+from dakd.model import build_model
 from dakd.protocols import Trial
 from dakd.runtime import make_generator
 
@@ -237,13 +238,14 @@ def test_undecided_tells_the_margin_apart_however_many_people_there_are():
 
 
 def test_a_copied_teacher_has_something_to_learn_in_train_mode():
-    network = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(48), nn.Linear(48, 8))
+    network = build_model("small")
     before = copy.deepcopy(network.state_dict())
-    x = torch.rand(12, 3, 4, 4, generator=make_generator(0))
-    data = {"images": x, "centres": Pair(torch.eye(5, 8), torch.eye(5, 8))}
+    x = torch.rand(12, 3, 32, 16, generator=make_generator(0))
+    data = {"images": x, "centres": Pair(torch.eye(5, 256), torch.eye(5, 256))}
     with torch.no_grad():
         teacher = Pair(*copy.deepcopy(network).eval()(x).chunk(2))
-        student = Pair(*copy.deepcopy(network).train()(x).chunk(2))
+        learner = copy.deepcopy(network).train()
+        student = Pair(*(learner(half, unit=False) for half in x.chunk(2)))  # by itself
         total = DAKDLoss()(student, teacher, data["centres"]).total.item()
     assert total > 0.1
     assert exercises.copied_teacher(0, total, teacher=network, **data).right

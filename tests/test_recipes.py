@@ -160,19 +160,26 @@ def test_other_people_are_with_what_one_must_know(run, place, nothing_trains):
 def test_the_record_names_every_departure_from_the_published_training(name):
     full = recipe(name, profile="full", release=True)
     other = replace(full, seed=4, device="cpu", data=replace(full.data, root="X", cache=False))
-    assert _departures(other) == []
+    known = {d for d in _departures(other) if name == "llcm" and d.startswith("LLCM: nothing")}
+    assert set(_departures(other)) == known
+    assert len(known) == (name == "llcm")
+    measured = replace(full, evaluation=replace(full.evaluation, trials=1))  # chooses the epoch
+    assert set(_departures(measured)) - known == {"evaluation.trials 1 instead of 10"}
+    given = {"file": "teacher.t", "digest": "0123456789"}
+    fewer = replace(full, teacher=replace(full.teacher, epochs=3))
+    assert set(_departures(fewer, given)) - known == {"teacher given: teacher.t (0123456789)"}
     other = replace(full, student=replace(full.student, cutswap="none", batch_statistics="joint"))
-    assert set(_departures(other)) == {
+    assert set(_departures(other)) - known == {
         "student.cutswap none instead of preset",
         "student.batch_statistics joint instead of modality",
     }
-    assert set(_departures(recipe(name, profile="full"))) == {
+    assert set(_departures(recipe(name, profile="full"))) - known == {
         "precision auto instead of float32",
         "teacher.selection last instead of test",
         "student.preset paper instead of release",
     }
     smoke = _departures(recipe(name, profile="smoke", release=True))
-    assert len(smoke) == 1
+    assert len(smoke) == 1 + len(known)
     assert smoke[0].startswith("profile 'smoke'")
 
 
@@ -183,6 +190,13 @@ def test_notes_say_where_the_epoch_was_chosen_and_which_figures_there_are():
     expected = [chosen.format("teacher"), chosen.format("student")]
     assert _notes(release, (1,), drawn=False)[1:] == expected
     assert "No figure" in _notes(recipe("llcm", profile="full"), (1,), drawn=False)[0]
+    known = {"chosen": {"on": "test set", "epoch": 14, "score": 0.4}}
+    assert _notes(paper, (1,), False, known)[1:] == expected[:1]
+    assert _notes(release, (1,), False, {"chosen": "last epoch"})[1:] == expected[1:]
+    unknown = _notes(release, (1,), False, {"family": "DAKD release"})[1:]
+    assert "is not known" in unknown[0]
+    assert unknown[1:] == expected[1:]
+    assert "not checked" in _notes(paper, (1,), False, check=False)[-1]
 
 
 def test_the_release_runs_to_a_record_without_other_departures(place, tmp_path):
@@ -205,6 +219,9 @@ def test_the_release_runs_to_a_record_without_other_departures(place, tmp_path):
     )
     told = again.record["trainings"][0]["teacher"]
     assert told["file"] == teacher.name
+    assert told["chosen"]["on"] == "test set"
+    assert any(d.startswith("teacher given: ") for d in again.record["departures"])
+    assert not any(d.startswith("teacher.") for d in again.record["departures"])
     assert len(told["digest"]) == 10
     assert not list((tmp_path / "other").rglob("teacher-*"))
     same = [r.record["results"]["student"]["all-1"]["trials"] for r in (made, again)]

@@ -1,6 +1,7 @@
 """Whole training steps through the loop, beside a slow one that shares only torch with it."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -187,3 +188,74 @@ def test_steps_of_the_student_are_those_of_a_slow_loop(images, preset):
     assert isinstance(ours.neck, nn.BatchNorm1d)
     assert int(ours.neck.num_batches_tracked) == STEPS * (4 if preset == "release" else 2)
     assert F.cosine_similarity(ours.neck.running_mean, slow.neck.running_mean, 0) > 1 - 1e-12
+
+
+# What the steps above replace: augmentation, and rebuilding the memories -------------------------
+
+STAGES = {  # as published for each dataset; the teacher has no CutSwap, RegDB and LLCM none at all
+    "sysu": {
+        "visible": "PadCrop Flip Normalise ChannelRandomErasing",
+        "student": "PadCrop Flip Normalise CutSwap ChannelRandomErasing",
+        "infrared": "PadCrop Flip Normalise ChannelRandomErasing ChannelGray",
+        "auxiliary": "PadCrop Flip Normalise ChannelRandomErasing ChannelExchange",
+    },
+    "regdb": {
+        "visible": "Flip PadCrop Normalise ChannelRandomErasing",
+        "student": "Flip PadCrop Normalise ChannelRandomErasing",
+        "infrared": "Flip PadCrop Normalise ChannelRandomErasing",
+        "auxiliary": "PadCrop Flip Normalise ChannelRandomErasing ChannelExchange",
+    },
+    "llcm": {
+        "visible": "RandomGrayscale PadCrop Flip Normalise ChannelRandomErasing",
+        "student": "RandomGrayscale PadCrop Flip Normalise ChannelRandomErasing",
+        "infrared": "RandomGrayscale PadCrop Flip Normalise ChannelRandomErasing",
+        "auxiliary": "PadCrop Flip Normalise ChannelRandomErasing ChannelExchange",
+    },
+}
+
+
+def names(augmentation):
+    found = [type(stage).__name__ for stage in augmentation.stages]
+    return set(found), " ".join(found)
+
+
+@pytest.mark.parametrize("asked", ["auto", "sysu", "regdb", "llcm"])
+@pytest.mark.parametrize("own", STAGES)
+def test_a_training_augments_as_published_for_its_dataset(images, own, asked):
+    """The dataset's pipeline, or the one that is asked for."""
+    images = replace(images, pipeline=own)
+    expected = STAGES[own if asked == "auto" else asked]
+    teacher = TeacherObjective(images, TeacherConfig(pipeline=asked), dim=4, **WHERE)
+    student = StudentObjective(
+        images, StudentConfig(pipeline=asked), teacher=build_model("small").double(), **WHERE
+    )
+    found = {
+        "visible": teacher.augment_visible, "student": student.augment_visible,
+        "infrared": teacher.augment_infrared, "auxiliary": teacher.augment_auxiliary,
+    }  # fmt: skip
+    for stream, augmentation in found.items():
+        kinds, order = names(augmentation)
+        if (own if asked == "auto" else asked) == "llcm" and stream != "auxiliary":
+            assert kinds == set(expected[stream].split())  # grey before or after the black border
+        else:
+            assert order == expected[stream], stream
+    assert names(student.augment_infrared)[1] == names(teacher.augment_infrared)[1]
+
+
+def test_memories_are_rebuilt_from_clean_images_before_every_epoch(images, monkeypatch):
+    config = TeacherConfig(**{**SMALL, "epochs": 3, "steps": 1})
+    objective = TeacherObjective(images, config, dim=256, **{**WHERE, "precision": "float32"})
+    built, embedded = [], []
+    rebuild, embed = objective.objective.rebuild, objective.embed
+    monkeypatch.setattr(objective.objective, "rebuild", lambda *a: built.append(1) or rebuild(*a))
+
+    def spied(model, rows, augment=None, **how):
+        embedded.append((len(rows), None if augment is None else names(augment)[1]))
+        return embed(model, rows, augment, **how)
+
+    monkeypatch.setattr(objective, "embed", spied)
+    fit(Stage(build_model("small"), objective, config), seed=0)
+    assert len(built) == 3
+    visible, infrared = int((~images.infrared).sum()), int(images.infrared.sum())
+    once = [(visible, None), (infrared, None), (visible, "Normalise ChannelExchange")]
+    assert embedded == 3 * once

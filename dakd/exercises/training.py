@@ -66,23 +66,24 @@ def copied_teacher(
         centres: the teacher's class centres, (K, D) each.
 
     Example:
-        >>> network = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(12))
-        >>> x = torch.rand(8, 3, 2, 2, generator=torch.Generator().manual_seed(0))
-        >>> z = Pair(torch.eye(5, 12), torch.eye(5, 12))
+        >>> from dakd.model import build_model
+        >>> network = build_model("small")
+        >>> x = torch.rand(8, 3, 32, 16, generator=torch.Generator().manual_seed(0))
+        >>> z = Pair(torch.eye(5, 256), torch.eye(5, 256))
         >>> copied_teacher(0.0, 0.0, teacher=network, images=x, centres=z)
         ✗ Not yet. Eval mode is right. In train mode a batch norm divides by the statistics of \
-this batch; run both halves through the copy in one call.
+this batch, of each modality by itself: pass streams=2 and unit=False.
     """
     kind = "two losses, numbers from 0"
     given = numbers([testing, training], 2, kind, low=0)
 
     @torch.no_grad()
-    def embed(network: nn.Module) -> Pair:
-        return Pair(*network(images).chunk(2))
+    def embed(network: nn.Module, unit: bool = True) -> Pair:
+        return Pair(*network(images, streams=2, unit=unit).chunk(2))
 
     target = embed(copy.deepcopy(teacher).eval())
-    right = [DAKDLoss()(embed(copy.deepcopy(teacher).train(mode)), target, centres).total.item()
-             for mode in (False, True)]  # fmt: skip
+    copies = (copy.deepcopy(teacher).train(mode) for mode in (False, True))
+    right = [DAKDLoss()(embed(one, unit=False), target, centres).total.item() for one in copies]
     if not math.isclose(given[0], right[0], abs_tol=1e-3):
         return Verdict(False, "In eval mode the copy says what the teacher says, about each image.")
     return verdict(
@@ -90,7 +91,7 @@ this batch; run both halves through the copy in one call.
         because="The same weights and another answer: a student's batch norm uses the batch's own "
         "statistics, so even a perfect copy has something to learn.",
         hint="Eval mode is right. In train mode a batch norm divides by the statistics of this "
-        "batch; run both halves through the copy in one call.",
+        "batch, of each modality by itself: pass streams=2 and unit=False.",
     )
 
 

@@ -10,7 +10,14 @@ import torch
 from matplotlib.figure import Figure
 
 from dakd import figures
-from dakd.analysis import kept_accuracy, modality_gap, predict, reliability, umap_map
+from dakd.analysis import (
+    Reliability,
+    kept_accuracy,
+    modality_gap,
+    predict,
+    reliability,
+    umap_map,
+)
 from dakd.augment import denormalise
 from dakd.data import ImageSet
 from dakd.evaluate import extract
@@ -79,7 +86,7 @@ def mask_gallery(lab: Experiment) -> Figure:
 def reliability_diagram(lab: Experiment) -> Figure:
     """Show the teacher's accuracy over its confidence on augmented training images."""
     train, teacher, c = lab.dataset.train, lab.teacher().model, lab.config
-    results = {}
+    results: dict[str, Reliability] = {}
     for side, look in lab.augmentations().items():
         rows = np.flatnonzero(train.infrared == (side == "infrared"))
         draw = partial(look, generator=make_generator(c.seed, pick_device(c.device)))
