@@ -150,8 +150,8 @@ def _read_record(path: Path) -> list[dict[str, Any]]:
             call["rows"] = [(str(run), int(seed)) for run, seed in call.get("rows", [])]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(
-            f"{file} does not say how the rows of {path.name} were made ({type(error).__name__}: {error}); "
-            "move it away, or name another file"
+            f"{file} does not say how the rows of {path.name} were made ({type(error).__name__}: "
+            f"{error}); move it away, or name another file"
         ) from error
     return list(calls)
 
