@@ -228,6 +228,7 @@ def _request(
         if dataset.name not in PROTOCOL_OF:
             raise ValueError(f"dataset {dataset.name!r} has no protocol of its own; name one")
         protocol = PROTOCOL_OF[dataset.name]
+    require(len(dataset.test) > 0, "there is no test image; add rows or files of the test split")
     require(
         cmc_unit in ("identity", "image", None),
         f"cmc_unit must be 'identity' or 'image', not {cmc_unit!r}",

@@ -277,6 +277,8 @@ def with_both_modalities(images: ImageSet) -> ImageSet:
     """
     both = np.intersect1d(images.pids[images.infrared], images.pids[~images.infrared])
     lonely = np.setdiff1d(images.classes, both)
+    if not len(images):
+        raise ValueError("there is no training image; add rows or files of the train split")
     if not len(both):
         raise ValueError("no identity has visible and infrared images; is the dataset complete?")
     if not len(lonely):

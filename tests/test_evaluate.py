@@ -241,7 +241,9 @@ def test_the_whole_header(protocol):
 
 def test_official_galleries_are_those_of_the_file(tmp_path):
     config = SyntheticConfig(train_ids=4, test_ids=20, images_per_camera=3)
-    root = export_dataset("sysu", config, tmp_path / "s", height=16, width=8, show=False)
+    root = export_dataset(
+        "sysu", config, tmp_path / "s", height=16, width=8, show=False, for_others=False
+    )
     data = load_dataset("sysu", root, height=16, width=8)
     assert data.drawn
     z = torch.nn.functional.normalize(torch.randn(len(data.test), 8), dim=1)
@@ -450,7 +452,7 @@ def exported(tmp_path_factory):
     root = tmp_path_factory.mktemp("copies") / "custom"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        export_dataset("custom", config, root, height=16, width=8, show=False)
+        export_dataset("custom", config, root, height=16, width=8, show=False, for_others=False)
     return root
 
 

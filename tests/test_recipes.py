@@ -45,7 +45,9 @@ def short(name, root=None):
 def place(tmp_path_factory):
     """A folder with a copy of SYSU-MM01's layout, in which the recipes of this module run."""
     place = tmp_path_factory.mktemp("recipes")
-    export_dataset("sysu", PEOPLE, place / "copy", height=32, width=16, show=False)
+    export_dataset(
+        "sysu", PEOPLE, place / "copy", height=32, width=16, show=False, for_others=False
+    )
     return place
 
 

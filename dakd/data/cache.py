@@ -153,7 +153,8 @@ def _plan(dataset: Dataset, split: str, folder: Path) -> _Plan:
         )
     root = dataset.root or Path()
     kind = f"{_FORMAT} {source.filter}"
-    what, where = (hashlib.sha256(s.encode()) for s in (kind, f"{kind} {root.resolve()}"))
+    whole = f"{kind} {os.path.realpath(root)}"
+    what, where = (hashlib.sha256(os.fsencode(text)) for text in (kind, whole))
     for path in source.paths:
         inside = path.relative_to(root) if path.is_relative_to(root) else path
         name = os.fsencode(inside.as_posix()) + b"\0"

@@ -37,6 +37,8 @@ def read_image(path: Path) -> Image.Image:
     """
     try:
         # Given a name, Pillow maps a TIFF into memory and then scrambles one that lies on its side.
+        if path.exists() and not path.is_file():
+            raise OSError("it is no regular file")  # a named pipe would be waited for
         with open(path, "rb") as file, Image.open(file) as image:
             image.load()
             return _to_rgb(_upright(image))

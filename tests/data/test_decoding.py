@@ -1,5 +1,7 @@
 """What a file's pixels become in RGB: turned images, thermal counts, transparency, damage."""
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
@@ -202,3 +204,10 @@ def test_any_error_of_pillow_names_the_file(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "open", fails)
     with pytest.raises(ImageError, match=r"cannot read the image .*a\.bmp: bad height; replace"):
         read_image(tmp_path / "a.bmp")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+def test_a_named_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(ImageError, match="it is no regular file"):
+        read_image(tmp_path / "pipe.png")
