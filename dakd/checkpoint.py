@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from dakd import __version__
+from dakd.config import fingerprint
 from dakd.data.lists import some
 from dakd.history import HISTORY, read_history, write_history
 from dakd.model import ReIDModel
@@ -80,6 +81,7 @@ def save_checkpoint(
         "config": config,
         "metrics": metrics or {},
         "versions": versions(),
+        "digest": fingerprint(model.architecture, config, weights_fingerprint(model)),
     }
     with ExitStack() as files:  # replaced in reverse order: the description last
         paths = {
@@ -140,7 +142,11 @@ def load_checkpoint(folder: str | Path) -> tuple[ReIDModel, pd.DataFrame, dict[s
         state = {name: value.clone() for name, value in load_file(folder / WEIGHTS).items()}
         _refuse_misfits(state, model.state_dict())
         model.load_state_dict(state, assign=True)
-        history = read_history(folder)
+        parts = (description["architecture"], description["config"], weights_fingerprint(model))
+        digest = fingerprint(*parts)
+        if description.get("digest", digest) != digest:  # older checkpoints have none
+            raise ValueError(f"{WEIGHTS} or {DESCRIPTION} is damaged, they do not fit their digest")
+        history = read_history(folder, whole=True)
     except Exception as error:
         raise CheckpointError(
             f"the checkpoint in {folder} cannot be read: {error}; delete the folder and train again"
@@ -155,6 +161,8 @@ def _description(path: Path) -> dict[str, Any]:
     wrong = [key for key in _KEYS if not isinstance(found.get(key), dict)]
     if wrong:
         raise ValueError(f"{path.name} must hold {some(wrong)}, each with names and values")
+    if bad := [k for k, v in found["metrics"].items() if not isinstance(v, int | float)]:
+        raise ValueError(f"{path.name} must hold numbers as {some(bad)} of its metrics")
     return found
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from dakd.config import EngineConfig, ScheduleConfig
+from dakd.data.lists import some
 from dakd.data.prefetch import prefetch
 from dakd.data.sampler import SAMPLERS, CrossModalSampler
 from dakd.history import History, TrainingError
@@ -99,6 +100,25 @@ class Stage:
             notes["best"] = {"epoch": self.best.epoch, "value": self.best.value}
         return Snapshot(tensors, notes)
 
+    def check(self, snapshot: Snapshot) -> None:
+        """Refuse a snapshot that this stage cannot go on from, before anything is changed.
+
+        Raises:
+            ValueError: it lacks something, or something is of another shape.
+        """
+        found = {k: (v.shape, v.dtype) for k, v in snapshot.tensors.items()}
+        wanted = {k: (v.shape, v.dtype) for k, v in self.save().tensors.items()}
+        if "best" in snapshot.notes:
+            wanted |= {f"best.{k}": (v.shape, v.dtype) for k, v in self.model.state_dict().items()}
+        learned = [p for group in self.optimiser.param_groups for p in group["params"]]
+        for number, parameter in enumerate(learned):
+            if any(name.startswith(f"optimiser.{number}.") for name in found):
+                wanted[f"optimiser.{number}.step"] = (torch.Size(), torch.float32)
+                for moment in ("exp_avg", "exp_avg_sq"):
+                    wanted[f"optimiser.{number}.{moment}"] = (parameter.shape, parameter.dtype)
+        differ = sorted(k for k in found.keys() | wanted.keys() if found.get(k) != wanted.get(k))
+        require(not differ, f"it differs from this training in {some(differ, 3)}")
+
     @torch.no_grad()
     def load(self, snapshot: Snapshot) -> None:
         """Go on from a snapshot of this stage."""
@@ -153,7 +173,7 @@ def fit(
         ValueError: fewer identities than a batch needs (see `CrossModalSampler`).
     """
     config, objective, model = stage.config, stage.objective, stage.model
-    engine, history = engine or EngineConfig(), history or History()
+    engine, history = engine or EngineConfig(), history or History(device=stage.objective.device)
     run = run or RunFolder(None, {}, engine)
     world, images = objective.world, objective.images
     require(
@@ -205,6 +225,7 @@ def fit(
                     _look(history, run, stage)
                 if run.due:
                     _save(history, run, stage)
+                    history.start()  # what was written is no time of a step
             _look(history, run, stage)
             if stage.best:
                 stage.best.look(model, stage.epoch, last=stage.epoch + 1 == stage.last_epoch)

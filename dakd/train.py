@@ -8,6 +8,7 @@ import platform
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +33,15 @@ from dakd.config import (
     to_dict,
 )
 from dakd.data import ImageSet
-from dakd.history import History, TrainingError, read_rows
+from dakd.history import HISTORY, History, TrainingError, read_rows
 from dakd.loop import Stage, fit
 from dakd.model import ReIDModel
 from dakd.objectives import IdentityObjective, StudentObjective, TeacherObjective
 from dakd.parallel import World
 from dakd.run_folder import RunFolder, open_run
-from dakd.runtime import deterministic, pick_device, pick_precision
+from dakd.runtime import deterministic, pick_device, pick_precision, require
 from dakd.selection import Best, cross_modal_map, hold_out
+from dakd.snapshot import Snapshot
 
 __all__ = ["Trained", "TrainingError", "train_student", "train_teacher", "with_both_modalities"]
 
@@ -250,9 +252,14 @@ def _train(
             )
         where = {"seed": seed, "device": device, "precision": precision, "world": world}
         stages = make(images, where, best)
-        snapshot = run.latest()
+        snapshot = run.latest(lambda found: _refuse_misfit(found, stages, run))
         rows = read_rows(run.path)[: snapshot.notes["rows"]] if run.path and snapshot else []
-        history = History(run.path if run.writes else None, rows, tensorboard=engine.tensorboard)
+        history = History(
+            run.path if run.writes else None,
+            rows,
+            tensorboard=engine.tensorboard,
+            device=pick_device(device),
+        )
         for title, stage in stages.items():
             if snapshot and stage.number <= snapshot.notes["stage"]:
                 if stage.number < snapshot.notes["stage"]:
@@ -267,6 +274,19 @@ def _train(
         trained = _finish(model, history, run, {**settings, **notes})
         world.wait()  # the checkpoint is there for all
         return trained
+
+
+def _refuse_misfit(snapshot: Snapshot, stages: dict[str, Stage], run: RunFolder) -> None:
+    """Raise ValueError for a snapshot that this training cannot go on from."""
+    notes = snapshot.notes
+    for name in ("stage", "epoch", "step", "rows"):
+        require(isinstance(notes.get(name), int), f"its note {name!r} is no whole number")
+    stage = next((s for s in stages.values() if s.number == notes["stage"]), None)
+    require(stage is not None, f"it is of stage {notes['stage']}, which this training has not")
+    assert stage is not None
+    stage.check(snapshot)
+    if run.path and len(read_rows(run.path)) < notes["rows"]:
+        raise ValueError(f"{HISTORY} lacks steps before it")
 
 
 def with_both_modalities(images: ImageSet) -> ImageSet:
@@ -302,7 +322,9 @@ def _finished(model: ReIDModel, folder: Path) -> Trained:
     """Return a training that was finished before."""
     loaded, history, description = load_checkpoint(folder)
     model.load_state_dict(loaded.state_dict())
-    return Trained(model.eval(), history, folder, description["metrics"]["seconds"])
+    return Trained(
+        model.eval(), history, folder, description["metrics"].get("seconds", float("nan"))
+    )
 
 
 def _finish(model: ReIDModel, history: History, run: RunFolder, config: dict[str, Any]) -> Trained:
@@ -315,6 +337,7 @@ def _finish(model: ReIDModel, history: History, run: RunFolder, config: dict[str
     table, seconds = pd.DataFrame(history.rows), run.seconds
     if run.path and run.writes:
         metrics = {"loss": float(table["loss"].tail(20).mean()), "seconds": seconds}
-        save_checkpoint(run.path, model, config=config, history=table, metrics=metrics)
-        run.clear()
+        write = partial(save_checkpoint, run.path, model)
+        if not run.finish(lambda: write(config=config, history=table, metrics=metrics)):
+            return Trained(model, table, None, seconds)
     return Trained(model, table, run.path, seconds)

@@ -68,8 +68,18 @@ def test_a_checkpoint_of_before_has_no_blocks(tmp_path):
     model = ReIDModel("resnet18", "gem", non_local=False)
     save_checkpoint(tmp_path, model, config={}, history=HISTORY)
     change(tmp_path, lambda d: d.update(architecture={"backbone": "resnet18", "pooling": "gem"}))
+    change(tmp_path, lambda d: d.pop("digest"))  # nor a digest
     loaded, _, _ = load_checkpoint(tmp_path)
     assert loaded.architecture == model.architecture
+
+
+def test_weights_of_another_checkpoint_are_noticed(tmp_path):
+    for seed in (0, 1):
+        model = ReIDModel("small") if seed else build_model("small")
+        save_checkpoint(tmp_path / str(seed), model, config={}, history=HISTORY)
+    (tmp_path / "1" / "model.safetensors").replace(tmp_path / "0" / "model.safetensors")
+    with pytest.raises(CheckpointError, match="do not fit their digest"):
+        load_checkpoint(tmp_path / "0")
 
 
 def test_weights_can_be_replaced_while_a_loaded_network_lives(tmp_path):
