@@ -85,7 +85,9 @@ def _defaults(arguments: Sequence[str]) -> Config:
     """Return the configuration that the options of a command change."""
     reader = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     reader.add_argument("--profile", nargs="?")  # one without a value is tyro's to refuse
-    asked = reader.parse_known_args(arguments)[0].profile
+    reader.add_argument("--release", action=argparse.BooleanOptionalAction, default=False)
+    read, _ = reader.parse_known_args(arguments)
+    asked = read.profile
     command = next((word for word in arguments[:1] if word not in NO_PROFILE), "")
     if not command or {"-h", "--help"} & {*arguments}:  # a help is printed whatever is set
         command = "" if command != "recipe" else command
@@ -95,7 +97,7 @@ def _defaults(arguments: Sequence[str]) -> Config:
         from dakd.recipes import recipe
 
         name = next((word for word in arguments[1:] if word in RECIPES), "sysu")
-        return recipe(name, profile=asked, release="--release" in arguments)
+        return recipe(name, profile=asked, release=read.release)
     config = load_profile(asked)
     return _as_trained(config, arguments) if command == "evaluate" else config
 
@@ -115,7 +117,8 @@ def _as_trained(config: Config, arguments: Sequence[str]) -> Config:
         seen = inside(load_checkpoint(path)[2]["config"], "experiment", "data")
     elif path and path.is_file():
         family, layout = load_both_stems(path)[1].family, known.data
-        if not any(word.startswith("--data.height") for word in arguments):
+        given = {word.partition("=")[0] for word in arguments}
+        if not {"--data.height", "--data.width"} <= given:
             seen = measured_at(family, layout if layout in RECIPES else "sysu")
     return with_data(config, seen, SEEN, path)
 

@@ -37,6 +37,8 @@ class Train:
         from dakd.experiment import Experiment
         from dakd.parallel import World
 
+        if self.only == "teacher" and self.teacher:
+            raise ValueError("--only teacher trains one, and --teacher gives one; leave one out")
         lab = Experiment(self.config, teacher=self.teacher)
         found = {"teacher": lab.teacher().folder or self.teacher}
         if self.only == "both":
@@ -132,6 +134,8 @@ class Evaluate:
         asked = self.config.model.pooling
         models, report = load_both_stems(path, pooling=None if asked == "auto" else asked)
         print(report)
+        data = self.config.data
+        print(f"  images are read at {data.height} x {data.width}, filter {data.filter}")
         lab = Experiment(self.config)
         lab.about = {"network": f"{path.name} ({report.digest})"}
         if report.classes not in (None, lab.dataset.train.num_classes):

@@ -190,10 +190,10 @@ class ScheduleConfig:
     warmup: int = 0
     milestones: tuple[int, ...] = ()
     pipeline: Literal["auto", "sysu", "regdb", "llcm"] = "auto"
-    cutswap: Literal["paper", "release", "none", "preset"] = "none"
+    cutswap: Literal["paper", "release", "none"] = "none"
     pad: int = 10
     holdout: float = 0.0
-    selection: Literal["last", "test", "preset"] = "last"
+    selection: Literal["last", "test"] = "last"
 
     def __post_init__(self) -> None:
         _positive(self, "epochs", "identities", "images", "lr")
@@ -216,8 +216,7 @@ class ScheduleConfig:
 
     def cutswap_in(self, pipeline: str) -> Literal["paper", "release", "none"]:
         """Return the variant of CutSwap that is used in a dataset's pipeline."""
-        require(self.cutswap != "preset", "only a student's cutswap can be 'preset'")
-        return self.cutswap  # type: ignore[return-value]
+        return self.cutswap
 
     @property
     def selects_on_test(self) -> bool:
@@ -249,11 +248,6 @@ class TeacherConfig(ScheduleConfig):
             self.identity_epochs >= 0,
             f"TeacherConfig.identity_epochs must not be negative, not {self.identity_epochs}",
         )
-        for name in ("cutswap", "selection"):
-            require(
-                getattr(self, name) != "preset",
-                f"TeacherConfig.{name} must not be 'preset'; only a student has a preset",
-            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -290,10 +284,10 @@ class StudentConfig(ScheduleConfig):
     mask_acts_on: Literal["samples", "mean", "preset"] = "preset"
     mask_keep: Literal["confident", "uncertain", "none", "preset"] = "preset"
     swapped_temperatures: tuple[float, ...] | None = None
-    cutswap: Literal["paper", "release", "none", "preset"] = "preset"
+    cutswap: Literal["paper", "release", "none", "preset"] = "preset"  # type: ignore[assignment]
     passes: Literal[1, 2] | None = None
     batch_statistics: Literal["modality", "joint"] = "modality"
-    selection: Literal["last", "test", "preset"] = "preset"
+    selection: Literal["last", "test", "preset"] = "preset"  # type: ignore[assignment]
     temperatures: tuple[float, ...] | None = None
     standardised: bool | None = None
     quantile: float | None = None
@@ -418,7 +412,7 @@ class Config:
     engine: EngineConfig = field(default_factory=EngineConfig)
 
     def __post_init__(self) -> None:
-        require(self.seed >= 0, f"Config.seed must not be negative, not {self.seed}")
+        require(0 <= self.seed < 2**32, f"Config.seed must lie in 0..2^32 - 1, not {self.seed}")
         _choices(self)
 
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from dakd.augment import Augmentation
-from dakd.checkpoint import WEIGHTS, is_complete, load_checkpoint
+from dakd.checkpoint import WEIGHTS, CheckpointError, is_complete, load_checkpoint
 from dakd.config import Config, ScheduleConfig, TeacherConfig, fingerprint, to_dict
 from dakd.data import Dataset, load_dataset
 from dakd.data.export import export_dataset
@@ -45,7 +45,7 @@ TRAINED_BY = (  # changed code trains again
 def runs_folder() -> Path:
     """Return where runs are kept: ``$DAKD_RUNS``, else ``runs/`` of the checkout or of here."""
     if os.environ.get("DAKD_RUNS"):
-        return Path(os.environ["DAKD_RUNS"])
+        return Path(os.environ["DAKD_RUNS"]).expanduser()
     checkout = Path(__file__).resolve().parent.parent
     return (checkout if (checkout / "pyproject.toml").is_file() else Path.cwd()) / "runs"
 
@@ -86,7 +86,7 @@ class Experiment:
         precision: Any = pick_precision(config.precision, pick_device(config.device))
         self.config, self.train = replace(config, precision=precision), train
         self.given = None if teacher is None else Path(teacher).expanduser()
-        self.folder = Path(runs or runs_folder()) / config.profile
+        self.folder = Path(runs or runs_folder()).expanduser() / config.profile
         self.show = show
         self.about: dict[str, Any] = {}  # what the records of results should say besides
         self._dataset: Dataset | None = None
@@ -180,6 +180,11 @@ class Experiment:
             with suppress(ValueError):  # nothing was published for this pair
                 about |= measured_at(report.family, self.config.data.name)
         else:
+            if not path.exists():
+                raise CheckpointError(
+                    f"there is neither a folder of ours nor a published file at {path}; give the "
+                    "path of a finished teacher"
+                )
             model, _, description = load_checkpoint(path)
             made = description["config"]
             classes, split = made.get("classes"), made.get("data_fingerprint")

@@ -128,7 +128,8 @@ def measured_at(family: str, dataset: str) -> dict[str, Any]:
     if (family, dataset) not in _SIZES:
         raise ValueError(
             f"no size is known at which {family!r} was measured on {dataset!r}; known are "
-            f"{', '.join(f'{name} on {data}' for name, data in _SIZES)}"
+            f"{', '.join(f'{name} on {data}' for name, data in _SIZES)}; give height and width "
+            "(--data.height, --data.width)"
         )
     height, width = _SIZES[family, dataset]
     return {"height": height, "width": width, "filter": "lanczos"}
