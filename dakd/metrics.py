@@ -236,7 +236,7 @@ class _Ranking:
     def _own(self, keys: np.ndarray, rows: slice) -> tuple[np.ndarray, np.ndarray]:
         """Keys of the query's identity, falling, filled up with the lowest; how many are not."""
         begin, end = self.begin[rows, None], self.end[rows, None]  # (B, 1)
-        column = begin + np.arange(max(1, (end - begin).max()))  # (B, M)
+        column = begin + np.arange(max(1, int((end - begin).max())))  # (B, M)
         own = np.take_along_axis(keys, np.minimum(column, keys.shape[1] - 1), axis=1)
         dropped = _dropped(keys)
         own = np.sort(np.where(column < end, own, dropped), axis=1)[:, ::-1]

@@ -44,8 +44,8 @@ LAYERS = [
     {"protocols", "result", "checkpoint", "widgets", "history", "snapshot"}
     | {"run_folder", "stopping"},
     {"embed", "evaluate", "objectives", "loop", "train", "experiment", "ablation", "released"}
-    | {"robustness", "evidence", "showcase", "selection", "recipes", "site", "exercises"},
-    {"cli", "__main__"},
+    | {"robustness", "evidence", "showcase", "selection", "recipes", "site", "exercises", "grid"},
+    {"cli", "commands", "console", "__main__"},
 ]
 
 

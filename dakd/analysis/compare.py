@@ -45,8 +45,9 @@ def paired_differences(
         >>> rows = [("a", 0, [0.1, 0.3]), ("a", 1, [0.2, 0.4]), ("b", 0, [0.2, 0.4])]
         >>> rows = [(run, seed, json.dumps({"mAP": values})) for run, seed, values in rows]
         >>> table = pd.DataFrame(rows, columns=["run", "seed", "trials"])
-        >>> paired_differences(table, baseline="a", metric="mAP").loc["b", "mean"].round(3)
-        np.float64(0.1)
+        >>> apart = paired_differences(table, baseline="a", metric="mAP")
+        >>> round(float(apart.loc["b", "mean"]), 3)
+        0.1
     """
     values = _trial_values(table, metric)
     if baseline not in values:

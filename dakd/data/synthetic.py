@@ -159,8 +159,8 @@ def load_synthetic(
         ValueError: the size is too small.
 
     >>> data = load_synthetic(SyntheticConfig(train_ids=4, test_ids=20), height=32, width=16)
-    >>> data.train.num_classes, data.test.classes[0], data.test.images([0]).shape
-    (4, np.int64(5), torch.Size([1, 3, 32, 16]))
+    >>> data.train.num_classes, int(data.test.classes[0]), data.test.images([0]).shape
+    (4, 5, torch.Size([1, 3, 32, 16]))
     """
 
     def split(pids: range) -> ImageSet:

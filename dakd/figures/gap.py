@@ -42,7 +42,8 @@ def point_colours(
     known = list(np.unique(groups))
     table = colormaps["tab10" if word == "camera" else "hsv"]  # few cameras, many people
     steps = np.arange(len(known)) % 10 if word == "camera" else np.linspace(0, 0.92, len(known))
-    inks_of = {key: to_hex(table(step)) for key, step in zip(known, steps, strict=True)}
+    inks = table(steps)  # (n, 4): red, green, blue, alpha
+    inks_of = {key: to_hex(tuple(ink.tolist())) for key, ink in zip(known, inks, strict=True)}
     legend = {f"{word} {key}": ink for key, ink in inks_of.items()} if len(known) <= 8 else {}
     return np.array([inks_of[key] for key in groups]), legend
 

@@ -54,8 +54,7 @@ def histogram(
     edges = np.linspace(every.min(), every.max() or 1, bins + 1)
     styles = ["-", "--", ":", "-."]
     for i, (name, values) in enumerate(arrays.items()):
-        height, _ = np.histogram(values, edges)
-        height = height / len(values)
+        height = np.histogram(values, edges)[0] / len(values)
         ink = colour(name) if colour(name) != PALETTE["muted"] else list(PALETTE.values())[5 - i]
         axes.stairs(height, edges, color=ink, alpha=0.18, fill=True)
         axes.stairs(height, edges, color=ink, linewidth=1.8, linestyle=styles[i % 4], label=name)

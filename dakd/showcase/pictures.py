@@ -112,7 +112,8 @@ def of_results(folder: Path) -> dict[str, Figure]:
     if (path := folder / "ablation_demo.csv").is_file():
         table = pd.read_csv(path)
         names = {"run": "method", "all-1/rank1": "rank1", "all-1/mAP": "mAP"}
-        main = table.set_index("run").loc[list(MAIN)].reset_index().rename(columns=names)
+        there = [run for run in MAIN if run in set(table["run"])]
+        main = table.set_index("run").loc[there].reset_index().rename(columns=names)
         made["benchmark_demo"] = note(figures.benchmark_bars(main, labels=LABELS), _seeds(main))
         for metric, measure in METRICS.items():
             made[f"ablation_{metric}"] = ablation(table, metric=metric, measure=measure)
