@@ -98,3 +98,37 @@ def test_the_source_fingerprint_follows_the_code(tmp_path, monkeypatch):
     assert source_fingerprint("data") != before
     with pytest.raises(FileNotFoundError, match="gone"):
         source_fingerprint("gone.py")
+
+
+BEFORE = '''"""What it is."""
+import torch
+
+
+def half(x: float) -> float:
+    """Return a half."""
+    return x / 2  # not a quarter
+'''
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "same"),
+    [
+        ("What it is.", "What this is, in other words.", True),
+        ("import torch\n", "from torch import nn\nimport torch as t\n", True),
+        ('    """Return a half."""\n', "", True),
+        ("  # not a quarter", "", True),
+        ("x / 2", "(x /\n            2)", True),
+        ("x / 2", "x / 4", False),
+        ("x / 2", "x // 2", False),
+        ("def half", "def halved", False),
+        ("return x / 2", "x = 'a' or None\n    return x / 2", False),
+    ],
+)
+def test_the_source_fingerprint_reads_meaning_and_not_bytes(old, new, same, tmp_path, monkeypatch):
+    monkeypatch.setattr("dakd.runtime.__file__", str(tmp_path / "runtime.py"))
+    file = tmp_path / "code.py"
+    file.write_text(BEFORE)
+    before = source_fingerprint("code.py")
+    assert old in BEFORE
+    file.write_text(BEFORE.replace(old, new))
+    assert (source_fingerprint("code.py") == before) is same
