@@ -23,7 +23,13 @@ from dakd.evaluate import setting_name
 from dakd.experiment import TRAINED_BY, Experiment
 from dakd.grid import GRID, LABELS, MAIN, Run
 from dakd.result import Result
-from dakd.runtime import atomic_path, require, source_fingerprint
+from dakd.runtime import (
+    atomic_path,
+    pick_device,
+    pick_precision,
+    require,
+    source_fingerprint,
+)
 from dakd.train import Trained
 
 __all__ = ["GRID", "LABELS", "MAIN", "Run", "describe", "network", "run_grid"]
@@ -241,9 +247,10 @@ def _first(lab: Experiment, metric: str) -> str:
 
 def describe(config: Config) -> dict[str, Any]:
     """Return what a table must be published with: machine, versions, code, configuration."""
+    precision: Any = pick_precision(config.precision, pick_device(config.device))
     return {
         "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
         "versions": versions(),
         "training_code": source_fingerprint(*TRAINED_BY),
-        "config": to_dict(config),
+        "config": to_dict(replace(config, precision=precision)),
     }

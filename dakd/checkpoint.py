@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from dakd import __version__
-from dakd.config import fingerprint
+from dakd.config import SEEN, fingerprint, inside
 from dakd.data.lists import some
 from dakd.history import HISTORY, read_history, write_history
 from dakd.model import ReIDModel
@@ -151,6 +151,9 @@ def load_checkpoint(folder: str | Path) -> tuple[ReIDModel, pd.DataFrame, dict[s
         raise CheckpointError(
             f"the checkpoint in {folder} cannot be read: {error}; delete the folder and train again"
         ) from error
+    config = description["config"]
+    data = inside(config, "trained_at") or inside(config, "experiment", "data")
+    model.trained_at = {name: data[name] for name in SEEN if name in data}
     return model.eval(), history, description
 
 

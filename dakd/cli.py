@@ -17,7 +17,6 @@ import tyro
 
 from dakd import console
 from dakd.commands import (
-    SEEN,
     Evaluate,
     Evidence,
     Export,
@@ -26,10 +25,9 @@ from dakd.commands import (
     Reproduce,
     Train,
     Verify,
-    inside,
     with_data,
 )
-from dakd.config import PROFILES, Config, SyntheticConfig, load_profile
+from dakd.config import PROFILES, SEEN, Config, SyntheticConfig, load_profile
 
 RECIPES = ("sysu", "regdb", "llcm")
 NO_PROFILE = ("verify", "export", "figures")  # commands whose defaults follow from none
@@ -114,7 +112,7 @@ def _as_trained(config: Config, arguments: Sequence[str]) -> Config:
     path = next(iter(known.checkpoint), None)
     seen: dict[str, Any] = {}
     if path and is_complete(path):
-        seen = inside(load_checkpoint(path)[2]["config"], "experiment", "data")
+        seen = load_checkpoint(path)[0].trained_at
     elif path and path.is_file():
         family, layout = load_both_stems(path)[1].family, known.data
         given = {word.partition("=")[0] for word in arguments}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from dakd.config import Config, Profile, SyntheticConfig, load_profile, replace
+from dakd.config import SEEN, Config, Profile, SyntheticConfig, inside, load_profile, replace
 from dakd.grid import GRID, MAIN
 from dakd.runtime import atomic_path, require
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from dakd.model import ReIDModel
     from dakd.released import BothStems
 
-SEEN = ("height", "width", "filter")  # of DataConfig: how a network's images are read
 DATA = vars(load_profile("demo").data)
 
 
@@ -103,7 +102,7 @@ class Evaluate:
         trained_on = inside(made, "experiment", "data")
         for name in SEEN:
             here = getattr(config.data, name)
-            if (there := trained_on.get(name, here)) != here:
+            if (there := model.trained_at.get(name, here)) != here:
                 raise ValueError(
                     f"the network was trained on images of {name} {there}, and this would measure "
                     f"it at {here}; leave --data.{name} out, or give that of its training"
@@ -116,7 +115,7 @@ class Evaluate:
                 f"{folder} was trained on {trained_on.get('name', 'unknown data')}, not on RegDB"
             )
         lab = Experiment(config)
-        lab.about = {"network": folder.name}
+        lab.about = {"network": folder.name, "seed": made.get("seed", config.seed)}
         here, there = made.get("data_fingerprint", "unknown"), lab.dataset.fingerprint
         if here != there:
             print(
@@ -297,13 +296,6 @@ class Figures:
                 print(path)
         except NotTrainedError as missing:
             print(f"left out, the pictures of networks that are not named above: {missing}")
-
-
-def inside(values: Any, *names: str) -> dict[str, Any]:
-    """Return what lies under `names` in nested dictionaries, of a file that may hold anything."""
-    for name in names:
-        values = values.get(name) if isinstance(values, dict) else None
-    return values if isinstance(values, dict) else {}
 
 
 def with_data(

@@ -15,6 +15,7 @@ from typing import Any, Literal, TypedDict, get_args, get_origin, get_type_hints
 
 from dakd.runtime import require
 
+SEEN = ("height", "width", "filter")  # of `DataConfig`: how the images of a network are read
 Profile = Literal["smoke", "demo", "full"]
 PROFILES: tuple[Profile, ...] = ("smoke", "demo", "full")
 
@@ -497,6 +498,13 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return joined
 
 
+def inside(values: Any, *names: str) -> dict[str, Any]:
+    """Return what lies under `names` in nested dictionaries, of a file that may hold anything."""
+    for name in names:
+        values = values.get(name) if isinstance(values, dict) else None
+    return values if isinstance(values, dict) else {}
+
+
 def fingerprint(*parts: Any) -> str:
     """Return ten hexadecimal digits that change when any of `parts` (configs or values) does."""
     plain = [to_dict(p) if dataclasses.is_dataclass(p) else p for p in parts]
@@ -506,6 +514,7 @@ def fingerprint(*parts: Any) -> str:
 
 __all__ = [
     "PROFILES",
+    "SEEN",
     "Config",
     "DataConfig",
     "EngineConfig",
@@ -518,6 +527,7 @@ __all__ = [
     "TeacherConfig",
     "fingerprint",
     "flat",
+    "inside",
     "load_profile",
     "replace",
     "to_dict",

@@ -11,7 +11,7 @@ from dakd.augment import evaluation_transform
 from dakd.data import ImageSet
 from dakd.data.prefetch import prefetch
 from dakd.model import ReIDModel
-from dakd.runtime import at_least_float32, autocast, evaluating, pick_device
+from dakd.runtime import at_least_float32, autocast, evaluating, pick_device, require
 
 
 @torch.no_grad()
@@ -44,6 +44,8 @@ def extract(
         order of `images`.
 
     Raises:
+        ValueError: the images are of another size, or were resized with another filter, than those
+            that the network was trained on (`ReIDModel.trained_at`).
         FloatingPointError: an embedding is not finite.
     """
     where = pick_device(device)
@@ -59,6 +61,7 @@ def extract(
     parts = []
     with evaluating(model), autocast(where, precision):
         for pictures in prefetch(batches, fetch, workers=2 * on_gpu):
+            _refuse_other_images(model, pictures.shape[2:], images.filter)
             x = transform(pictures.to(where, non_blocking=True))
             x = x.contiguous(memory_format=torch.channels_last)
             z = at_least_float32(model(x))  # (n, D)
@@ -71,3 +74,15 @@ def extract(
             f"{images.records[rows[int(bad[0])]]} first; the weights or the images hold NaN"
         )
     return embeddings
+
+
+def _refuse_other_images(model: ReIDModel, size: tuple[int, ...], filter: str) -> None:
+    here = {"height": size[0], "width": size[1], "filter": filter}
+    there = getattr(model, "trained_at", {})
+    apart = [name for name, value in here.items() if value and there.get(name, value) != value]
+    told = (f"{name} {there[name]}, and these have {here[name]}" for name in apart)
+    require(
+        not apart,
+        f"the network was trained on images of {'; of '.join(told)}; load the dataset as it was "
+        "for training",
+    )

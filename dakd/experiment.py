@@ -20,7 +20,7 @@ from torch import Tensor
 
 from dakd.augment import Augmentation
 from dakd.checkpoint import WEIGHTS, CheckpointError, is_complete, load_checkpoint
-from dakd.config import Config, ScheduleConfig, TeacherConfig, fingerprint, to_dict
+from dakd.config import SEEN, Config, ScheduleConfig, TeacherConfig, fingerprint, to_dict
 from dakd.data import Dataset, load_dataset
 from dakd.data.export import export_dataset
 from dakd.data.records import Modality
@@ -34,7 +34,6 @@ from dakd.result import Result
 from dakd.runtime import pick_device, pick_precision, require, source_fingerprint
 from dakd.train import Trained, train_student, train_teacher, with_both_modalities
 
-SEEN = ("height", "width", "filter")  # of DataConfig: how a network's images are read
 TRAINED_BY = (  # changed code trains again
     *("augment", "distill.py", "embed.py", "losses.py", "memory.py", "loop.py"),
     *("model.py", "objectives.py", "parallel.py", "runtime.py", "selection.py", "train.py"),
@@ -190,8 +189,7 @@ class Experiment:
             classes, split = made.get("classes"), made.get("data_fingerprint")
             about |= {"digest": _content(str(path / WEIGHTS)), "trained": made.get("teacher")}
             about["chosen"] = made.get("selection", "last epoch")
-            seen = made.get("experiment", {}).get("data", {})
-            about |= {name: seen[name] for name in SEEN if name in seen}
+            about |= model.trained_at
         self._refuse_misfit(path, model, about, classes, split)
         return Trained(model, pd.DataFrame(), given={**about, "classes": classes})
 

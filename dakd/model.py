@@ -236,6 +236,8 @@ class ReIDModel(nn.Module):
         architecture: the arguments but `weights`, resolved; ``ReIDModel(**architecture)`` has the
             same tensors, and JSON can hold it.
         embedding_dim: D.
+        trained_at: height, width and resize filter of the images that it was trained on; empty
+            where that is not known. `dakd.embed.extract` refuses others.
 
     Raises:
         ValueError: unknown backbone or pooling, weights or non-local blocks asked for the small
@@ -259,6 +261,7 @@ class ReIDModel(nn.Module):
         gem_eps: float = 1e-6,
     ) -> None:
         super().__init__()
+        self.trained_at: dict[str, Any] = {}
         small = backbone == "small"
         if pooling is None or pooling == "auto":
             pooling = "average" if small else "gem"

@@ -28,7 +28,7 @@ from dakd.experiment import Experiment
 from dakd.parallel import World
 from dakd.result import Result
 from dakd.run_folder import check_room
-from dakd.runtime import atomic_path, pick_device, require
+from dakd.runtime import atomic_path, pick_device, pick_precision, require
 from dakd.train import Trained
 
 DAKD = "DAKD: Deng et al., Knowledge-Based Systems 330, 114525 (2025), abstract"
@@ -184,7 +184,7 @@ def recipe(
 
 
 def _absolute(root: str | os.PathLike[str] | None) -> str | None:
-    """Return a folder under one name from wherever it is called: networks are kept under it."""
+    """Return a folder under one name from wherever it is called, for the record."""
     return None if root is None else str(Path(root).expanduser().resolve())
 
 
@@ -282,7 +282,9 @@ def run_recipe(
     lab_of = partial(Experiment, runs=runs, show=show and world.main, teacher=given)
     show = show and world.main
     require(config.data.name in RECIPES, f"there is no recipe for {config.data.name!r}")
-    config = replace(config, data=replace(config.data, root=_absolute(config.data.root)))
+    precision: Any = pick_precision(config.precision, pick_device(config.device))  # for the record
+    data = replace(config.data, root=_absolute(config.data.root))
+    config = replace(config, data=data, precision=precision)
     trials = RECIPES[config.data.name].trials if trials is None else tuple(trials)
     _refuse_settings(config, trials, world, drawn)
     require(

@@ -72,10 +72,10 @@ class Trained:
 
     @property
     def name(self) -> str:
-        """What tells the network apart from others in the record of a result; may be empty."""
+        """What tells the network apart from others: its folder, or else its weights."""
         if self.given:
             return f"given-{self.given['digest']}"
-        return self.folder.name if self.folder else ""
+        return self.folder.name if self.folder else weights_fingerprint(self.model)
 
 
 def train_teacher(
@@ -227,7 +227,10 @@ def _train(
         check_loadable(model)  # before the work, not after it
     precision = pick_precision(precision, pick_device(device))
     columns = (images.pids, images.cams, images.numbers, images.infrared)
-    records = [list(images.images([0]).shape[1:]), *(column.tolist() for column in columns)]
+    height, width = images.images([0]).shape[2:]
+    trained_at: dict[str, Any] = {"height": height, "width": width}
+    trained_at |= {"filter": images.filter} if images.filter else {}
+    records = [[3, height, width], *(column.tolist() for column in columns)]
     settings = {
         **decided,
         "seed": seed,
@@ -235,6 +238,7 @@ def _train(
         "precision": precision,
         "start": weights_fingerprint(model),
         "images": fingerprint(records),
+        "trained_at": trained_at,
         "classes": images.num_classes,
     }
     size = 4 * 4 * sum(value.numel() for value in model.state_dict().values())
@@ -251,6 +255,7 @@ def _train(
                 world,
             )
         where = {"seed": seed, "device": device, "precision": precision, "world": world}
+        model.trained_at = trained_at
         stages = make(images, where, best)
         snapshot = run.latest(lambda found: _refuse_misfit(found, stages, run))
         rows = read_rows(run.path)[: snapshot.notes["rows"]] if run.path and snapshot else []
@@ -322,6 +327,7 @@ def _finished(model: ReIDModel, folder: Path) -> Trained:
     """Return a training that was finished before."""
     loaded, history, description = load_checkpoint(folder)
     model.load_state_dict(loaded.state_dict())
+    model.trained_at = loaded.trained_at
     return Trained(
         model.eval(), history, folder, description["metrics"].get("seconds", float("nan"))
     )

@@ -342,3 +342,23 @@ def test_compiling_compiles_the_student_and_the_teacher(images, teacher, monkeyp
     engine = EngineConfig(compile=True)
     train_student(student, teacher.model, images, config, engine=engine, **ON_CPU)
     assert [m is teacher.model for m in compiled] == [False, True]
+
+
+def test_a_network_is_measured_at_the_size_and_with_the_filter_of_its_training(images, tmp_path):
+    """Trained through Python, kept or loaded; another size or filter is refused by name."""
+    config = TeacherConfig(**{**SMALL, "epochs": 1, "steps": 1})
+    run = train_teacher(build_model("small"), images, config, folder=tmp_path / "t", **ON_CPU)
+    loaded = load_checkpoint(tmp_path / "t")[0]
+    other = image_set(range(1, 9), images=1, height=64, width=16)
+    for model in (run.model, loaded, copy.deepcopy(loaded)):
+        assert model.trained_at == {"height": 32, "width": 16}
+        assert len(extract(model, images, device="cpu")) == len(images)
+        with pytest.raises(ValueError, match="images of height 32, and these have 64; load the da"):
+            extract(model, other, device="cpu")
+    assert extract(build_model("small"), other, device="cpu").shape == (len(other), 256)
+    run.model.trained_at = {"filter": "lanczos"}
+    other.source.filter = "bilinear"
+    with pytest.raises(ValueError, match="filter lanczos, and these have bilinear"):
+        extract(run.model, other, device="cpu")
+    again = train_teacher(run.model, other, config, **ON_CPU).model
+    assert again.trained_at == {"height": 64, "width": 16, "filter": "bilinear"}

@@ -66,9 +66,13 @@ def with_cache(
                     missing = sum(p.bytes for p in plans[i:] if p.find() is None)
                     file = _build(plan, missing, workers or min(16, os.cpu_count() or 1), show)
         files.append(file)
+    sources = [
+        CachedSource(file, plan.shape, plan.source.filter)
+        for file, plan in zip(files, plans, strict=True)
+    ]
     train, test = (
-        replace(split, source=CachedSource(file, plan.shape), keep=False, _kept={})
-        for split, file, plan in zip((dataset.train, dataset.test), files, plans, strict=True)
+        replace(split, source=source, keep=False, _kept={})
+        for split, source in zip((dataset.train, dataset.test), sources, strict=True)
     )
     return replace(dataset, train=train, test=test)
 
@@ -79,10 +83,11 @@ class CachedSource:
     Args:
         path: the file.
         shape: (N, 3, H, W), what the file holds.
+        filter: that the images were resized with.
     """
 
-    def __init__(self, path: Path, shape: tuple[int, int, int, int]) -> None:
-        self.path, self.shape = path, shape
+    def __init__(self, path: Path, shape: tuple[int, int, int, int], filter: str = "") -> None:
+        self.path, self.shape, self.filter = path, shape, filter
 
     def read(self, rows: np.ndarray) -> Tensor:
         """Return rows (n,) as uint8 pictures (n, 3, H, W).

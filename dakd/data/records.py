@@ -157,6 +157,11 @@ class ImageSet:
         return np.searchsorted(self.classes, self.pids)
 
     @property
+    def filter(self) -> str:
+        """Name of the filter that files are resized with; empty where nothing is resized."""
+        return getattr(self.source, "filter", "")
+
+    @property
     def num_classes(self) -> int:
         """K, the number of identities."""
         return len(self.classes)
@@ -225,7 +230,7 @@ class _Part:
     """Some rows of an `ImageSet`, as a source of pictures."""
 
     def __init__(self, images: ImageSet, rows: np.ndarray) -> None:
-        self.whole, self.rows = images, rows
+        self.whole, self.rows, self.filter = images, rows, images.filter
 
     def read(self, rows: np.ndarray) -> Tensor:
         return self.whole.images(self.rows[rows])
