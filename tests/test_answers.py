@@ -35,7 +35,7 @@ channel = ["red", "green", "blue"][int(np.{}(kept))]
 """
 COPIED = """
 copied = copy.deepcopy(frozen).train()
-learning = Pair(*copied(torch.cat([v, r])).chunk(2))
+learning = Pair(*copied(torch.cat([v, r]), streams=2, unit=False).chunk(2))
 in_eval, in_train = 0, DAKDLoss()(learning, z_teacher, centres).total.item()
 """
 LEVEL = """

@@ -198,7 +198,7 @@ def test_a_known_fault_is_one_line_and_exit_code_2(capsys, monkeypatch, argument
         (["export", "--root", "x", "--test-ids", "3"], "dakd: --test-ids must be at least 20"),
         (["reproduce", *TINY, "--runs", "--out", "t"], "no run is asked for (--runs)"),
         (["reproduce", *TINY, "--seeds", "--out", "t"], "no seed is asked for (--seeds)"),
-        (["reproduce", *TINY, "--seeds", "0", "-3", "--out", "t"], "dakd: --seed must not be neg"),
+        (["reproduce", *TINY, "--seeds", "0", "-3", "--out", "t"], "dakd: --seed must lie in 0"),
         (["reproduce", *TINY, "--out="], "--out has an empty value; is a variable of the shell"),
         (["export", "--root", ""], "a value is empty; is a variable of the shell not set?"),
         (["evidence", *TINY, "--seeds", "--out", "t"], "no seed is asked for (--seeds)"),
