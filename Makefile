@@ -10,12 +10,14 @@ EXECUTED := runs/$(PROFILE)/notebooks
 EXECUTE := DAKD_PROFILE=$(PROFILE) $(RUN) jupyter nbconvert --to notebook --execute \
 	--ExecutePreprocessor.timeout=-1 --output-dir $(EXECUTED)
 
-.PHONY: help notebooks site test test-oldest lab lint bench table evidence figures clean
+.PHONY: help notebooks site test test-oldest parity fuzz lab lint bench table evidence figures clean
 help:
 	@echo "make notebooks  run the whole course (profile: smoke, demo or full; now $(PROFILE))"
 	@echo "make site       the executed course as pages that open without a network"
 	@echo "make test       unit tests, doctests and a smoke run of every notebook"
 	@echo "make test-oldest  the same with exactly the lowest versions of pyproject.toml (Python 3.11)"
+	@echo "make parity     compare with numbers that the published code computed (minutes)"
+	@echo "make fuzz       give 200 damaged inputs to the command line (minutes)"
 	@echo "make lab        open JupyterLab at the first notebook"
 	@echo "make lint       ruff, mypy and nbstripout checks"
 	@echo "make bench      measure our code beside the plain way"
@@ -47,6 +49,12 @@ site: $(READY) $(COURSE:notebooks/%=$(EXECUTED)/%)
 
 test: $(READY)
 	$(RUN) pytest
+
+parity: $(READY)
+	$(RUN) tests.parity
+
+fuzz: $(READY)
+	$(RUN) tests.fuzz
 
 # An environment of its own, in which every package has the lowest version that pyproject.toml allows.
 OLDEST := .venv-oldest
