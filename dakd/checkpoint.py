@@ -9,12 +9,14 @@ import json
 import os
 import platform
 from contextlib import ExitStack
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import PIL
 import torch
+import torchvision
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -36,8 +38,14 @@ class CheckpointError(RuntimeError):
 
 def versions() -> dict[str, str]:
     """Return the versions that a number may depend on."""
-    others = {name: version(name) for name in ("torch", "torchvision", "numpy", "pillow")}
-    return {"python": platform.python_version(), "dakd": __version__, **others}
+    return {
+        "python": platform.python_version(),
+        "dakd": __version__,
+        "torch": str(torch.__version__),
+        "torchvision": torchvision.__version__,
+        "numpy": np.__version__,
+        "pillow": PIL.__version__,
+    }
 
 
 def check_loadable(model: ReIDModel) -> None:
@@ -74,14 +82,15 @@ def save_checkpoint(
         OSError: the folder cannot be written.
     """
     check_loadable(model)
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     description = {
         "architecture": model.architecture,
+        "trained_at": model.trained_at,
         "config": config,
         "metrics": metrics or {},
         "versions": versions(),
-        "digest": fingerprint(model.architecture, config, weights_fingerprint(model)),
+        "digest": _digest(model, config),
     }
     with ExitStack() as files:  # replaced in reverse order: the description last
         paths = {
@@ -110,6 +119,10 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def _digest(model: ReIDModel, config: dict[str, Any]) -> str:
+    return fingerprint(model.architecture, model.trained_at, config, weights_fingerprint(model))
+
+
 def weights_fingerprint(model: nn.Module) -> str:
     """Return ten digits that change when a weight does."""
     digest = hashlib.sha256()
@@ -120,7 +133,9 @@ def weights_fingerprint(model: nn.Module) -> str:
 
 def is_complete(folder: str | Path) -> bool:
     """Tell whether `folder` holds a whole checkpoint."""
-    return all((Path(folder) / name).is_file() for name in (WEIGHTS, HISTORY, DESCRIPTION))
+    return all(
+        (Path(folder).expanduser() / name).is_file() for name in (WEIGHTS, HISTORY, DESCRIPTION)
+    )
 
 
 def load_checkpoint(folder: str | Path) -> tuple[ReIDModel, pd.DataFrame, dict[str, Any]]:
@@ -129,7 +144,7 @@ def load_checkpoint(folder: str | Path) -> tuple[ReIDModel, pd.DataFrame, dict[s
     Raises:
         CheckpointError: the folder is no complete checkpoint, or the weights do not fit.
     """
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     if not is_complete(folder):
         raise CheckpointError(
             f"{folder} is no complete checkpoint: it must hold {WEIGHTS}, {HISTORY} and "
@@ -142,8 +157,11 @@ def load_checkpoint(folder: str | Path) -> tuple[ReIDModel, pd.DataFrame, dict[s
         state = {name: value.clone() for name, value in load_file(folder / WEIGHTS).items()}
         _refuse_misfits(state, model.state_dict())
         model.load_state_dict(state, assign=True)
-        parts = (description["architecture"], description["config"], weights_fingerprint(model))
-        digest = fingerprint(*parts)
+        config = description["config"]
+        data = description.get("trained_at") or inside(config, "experiment", "data")
+        model.trained_at = description.get("trained_at") or {}
+        digest = _digest(model, config)
+        model.trained_at = {name: data[name] for name in SEEN if name in data}
         if description.get("digest", digest) != digest:  # older checkpoints have none
             raise ValueError(f"{WEIGHTS} or {DESCRIPTION} is damaged, they do not fit their digest")
         history = read_history(folder, whole=True)
@@ -151,9 +169,6 @@ def load_checkpoint(folder: str | Path) -> tuple[ReIDModel, pd.DataFrame, dict[s
         raise CheckpointError(
             f"the checkpoint in {folder} cannot be read: {error}; delete the folder and train again"
         ) from error
-    config = description["config"]
-    data = inside(config, "trained_at") or inside(config, "experiment", "data")
-    model.trained_at = {name: data[name] for name in SEEN if name in data}
     return model.eval(), history, description
 
 

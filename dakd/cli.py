@@ -27,7 +27,7 @@ from dakd.commands import (
     Verify,
     with_data,
 )
-from dakd.config import PROFILES, SEEN, Config, SyntheticConfig, load_profile
+from dakd.config import PROFILES, SEEN, Config, SyntheticConfig, inside, load_profile
 
 RECIPES = ("sysu", "regdb", "llcm")
 NO_PROFILE = ("verify", "export", "figures")  # commands whose defaults follow from none
@@ -112,13 +112,17 @@ def _as_trained(config: Config, arguments: Sequence[str]) -> Config:
     path = next(iter(known.checkpoint), None)
     seen: dict[str, Any] = {}
     if path and is_complete(path):
-        seen = load_checkpoint(path)[0].trained_at
+        model, _, description = load_checkpoint(path)
+        made = inside(description["config"], "experiment", "data")
+        seen = dict(model.trained_at)
+        if made.get("name") == known.data == "regdb" and "trial" in made:
+            seen["trial"] = made["trial"]
     elif path and path.is_file():
         family, layout = load_both_stems(path)[1].family, known.data
         given = {word.partition("=")[0] for word in arguments}
         if not {"--data.height", "--data.width"} <= given:
             seen = measured_at(family, layout if layout in RECIPES else "sysu")
-    return with_data(config, seen, SEEN, path)
+    return with_data(config, seen, (*SEEN, "trial"), path)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -109,7 +109,13 @@ class Evaluate:
                 )
         if config.data.name == "regdb" == trained_on.get("name"):
             # It has seen the training half of its own trial and must be tested on the other.
-            config = with_data(config, trained_on, ("trial",), folder)
+            own = with_data(config, trained_on, ("trial",), folder)
+            if len(self.checkpoint) == 1 and own.data.trial != config.data.trial:
+                raise ValueError(
+                    f"the network was trained on trial {own.data.trial}, and would be tested on "
+                    "people whom it has seen; leave --data.trial out"
+                )
+            config = own
         elif len(self.checkpoint) > 1:
             raise ValueError(
                 f"{folder} was trained on {trained_on.get('name', 'unknown data')}, not on RegDB"

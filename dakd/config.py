@@ -8,6 +8,7 @@ never changes which code runs. A *preset* or an *ablation* of the method is a se
 import dataclasses
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -24,7 +25,7 @@ def _positive(config: Any, *names: str) -> None:
     for name in names:
         value = getattr(config, name)
         where = f"{type(config).__name__}.{name}"
-        require(value > 0, f"{where} must be positive, not {value!r}")
+        require(0 < value < math.inf, f"{where} must be positive, not {value!r}")
 
 
 def _fraction(config: Any, *names: str) -> None:
@@ -203,7 +204,8 @@ class ScheduleConfig:
         require(self.steps is None or self.steps > 0, f"{where}.steps must be positive or None")
         for name in ("pad", "weight_decay", "warmup"):
             value = getattr(self, name)
-            require(value >= 0, f"{where}.{name} must not be negative, not {value}")
+            told = f"{where}.{name} must not be negative, not {value}"
+            require(0 <= value < math.inf, told)
         require(
             min(self.milestones, default=1) > 0,
             f"{where}.milestones must be positive epochs, not {self.milestones}",

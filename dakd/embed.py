@@ -1,6 +1,6 @@
 """From images to embeddings, in eval mode."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -61,7 +61,7 @@ def extract(
     parts = []
     with evaluating(model), autocast(where, precision):
         for pictures in prefetch(batches, fetch, workers=2 * on_gpu):
-            _refuse_other_images(model, pictures.shape[2:], images.filter)
+            refuse_other_images(model, pictures.shape[2:], images.filter)
             x = transform(pictures.to(where, non_blocking=True))
             x = x.contiguous(memory_format=torch.channels_last)
             z = at_least_float32(model(x))  # (n, D)
@@ -76,13 +76,26 @@ def extract(
     return embeddings
 
 
-def _refuse_other_images(model: ReIDModel, size: tuple[int, ...], filter: str) -> None:
+def refuse_other_images(
+    model: ReIDModel, size: Sequence[int], filter: str, who: str = "the network"
+) -> None:
+    """Refuse images that are read in another way than those that a network was trained on.
+
+    Args:
+        model: the network.
+        size: height and width of the images.
+        filter: that they were resized with; empty where they were not.
+        who: what the message calls the network.
+
+    Raises:
+        ValueError: the message names what differs.
+    """
     here = {"height": size[0], "width": size[1], "filter": filter}
     there = getattr(model, "trained_at", {})
     apart = [name for name, value in here.items() if value and there.get(name, value) != value]
     told = (f"{name} {there[name]}, and these have {here[name]}" for name in apart)
     require(
         not apart,
-        f"the network was trained on images of {'; of '.join(told)}; load the dataset as it was "
+        f"{who} was trained on images of {'; of '.join(told)}; load the dataset as it was "
         "for training",
     )

@@ -122,6 +122,10 @@ def evaluate(
     test, where = dataset.test, pick_device(device)
     repeated = _repeated_pictures(dataset)
     given: Any = model
+    require(
+        isinstance(model, ReIDModel) or not isinstance(model, torch.nn.Module),
+        f"a {type(model).__name__} is no ReIDModel; give its embeddings of dataset.test instead",
+    )
     if isinstance(model, ReIDModel):
         given = extract(model, test, batch=batch, device=device, precision=precision, flip=flip)
     elif callable(model):

@@ -51,9 +51,10 @@ def runs_folder() -> Path:
 
 def _content(weights: str | None) -> str:
     """Return digits for what is in a file of weights; nothing for weights that have a name."""
-    if weights is None or not Path(weights).is_file():
+    path = None if weights is None else Path(weights).expanduser()
+    if path is None or not path.is_file():
         return ""
-    with Path(weights).open("rb") as file:
+    with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:10]
 
 

@@ -193,7 +193,7 @@ def _load_weights(network: nn.Module, name: str, weights: str) -> None:
                 "from random weights with weights=None"
             ) from error
     else:
-        path = Path(weights)
+        path = Path(weights).expanduser()
         if not path.is_file():
             raise WeightsError(
                 f"there is no weights file {path}; pass the path of a {name} state dict (.pth or "

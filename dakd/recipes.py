@@ -19,7 +19,7 @@ from typing import Any, Literal
 import pandas as pd
 import torch.distributed as dist
 
-from dakd.checkpoint import DESCRIPTION, versions
+from dakd.checkpoint import DESCRIPTION, CheckpointError, versions
 from dakd.config import Config, Profile, fingerprint, flat, load_profile, replace, to_dict
 from dakd.data import WHAT_ROOT_IS
 from dakd.data.verify import verify
@@ -278,7 +278,7 @@ def run_recipe(
         Stopped: the user asked to stop; the state is saved.
     """
     world = World.join(config.device)  # first: it gives each process its own GPU
-    given = None if teacher is None else Path(teacher)
+    given, out = None if teacher is None else Path(teacher), Path(out).expanduser()
     lab_of = partial(Experiment, runs=runs, show=show and world.main, teacher=given)
     show = show and world.main
     require(config.data.name in RECIPES, f"there is no recipe for {config.data.name!r}")
@@ -399,9 +399,20 @@ def _training(trained: Trained) -> dict[str, Any]:
     """Return how long a training took and on what; epochs are timed by their steps alone."""
     if trained.given:
         return {"network": trained.name, **trained.given}
-    folder = Path(trained.folder or "")
+    folder, history = trained.folder, trained.history
+    if folder is None:
+        return {
+            "network": trained.name,
+            "hardware": "not recorded, as the checkpoint could not be written",
+            "seconds": trained.seconds,
+        }
+    if missing := {"epoch", "images_per_second", "memory_mb"} - {*history.columns}:
+        raise CheckpointError(
+            f"the history in {folder} lacks {', '.join(sorted(missing))}; delete the folder and "
+            "train again"
+        )
     description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-    made, history = description["config"], trained.history
+    made = description["config"]
     batch = made.get("teacher") or made["student"]
     seconds = 2 * batch["identities"] * batch["images"] / history["images_per_second"]
     return {

@@ -230,7 +230,7 @@ def open_run(
     if path is None:
         yield RunFolder(None, settings, engine, world)
         return
-    folder = Path(path)
+    folder = Path(path).expanduser()
     if is_complete(folder):
         _refuse_other(folder, load_checkpoint(folder)[2]["config"], settings)
     if world.main:

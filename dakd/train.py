@@ -33,6 +33,7 @@ from dakd.config import (
     to_dict,
 )
 from dakd.data import ImageSet
+from dakd.embed import refuse_other_images
 from dakd.history import HISTORY, History, TrainingError, read_rows
 from dakd.loop import Stage, fit
 from dakd.model import ReIDModel
@@ -168,8 +169,9 @@ def train_student(
 
     Raises:
         TrainingError, Stopped, OSError: see `train_teacher`.
-        ValueError: teacher and student differ in architecture, or are one object; the
-            configuration selects on the test set and there is no `test_score`.
+        ValueError: teacher and student differ in architecture, or are one object; the teacher was
+            trained on images of another size; the configuration selects on the test set and there
+            is no `test_score`.
     """
     if student is teacher:
         raise ValueError("student and teacher are the same object; pass copy.deepcopy(teacher)")
@@ -180,6 +182,9 @@ def train_student(
         )
     config = config or StudentConfig()
     score = _asked(config, test_score)
+    if len(images):
+        size = images.images([0]).shape[2:]
+        refuse_other_images(teacher, size, images.filter, who="the teacher")
 
     def stages(images: ImageSet, where: dict[str, Any], best: Best | None) -> dict[str, Stage]:
         objective = StudentObjective(images, config, teacher=teacher, **where)

@@ -268,14 +268,29 @@ def test_foreign_weights_are_refused(how, copied):
         load_checkpoint(copied)
 
 
-def test_the_version_is_known_without_an_installation(monkeypatch):
-    known = importlib.metadata.version
+def test_the_version_is_known_without_an_installation():
+    project = tomllib.loads((Path(dakd.__file__).parents[1] / "pyproject.toml").read_text())
+    assert versions()["dakd"] == dakd.__version__ == project["project"]["version"]
 
-    def absent(name):
-        if name == "dakd":
-            raise importlib.metadata.PackageNotFoundError(name)
-        return known(name)
 
-    monkeypatch.setattr("dakd.checkpoint.version", absent)
-    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
-    assert versions()["dakd"] == dakd.__version__ == project["version"]
+def test_a_saved_network_knows_how_its_images_were_read(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    model = build_model("small")
+    model.trained_at = {"height": 32, "width": 16, "filter": "lanczos"}
+    save_checkpoint("~/net", model, config={}, history=HISTORY)
+    assert load_checkpoint(tmp_path / "net")[0].trained_at == model.trained_at
+    assert load_checkpoint("~/net")[0].trained_at == model.trained_at
+    assert is_complete("~/net")
+    change(tmp_path / "net", lambda d: d["trained_at"].update(height=64))
+    with pytest.raises(CheckpointError, match="do not fit their digest"):
+        load_checkpoint(tmp_path / "net")
+
+
+def test_no_record_of_an_installation_is_needed(monkeypatch):
+    def missing(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", missing)
+    found = versions()
+    assert {"python", "dakd", "torch", "torchvision", "numpy", "pillow"} == set(found)
+    assert all(value[0].isdigit() for value in found.values())

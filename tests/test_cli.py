@@ -52,6 +52,15 @@ def test_train_then_evaluate_a_checkpoint(capsys, tmp_path):
         assert f"trained on images of {other[0][7:]} " in capsys.readouterr().err
 
 
+def test_a_network_of_one_split_is_not_tested_on_another(capsys):
+    regdb = [*TINY, "--data.name", "regdb"]
+    assert main(["train", *regdb, *ONE_STEP, "--data.trial", "2", "--only", "teacher"]) == 0
+    teacher = capsys.readouterr().out.strip().splitlines()[-1].split(": ", 1)[1]
+    assert parse(["evaluate", *regdb, "--checkpoint", teacher]).config.data.trial == 2
+    assert main(["evaluate", *regdb, "--checkpoint", teacher, "--data.trial", "1"]) == 2
+    assert "trained on trial 2, and would be tested on people whom" in capsys.readouterr().err
+
+
 def test_a_checkpoint_is_measured_at_the_size_and_filter_of_its_training(capsys):
     size = ["--data.height", "40", "--data.width", "20", "--data.filter", "bicubic"]
     assert main(["train", *TINY, *ONE_STEP, *size, "--only", "teacher"]) == 0
@@ -156,7 +165,9 @@ def test_regdb_networks_of_several_trials_make_one_result(tmp_path, capsys):
     result = Result.load(tmp_path / "joined" / "regdb-visible-infrared.json")
     assert result.trials.index.tolist() == ["trial 2", "trial 5"]
     wrong_trial = ["--data.name", "regdb", "--data.trial", "7", "--checkpoint", folders[0]]
-    assert main(["evaluate", *TINY, *wrong_trial]) == 0  # tested on the half it has not seen
+    assert main(["evaluate", *TINY, *wrong_trial]) == 2
+    assert "was trained on trial 2, and would be tested on people" in capsys.readouterr().err
+    assert main(["evaluate", *TINY, *wrong_trial[:2], *wrong_trial[4:]]) == 0
     result = capsys.readouterr().out
     assert "trial 2" in result
     assert "trained on" not in result

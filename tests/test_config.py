@@ -46,6 +46,8 @@ def test_an_unknown_profile_is_named():
         (lambda: TeacherConfig(milestones=(-3,)), "milestones must be positive epochs"),
         (lambda: TeacherConfig(cutswap="preset"), "cutswap must be .* not 'preset'"),
         (lambda: TeacherConfig(identity_epochs=-1), "identity_epochs must not be negative"),
+        (lambda: TeacherConfig(lr=float("inf")), "lr must be positive, not inf"),
+        (lambda: TeacherConfig(weight_decay=float("nan")), "weight_decay must not be neg.*nan"),
         (lambda: Config(seed=-1), "seed must lie in 0..2.32 - 1, not -1"),
         (lambda: SyntheticConfig(train_ids=3), "train_ids must be at least 4"),
         (lambda: SyntheticConfig(test_ids=5), "test_ids must be at least 20"),

@@ -545,3 +545,8 @@ def test_a_gallery_of_strangers_is_noticed_before_the_network_runs():
     test = ImageSet([r for r, kept in zip(records, keep, strict=True) if kept], source=None)
     with pytest.raises(ValueError, match=r"nobody among the queries \(identities 100, .*trial 0"):
         evaluate(build_model("small"), dataclasses.replace(data, test=test))
+
+
+def test_a_module_that_is_no_network_of_ours_is_refused():
+    with pytest.raises(ValueError, match="a Linear is no ReIDModel; give its embeddings"):
+        evaluate(torch.nn.Linear(2, 2), dataset())

@@ -1,10 +1,12 @@
 import json
 import os
+import shutil
 import signal
 from dataclasses import asdict
 
 import pytest
 
+from dakd.checkpoint import CheckpointError
 from dakd.config import EngineConfig, SyntheticConfig, load_profile, replace
 from dakd.data.export import export_dataset
 from dakd.data.records import MARKER
@@ -228,6 +230,16 @@ def test_the_release_runs_to_a_record_without_other_departures(place, tmp_path):
     assert not list((tmp_path / "other").rglob("teacher-*"))
     same = [r.record["results"]["student"]["all-1"]["trials"] for r in (made, again)]
     assert same[0] == same[1]  # the same teacher, the same student
+
+
+def test_a_history_without_its_columns_is_named(run, place, tmp_path):
+    shutil.copytree(place / "runs", tmp_path / "runs")
+    run("llcm", tmp_path)
+    teacher = next((tmp_path / "runs" / "smoke" / "models").glob("teacher-*"))
+    for folder in teacher.parent.glob("*"):
+        (folder / "history.jsonl").write_text("")
+    with pytest.raises(CheckpointError, match=r"history in .* lacks epoch, images_per_second"):
+        run("llcm", tmp_path)
 
 
 def test_one_teacher_serves_one_trial(place):

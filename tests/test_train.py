@@ -360,5 +360,7 @@ def test_a_network_is_measured_at_the_size_and_with_the_filter_of_its_training(i
     other.source.filter = "bilinear"
     with pytest.raises(ValueError, match="filter lanczos, and these have bilinear"):
         extract(run.model, other, device="cpu")
+    with pytest.raises(ValueError, match="the teacher was trained on images of height 32, and"):
+        train_student(build_model("small"), loaded, other, StudentConfig(**SMALL), **ON_CPU)
     again = train_teacher(run.model, other, config, **ON_CPU).model
     assert again.trained_at == {"height": 64, "width": 16, "filter": "bilinear"}

@@ -48,7 +48,7 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
         CheckpointError: no such file, damaged, no state dict in it, or it holds objects that only
             running code could rebuild; the message names them.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if not path.is_file():
         raise CheckpointError(f"there is no file {path}; give the path of a downloaded checkpoint")
     read = _read_safetensors if path.suffix == ".safetensors" else _read_pickled
