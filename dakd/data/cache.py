@@ -24,10 +24,10 @@ from filelock import FileLock
 from torch import Tensor
 
 from dakd.data.decoding import ImageError
-from dakd.data.records import Dataset, FileSource
+from dakd.data.records import Dataset, FileSource, FixedFilter
 from dakd.runtime import atomic_path, progress, require
 
-_FORMAT = 2  # part of every name: files of an older format are never read
+_FORMAT = 3  # part of every name: files of an older format are never read
 _MAPPED_AT_ONCE = 64  # pictures; pages that were read count as this process's memory until let go
 _DECODED_AT_ONCE = 256  # pictures in memory while a file is written
 
@@ -77,7 +77,7 @@ def with_cache(
     return replace(dataset, train=train, test=test)
 
 
-class CachedSource:
+class CachedSource(FixedFilter):
     """Pictures in a cache file, mapped into memory for the length of a read and no longer.
 
     Args:
@@ -87,7 +87,7 @@ class CachedSource:
     """
 
     def __init__(self, path: Path, shape: tuple[int, int, int, int], filter: str = "") -> None:
-        self.path, self.shape, self.filter = path, shape, filter
+        self.path, self.shape, self._filter = path, shape, filter
 
     def read(self, rows: np.ndarray) -> Tensor:
         """Return rows (n,) as uint8 pictures (n, 3, H, W).

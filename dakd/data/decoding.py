@@ -1,9 +1,11 @@
 """One image file, decoded: upright, in 8-bit RGB."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
+from PIL.TiffImagePlugin import TiffImageFile
 
 _ORIENTATION = 0x0112  # of EXIF: how the camera was held; 1 is upright
 _TURNS = {
@@ -15,6 +17,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339  # tags of TIFF
 _PERCENTILES = (0.5, 99.5)  # become black and white where values are no grey levels
 
 
@@ -28,24 +31,76 @@ def read_image(path: Path) -> Image.Image:
     * It is turned and mirrored as its EXIF orientation says.
     * Greyscale of more than 8 bits, integer or floating point, as thermal cameras store it, is
       scaled image by image: the 0.5th percentile of its values becomes 0, the 99.5th 255, and what
-      lies outside is clipped. An image whose two percentiles are equal becomes mid grey, 128.
+      lies outside is clipped. Where the two are equal, the least and the greatest value take their
+      place; an image of one value becomes mid grey, 128. A TIFF whose white is zero is inverted.
     * What is transparent lies on black.
 
     Raises:
         ImageError: the file is missing, truncated, no image, far too large to be one of a person,
-            or holds NaN or infinite values.
+            of colours (or grey with transparency) of more than 8 bits, of which Pillow keeps the
+            high byte alone, of signed 8-bit values, or holds NaN or infinite values.
     """
     try:
         # Given a name, Pillow maps a TIFF into memory and then scrambles one that lies on its side.
         if path.exists() and not path.is_file():
             raise OSError("it is no regular file")  # a named pipe would be waited for
-        with open(path, "rb") as file, Image.open(file) as image:
-            image.load()
-            return _to_rgb(_upright(image))
+        with open(path, "rb") as file:
+            head = file.read(25)
+            with Image.open(file) as image:
+                _refuse(image, head)
+                white_is_zero = _white_is_zero(image)
+                image.load()
+                return _to_rgb(_upright(image), white_is_zero)
+    except ImageError as error:  # a sound file, which says what to do about it
+        raise ImageError(f"cannot read the image {path}: {error}") from error
     except Exception as error:  # Pillow raises many kinds on damaged files
         raise ImageError(
             f"cannot read the image {path}: {error}; replace the file from your copy of the dataset"
         ) from error
+
+
+def _refuse(image: Image.Image, head: bytes) -> None:
+    """Raise `ImageError` for what Pillow would warn of, or decode to other values than it holds."""
+    (width, height), most = image.size, Image.MAX_IMAGE_PIXELS
+    if most is not None and width * height > most:  # before Pillow decodes it
+        raise ImageError(
+            f"it has {width} x {height} pixels, and more than {most} may be a decompression bomb; "
+            "cut out the person"
+        )
+    if _is_scaled(image):
+        return
+    if (bits := _depth(image, head)) > 8:
+        raise ImageError(
+            f"it has {bits} bits a channel, and only greyscale without transparency may have more "
+            "than 8; save it with 8, or as greyscale"
+        )
+    if 2 in _tag(image, _SAMPLE_FORMAT, ()):
+        raise ImageError("its 8-bit values are signed; save them unsigned, or with 16 bits")
+
+
+def _is_scaled(image: Image.Image) -> bool:
+    return image.mode in ("I", "F") or image.mode.startswith("I;16")
+
+
+def _depth(image: Image.Image, head: bytes) -> int:
+    """Return the bits of a channel that the file, which starts with `head`, has; 8 if unknown."""
+    if image.format == "PNG":
+        return head[24]  # of IHDR
+    if image.format == "SGI":
+        return 8 * head[3]
+    if image.format == "PPM":
+        decoder, *_, options = image.tile[0]  # type: ignore[attr-defined]
+        known = decoder.startswith("ppm") and isinstance(options, tuple)  # (mode, maxval)
+        return options[1].bit_length() if known else 8
+    return max(_tag(image, _BITS_PER_SAMPLE, (8,)))
+
+
+def _tag(image: Image.Image, number: int, default: Any) -> Any:
+    return image.tag_v2.get(number, default) if isinstance(image, TiffImageFile) else default
+
+
+def _white_is_zero(image: Image.Image) -> bool:
+    return isinstance(image, TiffImageFile) and _tag(image, _PHOTOMETRIC, 0) == 0
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -54,9 +109,10 @@ def _upright(image: Image.Image) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        image = Image.fromarray(_eight_bits(np.asarray(image)))
+def _to_rgb(image: Image.Image, white_is_zero: bool) -> Image.Image:
+    if _is_scaled(image):  # of 8 bits and less Pillow has inverted what is to be
+        levels = _eight_bits(np.asarray(image))
+        image = Image.fromarray(255 - levels if white_is_zero and np.ptp(levels) else levels)
     elif image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image)
@@ -69,6 +125,8 @@ def _eight_bits(values: np.ndarray) -> np.ndarray:
     if not np.isfinite(values).all():
         raise ValueError("it holds NaN or infinite values")
     low, high = np.percentile(values, _PERCENTILES)
+    if low == high:  # all but a few pixels have one value: a small warm object
+        low, high = values.min(), values.max()
     if low == high:
         return np.full(values.shape, 128, np.uint8)
     return np.rint(255 * ((values - low) / (high - low)).clip(0, 1)).astype(np.uint8)

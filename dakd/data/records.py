@@ -54,7 +54,25 @@ class ImageSource(Protocol):
         """Return rows (n,) as uint8 pictures (n, 3, H, W); n may be 0."""
 
 
-class FileSource:
+class FixedFilter:
+    """A source whose filter stays as it was made: pictures may be decoded with it already."""
+
+    _filter: str
+
+    @property
+    def filter(self) -> str:
+        """Name of the filter that the images are resized with; cannot be set."""
+        return self._filter
+
+    @filter.setter
+    def filter(self, name: str) -> None:
+        raise AttributeError(
+            f"the filter of a source cannot change (it is {self._filter!r}): load the dataset with "
+            f"filter={name!r}"
+        )
+
+
+class FileSource(FixedFilter):
     """Image files, decoded when asked for, by several threads.
 
     Args:
@@ -78,7 +96,7 @@ class FileSource:
         require(filter in known, f"filter {filter!r} is unknown; use one of {', '.join(known)}")
         self.paths = list(paths)
         self.size = (width, height)
-        self.filter: Filter = filter
+        self._filter = filter
 
     def read(self, rows: np.ndarray) -> Tensor:
         """Return rows (n,) as uint8 pictures (n, 3, H, W).

@@ -349,6 +349,13 @@ def test_the_source_can_be_pickled(pair):
     assert torch.equal(source.read(np.array([6, 0])), pair[0].train.images([6, 0]))
 
 
+def test_the_filter_of_a_cache_is_not_changed(root):
+    source = cached(root, filter="bicubic").train.source
+    with pytest.raises(AttributeError, match="load the dataset with filter='bilinear'"):
+        source.filter = "bilinear"
+    assert source.filter == pickle.loads(pickle.dumps(source)).filter == "bicubic"
+
+
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_workers_of_either_kind_read_it(pair, method):
     if method not in START_METHODS:

@@ -1,6 +1,8 @@
 """What a file's pixels become in RGB: turned images, thermal counts, transparency, damage."""
 
 import os
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -124,6 +126,146 @@ def test_eight_bits_stay_what_they_are(tmp_path):
 def test_a_flat_image_is_mid_grey(tmp_path, value):
     Image.fromarray(np.full((6, 4), value, np.uint16)).save(tmp_path / "a.png")
     assert np.unique(decoded(tmp_path / "a.png")).tolist() == [128]
+
+
+@pytest.mark.parametrize("warm", [7003, 6990])
+def test_a_small_warm_or_cold_object_is_seen(tmp_path, warm):
+    counts = np.full((50, 40), 7000, np.uint16)
+    counts[3:5, 7:10] = warm  # 6 of 2000 pixels, fewer than one in 200
+    counts[20, 20] = 7001
+    Image.fromarray(counts).save(tmp_path / "a.png")
+    levels = decoded(tmp_path / "a.png")[..., 0]
+    expected = [0, 85, 255] if warm > 7000 else [0, 232, 255]  # 1 / 3 and 10 / 11 of 255
+    assert np.unique(levels).tolist() == expected
+    assert (levels[3:5, 7:10] == (255 if warm > 7000 else 0)).all()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_a_tiff_whose_white_is_zero_is_inverted(tmp_path, dtype):
+    counts = (np.arange(256).reshape(16, 16) if dtype == np.uint8 else COUNTS).astype(dtype)
+    for photometric in (0, 1):
+        with open(tmp_path / f"{photometric}.tif", "wb") as file:
+            file.write(tiff(counts, photometric=photometric))
+    inverted, plain = decoded(tmp_path / "0.tif"), decoded(tmp_path / "1.tif")
+    assert np.array_equal(inverted, 255 - plain)
+    assert len(np.unique(plain)) == 256
+    (tmp_path / "flat.tif").write_bytes(tiff(np.full_like(counts, 9), photometric=0))
+    flat = 255 - 9 if dtype == np.uint8 else 128
+    assert np.unique(decoded(tmp_path / "flat.tif")).tolist() == [flat]
+
+
+KINDS = {"u": 1, "i": 2, "f": 3}  # of numpy, and the SampleFormat of TIFF
+
+
+def tiff(pixels, photometric):
+    """An uncompressed little-endian TIFF of (H, W) or (H, W, C) pixels."""
+    height, width, *channels = pixels.shape
+    (count,) = channels or [1]
+    content = pixels.astype(pixels.dtype.newbyteorder("<")).tobytes()
+    bits = 8 * pixels.itemsize
+    after = 8 + 2 + 12 * 10 + 4  # header and directory; then bits and format of each channel
+    many = lambda value, place: value if count == 1 else place  # noqa: E731
+    tags = [
+        (256, 4, 1, width), (257, 4, 1, height), (258, 3, count, many(bits, after)),
+        (259, 3, 1, 1), (262, 3, 1, photometric), (273, 4, 1, after + 4 * count),
+        (277, 3, 1, count), (278, 4, 1, height), (279, 4, 1, len(content)),
+        (339, 3, count, many(KINDS[pixels.dtype.kind], after + 2 * count)),
+    ]  # fmt: skip
+    directory = b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    each = struct.pack(f"<{2 * count}H", *[bits] * count, *[KINDS[pixels.dtype.kind]] * count)
+    return b"II*\0" + struct.pack("<IH", 8, 10) + directory + bytes(4) + each + content
+
+
+def png(pixels, color):
+    """A PNG of (H, W, C) pixels."""
+
+    def chunk(name, content):
+        check = zlib.crc32(name + content)
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", check)
+
+    height, width, _ = pixels.shape
+    rows = b"".join(b"\0" + row.astype(pixels.dtype.newbyteorder(">")).tobytes() for row in pixels)
+    header = struct.pack(">IIBBBBB", width, height, 8 * pixels.itemsize, color, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+def ppm(pixels, most, plain=False):
+    height, width, _ = pixels.shape
+    head = f"P{3 if plain else 6}\n# a comment\n{width} {height}\n{most}\n".encode()
+    if plain:
+        return head + " ".join(map(str, pixels.flatten())).encode()
+    return head + pixels.astype(">u2" if most > 255 else "u1").tobytes()
+
+
+def sgi(pixels):
+    height, width, count = pixels.shape
+    head = struct.pack(">HBBHHHH", 474, 0, pixels.itemsize, 3, width, height, count)
+    planes = pixels[::-1].transpose(2, 0, 1)
+    return head.ljust(512, b"\0") + planes.astype(planes.dtype.newbyteorder(">")).tobytes()
+
+
+ALPHA = np.concatenate([NOISE, np.full_like(NOISE[..., :1], 255)], -1)
+COLOURS = {
+    "RGB png": (NOISE, lambda p: png(p, 2)),
+    "RGBA png": (ALPHA, lambda p: png(p, 6)),
+    "LA png": (ALPHA[..., 2:], lambda p: png(p, 4)),
+    "ppm": (NOISE, lambda p: ppm(p, np.iinfo(p.dtype).max)),
+    "plain ppm": (NOISE, lambda p: ppm(p, np.iinfo(p.dtype).max, plain=True)),
+    "tif": (NOISE, lambda p: tiff(p, photometric=2)),
+    "sgi": (NOISE, sgi),
+}
+
+
+@pytest.mark.parametrize("kind", COLOURS)
+def test_colours_of_sixteen_bits_are_refused_and_those_of_eight_are_not(tmp_path, kind):
+    pixels, write = COLOURS[kind]
+    path = tmp_path / f"a.{kind.split()[-1]}"
+    path.write_bytes(write(pixels))
+    expected = pixels[..., :1] if kind == "LA png" else pixels[..., :3]
+    assert np.array_equal(decoded(path), np.broadcast_to(expected, NOISE.shape))
+    path.write_bytes(write(pixels.astype(np.uint16) * 257))
+    with pytest.raises(
+        ImageError, match=r"a\.\w+: it has 16 bits a channel.*; save it with 8, or a"
+    ):
+        read_image(path)
+
+
+@pytest.mark.parametrize(("most", "bits"), [(100, 7), (1023, 10)])
+def test_the_greatest_value_of_a_ppm_says_its_depth(tmp_path, most, bits):
+    (tmp_path / "a.ppm").write_bytes(ppm(NOISE.astype(np.uint16) % 101, most))
+    if bits <= 8:
+        assert decoded(tmp_path / "a.ppm").shape == NOISE.shape
+    else:
+        with pytest.raises(ImageError, match=f"it has {bits} bits a channel"):
+            read_image(tmp_path / "a.ppm")
+
+
+@pytest.mark.parametrize("most", [1023, 65535])
+def test_grey_of_a_pgm_is_scaled(tmp_path, most):
+    grey = (NOISE[..., :1] * 4).astype(np.uint16)
+    (tmp_path / "a.pgm").write_bytes(ppm(grey, most).replace(b"P6", b"P5", 1))
+    assert len(np.unique(decoded(tmp_path / "a.pgm"))) > 50
+
+
+def test_signed_values_of_eight_bits_are_refused_and_of_sixteen_scaled(tmp_path):
+    signed = np.arange(-60, 60).reshape(12, 10)
+    (tmp_path / "a.tif").write_bytes(tiff(signed.astype(np.int8), photometric=1))
+    with pytest.raises(ImageError, match=r"a\.tif: its 8-bit values are signed; save them unsign"):
+        read_image(tmp_path / "a.tif")
+    (tmp_path / "a.tif").write_bytes(tiff(signed.astype(np.int16), photometric=1))
+    assert np.array_equal(decoded(tmp_path / "a.tif")[..., 0], scaled(signed))
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_more_pixels_than_pillow_finds_safe_are_an_error(tmp_path, monkeypatch):
+    Image.fromarray(NOISE).save(tmp_path / "a.png")  # of 96 pixels; Pillow refuses twice its limit
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 95)
+    with pytest.raises(ImageError, match=r"a\.png: it has 8 x 12 pixels, and more than 95 may"):
+        read_image(tmp_path / "a.png")
+    for most in (96, None):
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", most)
+        assert np.array_equal(decoded(tmp_path / "a.png"), NOISE)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

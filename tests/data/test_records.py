@@ -1,4 +1,5 @@
 import dataclasses
+import pickle
 
 import numpy as np
 import pytest
@@ -94,6 +95,20 @@ def test_files_are_resized_as_pillow_does(tmp_path, name):
 def test_a_filter_must_be_known():
     with pytest.raises(ValueError, match="'nearest' is unknown; use one of lanczos, bicubic, bil"):
         FileSource([], height=4, width=2, filter="nearest")
+
+
+def test_a_filter_is_not_changed_late(tmp_path):
+    Image.new("L", (20, 40), 77).save(tmp_path / "a.png")
+    source = FileSource([tmp_path / "a.png"], height=8, width=4, filter="bicubic")
+    images = ImageSet([Record(1, 1, "visible", 1, tmp_path / "a.png")], source)
+    with pytest.raises(
+        AttributeError, match=r"'bicubic'\): load the dataset with filter='lanczos'"
+    ):
+        source.filter = "lanczos"
+    again = pickle.loads(pickle.dumps(dataclasses.replace(images, keep=False)))
+    assert source.filter == images.filter == again.filter == again.source.filter == "bicubic"
+    assert torch.equal(again.images(), images.images())
+    assert images.select([0]).filter == "bicubic"
 
 
 @pytest.mark.parametrize("damage", ["truncated", "text", "empty", "missing"])
