@@ -7,12 +7,14 @@ import contextlib
 import itertools
 import json
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from filelock import FileLock
 
 from dakd.runtime import atomic_path
 
@@ -124,9 +126,9 @@ class Result:
     def save(self, path: str | Path) -> Path:
         """Write the record as JSON, atomically; return the path it has.
 
-        A record of the same network, settings and trials is replaced; only ``versions`` may
-        differ, and the numbers, unless the header names no network. Anything else of that name
-        stays, and this one is written beside it, as ``name-2.json``, ``name-3.json`` and so on.
+        A record of the same network, settings, trials and numbers is replaced; only ``versions``
+        may differ. Anything else of that name stays, and this one is written beside it, as
+        ``name-2.json``, ``name-3.json`` and so on, also where several processes save at once.
         """
         record = {
             **self.header,
@@ -135,9 +137,13 @@ class Result:
             "trials": self.trials.to_dict(orient="index"),
         }
         text = json.dumps(record, indent=2)
-        path = self._own_place(Path(path).expanduser())
-        with atomic_path(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        path = Path(path).expanduser()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        name = re.sub(r"(-\d+)+$", "", path.stem) + path.suffix  # of r-2.json, too, it is r.json
+        with FileLock(path.with_name(f".{name}.lock")):
+            path = self._own_place(path)
+            with atomic_path(path) as temporary:
+                temporary.write_text(text, encoding="utf-8")
         return path
 
     def _own_place(self, path: Path) -> Path:
@@ -154,7 +160,7 @@ class Result:
     def _made_as(self) -> Any:
         """All that tells one measurement from another, as it comes back from a file."""
         header = {key: value for key, value in self.header.items() if key != "versions"}
-        numbers = None if header.get("network") else self.trials.round(6).to_dict()
+        numbers = self.trials.round(6).to_dict()  # networks of one name are told apart by them
         return json.loads(json.dumps([header, list(self.trials.index), numbers]))
 
     @classmethod

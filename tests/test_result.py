@@ -1,4 +1,6 @@
 import json
+import multiprocessing
+import time
 
 import pandas as pd
 import pytest
@@ -13,6 +15,7 @@ HEADER = {
     "camera_rule": "nothing", "ranks_count": "images", "feature": "neck", "flip": "off",
     "reranking": "off", "versions": {"python": "3"},
 }  # fmt: skip
+SAVED_BY_EACH = 3  # records, of the processes that save at once
 
 
 def make(trial=1, rank1=0.5, **changes):
@@ -65,15 +68,49 @@ def test_a_record_of_other_settings_is_never_overwritten(tmp_path):
     ]  # fmt: skip
     for place, result in zip(places, made, strict=True):
         assert Result.load(place).header == result.header
-    newer = make(rank1=0.9, network="a", flip="on", versions={"python": "4"})
+    newer = make(network="a", flip="on", versions={"python": "4"})
     assert newer.save(path) == places[1]  # the same measurement again
-    assert Result.load(places[1]).mean["rank1"] == 0.9
-    assert len(list(tmp_path.iterdir())) == 5
+    assert Result.load(places[1]).header["versions"] == {"python": "4"}
+    assert len(list(tmp_path.glob("[!.]*"))) == 5
 
 
-def test_of_networks_without_a_name_the_numbers_tell(tmp_path):
-    names = [make(rank1=r).save(tmp_path / "r.json").name for r in (0.5, 0.6, 0.5, 0.6)]
+@pytest.mark.parametrize("network", [{}, {"network": "student.safetensors"}])
+def test_networks_of_one_name_or_none_are_told_apart_by_their_numbers(tmp_path, network):
+    made = [make(rank1=r, **network) for r in (0.5, 0.6, 0.5, 0.6)]
+    names = [result.save(tmp_path / "r.json").name for result in made]
     assert names == ["r.json", "r-2.json", "r.json", "r-2.json"]
+    assert Result.load(tmp_path / "r.json").mean["rank1"] == 0.5
+
+
+def save_many(barrier, path, seed):
+    choose = Result._own_place
+
+    def slowly(self, path):
+        place = choose(self, path)
+        time.sleep(0.05)  # in which others would choose the same
+        return place
+
+    Result._own_place = slowly
+    barrier.wait(60)
+    for number in range(SAVED_BY_EACH):
+        make(network=f"{seed}-{number}").save(path)
+
+
+def test_processes_that_save_to_one_path_lose_no_record(tmp_path):
+    start = multiprocessing.get_context("spawn")
+    barrier = start.Barrier(3)
+    paths = [tmp_path / name for name in ("r.json", "r.json", "r-2.json")]
+    processes = [
+        start.Process(target=save_many, args=(barrier, path, seed))
+        for seed, path in enumerate(paths)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    saved = {Result.load(path).header["network"] for path in tmp_path.glob("[!.]*")}
+    assert saved == {f"{seed}-{number}" for seed in range(3) for number in range(SAVED_BY_EACH)}
 
 
 @pytest.mark.parametrize("content", ["precious", "{}", ""])

@@ -14,8 +14,10 @@ Everything in the table is checked when it is loaded; a picture is decoded only 
 """
 
 import csv
+import functools
 import io
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import get_args
 
@@ -59,6 +61,7 @@ def load_custom(
     table = Path(os.path.expanduser(table))
     rows = read_table(table)
     check_splits(table, rows)
+    rows = rows.assign(place=_places(table.parent, rows["file"]))
     _check_files(table, rows)
     rows = _numbered(rows)
 
@@ -69,7 +72,7 @@ def load_custom(
         source = FileSource(part["file"].tolist(), height=height, width=width, filter=filter)
         return ImageSet(records, source, keep=keep)
 
-    content = fingerprint(rows[list(COLUMNS)].to_csv(index=False))
+    content = fingerprint(rows.assign(path=rows["place"])[list(COLUMNS)].to_csv(index=False))
     train, test = map(split, CHOICES["split"])
     return Dataset(
         name="custom", train=train, test=test, root=table.parent, pictures=content, filter=filter
@@ -209,11 +212,30 @@ def _locate(folder: Path, name: str) -> Path:
     return path
 
 
+def _places(folder: Path, files: Iterable[Path]) -> list[str]:
+    """Return each file's path from the table's folder, the same however the table spells it."""
+    real = functools.cache(os.path.realpath)
+    homes = [os.path.abspath(folder), real(folder)]
+
+    def place(file: Path) -> str:
+        path = Path(os.path.abspath(file))
+        for home in homes:
+            if path.is_relative_to(home):
+                return path.relative_to(home).as_posix()
+        try:
+            outside = os.path.join(real(file.parent), file.name)
+            return Path(os.path.relpath(outside, homes[1])).as_posix()
+        except ValueError:  # on another drive, or no system has such names
+            return path.as_posix()
+
+    return [place(file) for file in files]
+
+
 def _check_files(table: Path, rows: pd.DataFrame) -> None:
-    files = rows["file"].map(os.path.abspath)
-    if files.duplicated().any():
-        second = int(files.duplicated().argmax())
-        first = int((files == files[second]).argmax())
+    places = rows["place"]
+    if places.duplicated().any():
+        second = int(places.duplicated().argmax())
+        first = int((places == places[second]).argmax())
         raise ValueError(
             f"{table}, rows {first + 1} and {second + 1} below the header, column 'path': both are "
             f"{rows['path'][second]!r}; remove one"
@@ -230,6 +252,5 @@ def _check_files(table: Path, rows: pd.DataFrame) -> None:
 def _numbered(rows: pd.DataFrame) -> pd.DataFrame:
     """Sort rows, and number the files of each identity, camera and modality by path."""
     keys = ["pid", "cam", "modality"]
-    rows = rows.assign(place=[file.as_posix() for file in rows["file"]])
     rows = rows.sort_values([*keys, "place"], ascending=[True, True, False, True])
     return rows.assign(number=rows.groupby(keys).cumcount() + 1)

@@ -3,6 +3,7 @@
 Each function fills a `dakd.data.survey.Survey` without stopping at a fault.
 """
 
+import os
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -185,7 +186,7 @@ def survey_custom(survey: Survey, table: Path) -> Expected:
     columns = (cells[c] for c in ("split", "modality", "cam", "pid", "path"))
     items = [Item(*row) for row in zip(*columns, strict=True)]
     for item in items:
-        there = (survey.root / str(item.path)).is_file()
+        there = os.path.isfile(survey.root / str(item.path))  # False where no system has such names
         (survey.found if there else survey.missing).append(item)
     survey.images.update(str(item.path) for item in survey.found)
     for path, number in Counter(item.path for item in items).items():

@@ -109,6 +109,40 @@ def test_labels_of_files_of_one_size_change_the_fingerprint(folder):
     assert data.fingerprint != other.fingerprint
 
 
+@pytest.mark.parametrize(
+    "spelling",
+    ["./{}", "{folder}/{}", "../my données/{}", "photos of A/.././{}", "{link}/{}", "{real}/{}"],
+)
+def test_how_paths_are_spelled_changes_nothing(folder, monkeypatch, spelling):
+    before = load_custom(write(folder), **SIZE).fingerprint
+    link = folder.parent / "link"
+    link.symlink_to(folder, target_is_directory=True)
+    places = {"folder": folder, "link": link, "real": folder.resolve()}
+    rows = [list(row) for row in ROWS]
+    for row in rows[1::2]:  # some only: neither may their order depend on it
+        row[0] = spelling.format(row[0], **places)
+    monkeypatch.chdir(folder.parent)
+    write(folder, rows)
+    for table in (folder / "table.csv", f"{folder.name}/table.csv", "link/table.csv"):
+        data = load_custom(table, **SIZE)
+        assert content(data) == SORTED
+        assert data.fingerprint == before
+
+
+def test_files_outside_of_the_folder_of_the_table(folder, monkeypatch):
+    (folder / "tables").mkdir()
+    (folder.parent / "link").symlink_to(folder / "tables", target_is_directory=True)
+    tables = folder / "tables" / "table.csv", folder.parent / "link" / "table.csv"
+    named = set()
+    for spelling in ("..", "../tables/..", str(folder)):
+        write(folder / "tables", [(f"{spelling}/{path}", *row) for path, *row in ROWS])
+        for table in tables:
+            data = load_custom(table, **SIZE)
+            assert content(data) == SORTED
+            named.add(data.fingerprint)
+    assert len(named) == 1
+
+
 def test_spaces_after_commas_and_numbers_of_spreadsheets(folder):
     table = write(folder, [(f'"{path}"', f"{pid}.0", f" {cam} ", f"{modality} ", split)
                            for path, pid, cam, modality, split in ROWS], quoting=3,

@@ -751,6 +751,16 @@ def test_a_table_with_an_absolute_path_that_is_not_there(tmp_path):
     assert "not" in missing[0].where
 
 
+def test_a_name_that_no_system_takes_is_missing(tmp_path):
+    root = table_of(tmp_path, *TRAIN, *TEST)
+    name = f"a/{'x' * 300}.png"
+    with (root / "people.csv").open("a", encoding="utf-8") as table:
+        table.write(f"{name},2,1,visible,test\n")
+    report = check("custom", root)
+    assert ("missing", name) in found(report)
+    assert {problem.kind for problem in report.problems} == {"missing"}
+
+
 def test_infrared_images_of_llcms_camera_3_are_passed_over(copy):
     root = copy("llcm")
     before = len(load_dataset("llcm", root, height=16, width=8).test)
