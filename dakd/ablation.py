@@ -20,7 +20,7 @@ from filelock import FileLock
 from dakd.checkpoint import versions
 from dakd.config import Config, DataConfig, EngineConfig, fingerprint, replace, to_dict
 from dakd.evaluate import setting_name
-from dakd.experiment import TRAINED_BY, Experiment
+from dakd.experiment import Experiment, training_code
 from dakd.grid import GRID, LABELS, MAIN, Run
 from dakd.result import Result
 from dakd.runtime import (
@@ -28,7 +28,6 @@ from dakd.runtime import (
     pick_device,
     pick_precision,
     require,
-    source_fingerprint,
 )
 from dakd.train import Trained
 
@@ -193,7 +192,7 @@ def _record(
 
 
 def _key(lab: Experiment, run: Run) -> str:
-    code = source_fingerprint(*TRAINED_BY)
+    code = training_code()
     own = _own(lab.config, run)
     config = replace(own, data=DataConfig(), device="auto", engine=EngineConfig())
     return fingerprint(config, run.kind, dict(run.student), *lab.data_key, code)
@@ -251,6 +250,6 @@ def describe(config: Config) -> dict[str, Any]:
     return {
         "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
         "versions": versions(),
-        "training_code": source_fingerprint(*TRAINED_BY),
+        "training_code": training_code(),
         "config": to_dict(replace(config, precision=precision)),
     }

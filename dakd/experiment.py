@@ -5,6 +5,7 @@ has already trained is found in the run folder, and trained when missing.
 """
 
 import copy
+import functools
 import hashlib
 import os
 import warnings
@@ -39,6 +40,12 @@ TRAINED_BY = (  # changed code trains again
     *("model.py", "objectives.py", "parallel.py", "runtime.py", "selection.py", "train.py"),
     *("data/decoding.py", "data/records.py", "data/sampler.py"),
 )
+
+
+@functools.cache
+def training_code() -> str:
+    """Return digits for the code that this process trains with, whatever is edited meanwhile."""
+    return source_fingerprint(*TRAINED_BY)
 
 
 def runs_folder() -> Path:
@@ -168,7 +175,7 @@ class Experiment:
         c = self.config
         weights = _content(c.model.weights) or c.model.weights
         start = (replace(c.model, weights=weights), c.seed, c.precision)
-        return (*self.data_key, *start, source_fingerprint(*TRAINED_BY))
+        return (*self.data_key, *start, training_code())
 
     def _load_given(self, path: Path) -> Trained:
         """Return a finished teacher, if it fits configuration and data."""

@@ -7,7 +7,7 @@ import torch
 
 from dakd.checkpoint import CheckpointError, load_checkpoint
 from dakd.config import load_profile, replace
-from dakd.experiment import Experiment, NotTrainedError, runs_folder
+from dakd.experiment import Experiment, NotTrainedError, runs_folder, training_code
 
 
 @pytest.fixture(scope="module")
@@ -257,7 +257,7 @@ def test_the_data_the_code_and_the_weights_are_in_the_teachers_name(lab, monkeyp
         changed.setattr("dakd.data.Dataset.fingerprint", "other")
         names.append(name())
     with monkeypatch.context() as changed:
-        changed.setattr("dakd.experiment.source_fingerprint", lambda *a: "other")
+        changed.setattr("dakd.experiment.training_code", lambda: "other")
         names.append(name())
     with monkeypatch.context() as changed:
         changed.setattr("dakd.experiment._content", lambda weights: "other")
@@ -286,3 +286,13 @@ def test_a_result_names_its_network(lab):
     result = lab.evaluate(lab.teacher().model)
     assert result.header["network"] == lab.teacher().folder.name
     assert (result.header["height"], result.header["seed"]) == (32, 0)
+
+
+def test_code_that_is_edited_while_it_trains_trains_nothing_twice(monkeypatch):
+    """The code of a process is what it has read; the student must find its teacher."""
+    before = training_code()
+    monkeypatch.setattr("dakd.experiment.source_fingerprint", lambda *names: "edited")
+    assert training_code() == before
+    training_code.cache_clear()
+    assert training_code() == "edited"
+    training_code.cache_clear()
