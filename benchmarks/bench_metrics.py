@@ -20,8 +20,8 @@ from concurrent.futures import ProcessPoolExecutor
 import numpy as np
 import torch
 
+from dakd.evaluate.reranking import k_reciprocal
 from dakd.metrics import rank_metrics
-from dakd.reranking import k_reciprocal
 
 THREADS, ROUNDS, PART, D = 2, 5, 200, 64
 SIZES = (

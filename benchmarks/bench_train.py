@@ -2,7 +2,7 @@
 
 ceiling: the two networks alone, on a normalised batch that stays on the device: forward through the
 teacher, forward and backward through the student from the sum of its embeddings, no optimiser step.
-Precision and memory format are ours. dakd: `dakd.loop.fit`, with all it does. plain: float32,
+Precision and memory format are ours. dakd: `dakd.train.loop.fit`, with all it does. plain: float32,
 contiguous; a PIL picture at a time through `bench_augment`'s transforms in processes of a
 DataLoader; one modality at a time through either network; a KL term a temperature (`bench_loss`);
 torch's default Adam; the loss read in every step.
@@ -36,13 +36,15 @@ from dakd.config import StudentConfig, TeacherConfig, replace
 from dakd.data import ImageSet, Record
 from dakd.data.sampler import IdentitySampler
 from dakd.distill import Pair
-from dakd.embed import extract
-from dakd.history import LOOK_EVERY, History
-from dakd.loop import Stage, fit
+from dakd.evaluate.embed import extract
 from dakd.metrics import rank_metrics
 from dakd.model import build_model
-from dakd.objectives import StudentObjective, TeacherObjective
 from dakd.runtime import autocast, deterministic, pick_device
+from dakd.train.history import LOOK_EVERY, History
+from dakd.train.loop import fit
+from dakd.train.state import Stage
+from dakd.train.student import StudentObjective
+from dakd.train.teacher import TeacherObjective
 
 P, Q, PRECISION, ROUNDS = 8, 4, "bfloat16", 3  # P identities with Q images of each modality
 B = P * Q

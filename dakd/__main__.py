@@ -9,7 +9,7 @@ from types import FrameType
 def main() -> int:
     """Run the command line; Ctrl-C before and after a command's work ends the process at once."""
     signal.signal(signal.SIGINT, _end)
-    from dakd.cli import main as command
+    from dakd.cli.parser import main as command
 
     return command()
 

@@ -20,25 +20,29 @@ import torch
 from torch import Tensor
 
 from dakd.augment import Augmentation
-from dakd.checkpoint import WEIGHTS, CheckpointError, is_complete, load_checkpoint
 from dakd.config import SEEN, Config, ScheduleConfig, TeacherConfig, fingerprint, to_dict
 from dakd.data import Dataset, load_dataset
 from dakd.data.export import export_dataset
-from dakd.data.records import Modality
 from dakd.data.synthetic import picture_fingerprint
 from dakd.distill import DAKDLoss, Pair
-from dakd.evaluate import PROTOCOL_OF, SETTINGS, evaluate, extract, setting_name
+from dakd.evaluate.embed import extract
+from dakd.evaluate.evaluation import PROTOCOL_OF, SETTINGS, evaluate, setting_name
+from dakd.evaluate.result import Result
 from dakd.model import ReIDModel, build_model
-from dakd.objectives import class_centres, training_augmentations
+from dakd.protocols import Modality
 from dakd.released import BothStems, extract_two_stems, load_released, measured_at
-from dakd.result import Result
 from dakd.runtime import pick_device, pick_precision, require, source_fingerprint
-from dakd.train import Trained, train_student, train_teacher, with_both_modalities
+from dakd.train.checkpoint import WEIGHTS, CheckpointError, is_complete, load_checkpoint
+from dakd.train.objective import training_augmentations
+from dakd.train.run import Trained, with_both_modalities
+from dakd.train.student import class_centres, train_student
+from dakd.train.teacher import train_teacher
 
 TRAINED_BY = (  # changed code trains again
-    *("augment", "distill.py", "embed.py", "losses.py", "memory.py", "loop.py"),
-    *("model.py", "objectives.py", "parallel.py", "runtime.py", "selection.py", "train.py"),
-    *("data/decoding.py", "data/records.py", "data/sampler.py"),
+    *("augment", "batchnorm.py", "distill.py", "losses.py", "memory.py", "model.py", "runtime.py"),
+    *("evaluate/embed.py", "train/distributed.py", "train/loop.py", "train/objective.py"),
+    *("train/run.py", "train/selection.py", "train/state.py", "train/student.py"),
+    *("train/teacher.py", "data/decoding.py", "data/records.py", "data/sampler.py"),
 )
 
 

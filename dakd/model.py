@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, ResNet
 
-from dakd.parallel import BatchNorm1d, BatchNorm2d, split_statistics
+from dakd.batchnorm import BatchNorm1d, BatchNorm2d, split_statistics
 
 EMBEDDING_DIMS = {"resnet50": 2048, "resnet18": 512, "small": 256}
 BACKBONES = tuple(EMBEDDING_DIMS)
@@ -237,7 +237,7 @@ class ReIDModel(nn.Module):
             same tensors, and JSON can hold it.
         embedding_dim: D.
         trained_at: height, width and resize filter of the images that it was trained on; empty
-            where that is not known. `dakd.embed.extract` refuses others.
+            where that is not known. `dakd.evaluate.embed.extract` refuses others.
 
     Raises:
         ValueError: unknown backbone or pooling, weights or non-local blocks asked for the small

@@ -7,15 +7,33 @@ modality. Randomness is private to a trial: no global generator is read or moved
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
-
-from dakd.data.records import ImageSet, Modality
 
 QUERY_CAMS = (3, 6)
 GALLERY_CAMS: dict[str, tuple[int, ...]] = {"all": (1, 2, 4, 5), "indoor": (1, 2)}
 REPOSITORY = "https://github.com/wuancong/SYSU-MM01"
+Modality = Literal["visible", "infrared"]
+
+
+class TestSplit(Protocol):
+    """What a protocol reads of a test split of N images; a `dakd.data.ImageSet` is one.
+
+    Attributes:
+        pids, cams, numbers: identity, camera and number within both, (N,) int64.
+        infrared: True where an image is infrared, (N,) bool.
+    """
+
+    @property
+    def pids(self) -> np.ndarray: ...  # noqa: D102
+    @property
+    def cams(self) -> np.ndarray: ...  # noqa: D102
+    @property
+    def numbers(self) -> np.ndarray: ...  # noqa: D102
+    @property
+    def infrared(self) -> np.ndarray: ...  # noqa: D102
+    def __len__(self) -> int: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +51,7 @@ class Trial:
 
 
 def sysu_trials(
-    test: ImageSet,
+    test: TestSplit,
     *,
     mode: Literal["all", "indoor"] = "all",
     shots: int = 1,
@@ -91,7 +109,7 @@ def sysu_trials(
 
 
 def regdb_trials(
-    test: ImageSet,
+    test: TestSplit,
     *,
     query: Modality = "infrared",
     gallery: Modality = "visible",
@@ -101,7 +119,7 @@ def regdb_trials(
 
     RegDB's ten trials are ten splits of its people, and each has a network of its own: load each
     with ``load_dataset("regdb", root, trial=number)`` and join the results
-    (`dakd.result.Result.join`).
+    (`dakd.evaluate.result.Result.join`).
 
     Args:
         test: the test split of one trial.
@@ -118,7 +136,7 @@ def regdb_trials(
 
 
 def llcm_trials(
-    test: ImageSet,
+    test: TestSplit,
     *,
     query: Modality = "infrared",
     gallery: Modality = "visible",
@@ -153,7 +171,7 @@ def llcm_trials(
 
 
 def open_trials(
-    test: ImageSet, *, query: Modality = "infrared", gallery: Modality = "visible"
+    test: TestSplit, *, query: Modality = "infrared", gallery: Modality = "visible"
 ) -> list[Trial]:
     """Return one trial without rules: every image of one modality against every one of the other.
 
@@ -167,7 +185,7 @@ def open_trials(
     return [Trial(0, *_sides(test, query, gallery))]
 
 
-def _sides(test: ImageSet, query: Modality, gallery: Modality) -> tuple[np.ndarray, np.ndarray]:
+def _sides(test: TestSplit, query: Modality, gallery: Modality) -> tuple[np.ndarray, np.ndarray]:
     """Rows of the query's and of the gallery's modality."""
     if {query, gallery} != {"visible", "infrared"}:
         raise ValueError(
@@ -184,7 +202,7 @@ def _sides(test: ImageSet, query: Modality, gallery: Modality) -> tuple[np.ndarr
 Groups = dict[tuple[int, int], np.ndarray]  # (pid, cam) -> rows by image number
 
 
-def _group_by_person(test: ImageSet, eligible: np.ndarray) -> Groups:
+def _group_by_person(test: TestSplit, eligible: np.ndarray) -> Groups:
     """Eligible rows of each identity and camera by number; identities outer, cameras inner."""
     order = np.lexsort((test.numbers, test.cams, test.pids))
     order = order[eligible[order]]

@@ -9,6 +9,7 @@ import ast
 import contextlib
 import hashlib
 import os
+import platform
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,25 @@ def require(condition: bool, message: str) -> None:
     """Raise ``ValueError(message)`` unless `condition` holds."""
     if not condition:
         raise ValueError(message)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of all packages that a number may depend on."""
+    import numpy as np
+    import PIL
+    import torch
+    import torchvision
+
+    from dakd import __version__
+
+    return {
+        "python": platform.python_version(),
+        "dakd": __version__,
+        "torch": str(torch.__version__),
+        "torchvision": torchvision.__version__,
+        "numpy": np.__version__,
+        "pillow": PIL.__version__,
+    }
 
 
 def pick_device(name: str = "auto") -> torch.device:

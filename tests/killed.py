@@ -9,12 +9,11 @@ import torch
 from examples import image_set
 from safetensors.torch import save_file
 
-from dakd import snapshot
 from dakd.config import EngineConfig, StudentConfig, TeacherConfig
 from dakd.model import build_model
-from dakd.run_folder import RunFolder
-from dakd.stopping import Stopped
-from dakd.train import Trained, train_student, train_teacher
+from dakd.train import Trained, snapshot, train_student, train_teacher
+from dakd.train.run_folder import RunFolder
+from dakd.train.stopping import Stopped
 
 SMALL = {"epochs": 2, "steps": 3, "identities": 4, "images": 2, "pad": 1, "lr": 1e-3}
 ON_CPU = {"device": "cpu", "precision": "float32", "show": False}

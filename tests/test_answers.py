@@ -9,7 +9,8 @@ from unittest.mock import MagicMock
 import pytest
 from test_notebooks import COURSE, FOLDER, check_of, code_of, exercises_of
 
-from dakd import analysis, evidence
+from dakd import analysis
+from dakd.studies import evidence
 
 BY_CAMERA = """
 sides = [a[rows] for a in (test.pids, test.cams) for rows in (trial.query, trial.gallery)]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from dakd import history
+from dakd.train import history
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ from scipy import stats
 from torch.nn.functional import normalize
 
 from dakd import analysis, exercises
-from dakd.ablation import LABELS
 from dakd.distill import DAKDLoss, Pair, confidence, confidence_mask
+from dakd.studies.ablation import LABELS
 
 
 def draw(seed=0):

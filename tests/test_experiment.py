@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 import torch
 
-from dakd.checkpoint import CheckpointError, load_checkpoint
 from dakd.config import load_profile, replace
 from dakd.experiment import Experiment, NotTrainedError, runs_folder, training_code
+from dakd.train.checkpoint import CheckpointError, load_checkpoint
 
 
 @pytest.fixture(scope="module")

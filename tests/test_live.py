@@ -9,8 +9,8 @@ pytest.importorskip("ipywidgets")
 
 from dakd import widgets
 from dakd.config import EngineConfig, TeacherConfig
-from dakd.history import History
 from dakd.losses import LossTerms
+from dakd.train.history import History
 from dakd.widgets.live import newest_history
 
 

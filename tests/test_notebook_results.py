@@ -13,7 +13,7 @@ import pytest
 from matplotlib.colors import to_hex
 
 from dakd import analysis, figures
-from dakd.ablation import GRID, LABELS
+from dakd.studies.ablation import GRID, LABELS
 
 FOLDER = Path(__file__).parents[1]
 NOTEBOOKS = ("02_cutswap", "04_confidence_masks", "05_modality_gap", "06_benchmark")

@@ -13,7 +13,6 @@ from examples import TensorSource, dataset
 from safetensors.torch import save_file
 from torch import nn
 
-from dakd.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from dakd.cli import main, parse
 from dakd.config import ModelConfig, load_profile, replace
 from dakd.data import ImageSet
@@ -22,6 +21,7 @@ from dakd.experiment import Experiment
 from dakd.model import NonLocal
 from dakd.released import extract_two_stems, load_both_stems, load_released, measured_at
 from dakd.released.families import STEMS
+from dakd.train.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 
 DOCS = Path(__file__).parents[1] / "docs" / "released.md"
 BLOCKS = {"layer2": 2, "layer3": 3}  # non-local blocks behind the last residual blocks of a stage

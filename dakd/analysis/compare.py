@@ -26,7 +26,7 @@ def paired_differences(
     wider and keeps its promise if these are normal; judge by it. Neither knows of other data.
 
     Args:
-        table: what `dakd.ablation.run_grid` returned; uses ``run``, ``seed`` and ``trials``.
+        table: from `dakd.studies.ablation.run_grid`; uses ``run``, ``seed`` and ``trials``.
         baseline: a run in it.
         metric: ``"rank1"``, ``"rank5"``, ``"rank10"``, ``"rank20"``, ``"mAP"`` or ``"mINP"``.
         level: 0..1.

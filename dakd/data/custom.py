@@ -25,7 +25,8 @@ import pandas as pd
 
 from dakd.config import fingerprint
 from dakd.data.lists import printable, some
-from dakd.data.records import Dataset, FileSource, Filter, ImageSet, Modality, Record
+from dakd.data.records import Dataset, FileSource, Filter, ImageSet, Record
+from dakd.protocols import Modality
 
 COLUMNS = ("path", "pid", "cam", "modality", "split")
 CHOICES = {"modality": get_args(Modality), "split": ("train", "test")}

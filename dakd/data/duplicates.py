@@ -15,7 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from dakd.data.records import Dataset, Modality
+from dakd.data.records import Dataset
+from dakd.protocols import Modality
 
 PROBE = 4096  # bytes from the middle of a file that are compared first
 _THREADS = 8

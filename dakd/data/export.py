@@ -23,7 +23,7 @@ from scipy.io import savemat
 
 from dakd.config import SyntheticConfig, to_dict
 from dakd.data.drawing.scenery import CAMERAS
-from dakd.data.records import MARKER, Modality, Record
+from dakd.data.records import MARKER, Record
 from dakd.data.synthetic import (
     SyntheticSource,
     cameras_of,
@@ -32,6 +32,7 @@ from dakd.data.synthetic import (
     records_of,
 )
 from dakd.data.whole_folder import sweep, whole_or_nothing
+from dakd.protocols import Modality
 from dakd.runtime import progress
 
 Layout = Literal["sysu", "regdb", "llcm", "custom"]

@@ -14,10 +14,11 @@ from dakd.data.expected import ALL, NAMES, REGDB_MODALITIES, Expected, Key, tall
 from dakd.data.lists import disagreements, read_ids, read_index, some
 from dakd.data.llcm import SUFFIXES as LLCM_SUFFIXES
 from dakd.data.llcm import camera_of, tested_cameras
-from dakd.data.records import MARKER, Modality
+from dakd.data.records import MARKER
 from dakd.data.regdb import CAMERAS as REGDB_CAMERAS
 from dakd.data.survey import Item, Survey
 from dakd.data.survey_sysu import survey_sysu
+from dakd.protocols import Modality
 
 REGDB_FOLDERS = {modality: folder for folder, modality in REGDB_CAMERAS.values()}
 LLCM_FOLDERS = {suffix: modality for modality, suffix in LLCM_SUFFIXES.items()}

@@ -23,7 +23,8 @@ from dakd.data.lists import (
     read_index,
     some,
 )
-from dakd.data.records import Dataset, FileSource, Filter, ImageSet, Modality, Record
+from dakd.data.records import Dataset, FileSource, Filter, ImageSet, Record
+from dakd.protocols import Modality
 
 CAMERAS = range(1, 10)
 SUFFIXES: dict[Modality, str] = {"visible": "vis", "infrared": "nir"}  # of folders and lists

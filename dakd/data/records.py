@@ -18,9 +18,9 @@ from torch import Tensor
 
 from dakd.augment import PipelineName
 from dakd.data.decoding import read_image
+from dakd.protocols import Modality
 from dakd.runtime import require
 
-Modality = Literal["visible", "infrared"]
 Filter = Literal["lanczos", "bicubic", "bilinear"]
 MARKER = "dakd_export.json"  # in a folder of drawn people that has a dataset's layout
 SAMPLED = 256  # files whose content counts in a dataset's fingerprint

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from dakd.config import fingerprint
 from dakd.data.lists import check_layout, disagreements, read_index, some
-from dakd.data.records import Dataset, FileSource, Filter, ImageSet, Modality, Record
+from dakd.data.records import Dataset, FileSource, Filter, ImageSet, Record
+from dakd.protocols import Modality
 
 CAMERAS: dict[int, tuple[str, Modality]] = {1: ("Visible", "visible"), 2: ("Thermal", "infrared")}
 TRIALS = range(1, 11)

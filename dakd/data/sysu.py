@@ -13,7 +13,8 @@ import numpy as np
 import scipy.io
 
 from dakd.data.lists import check_layout, is_number, read_ids, some
-from dakd.data.records import Dataset, FileSource, Filter, ImageSet, Modality, Record
+from dakd.data.records import Dataset, FileSource, Filter, ImageSet, Record
+from dakd.protocols import Modality
 
 CAMERAS: dict[int, Modality] = {
     1: "visible",

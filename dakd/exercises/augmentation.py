@@ -6,14 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dakd.exercises.verdict import (
-    UnreadableAnswerError,
-    Verdict,
-    choice,
-    exercise,
-    number,
-    verdict,
-)
+from dakd.exercises.verdict import UnreadableAnswerError, Verdict, choice, exercise, number, verdict
 
 CHANNELS = ("red", "green", "blue")
 

@@ -8,10 +8,10 @@ import pandas as pd
 from scipy.stats import t
 from torch import Tensor
 
-from dakd.ablation import LABELS
 from dakd.analysis import paired_differences
 from dakd.exercises.verdict import UnreadableAnswerError, Verdict, exercise, number, verdict
 from dakd.metrics import rank_metrics
+from dakd.studies.ablation import LABELS
 
 
 @exercise
@@ -23,8 +23,8 @@ def told_apart(
     Asked: those whose 95 % interval (Student's t over seeds, paired with DAKD) leaves zero out.
 
     Args:
-        names: the answer, a list of names or labels of `dakd.ablation.GRID`; empty for none.
-        table: of `dakd.ablation.run_grid`.
+        names: the answer, a list of names or labels of `dakd.studies.grid.GRID`; empty for none.
+        table: of `dakd.studies.ablation.run_grid`.
         runs: to choose from; one that the table lacks is left out.
         metric: see `dakd.analysis.paired_differences`.
 

@@ -104,7 +104,7 @@ def better_level(level: Any, *, table: pd.DataFrame, metric: str = "mAP") -> Ver
     Args:
         level: the answer, ``"instance"``, ``"class"`` or ``"neither"`` (the 95 % interval of
             Student's t over seeds holds zero).
-        table: what `dakd.ablation.run_grid` returned.
+        table: what `dakd.studies.ablation.run_grid` returned.
         metric: which.
 
     Raises:

@@ -90,7 +90,8 @@ def robustness_bars(
     trials where the table holds one seed.
 
     Args:
-        table: from `dakd.robustness.robustness_table` or `dakd.evidence.robustness_tables`.
+        table: from `dakd.studies.robustness.robustness_table`, or from
+            `dakd.studies.evidence.robustness_tables`.
         measures: columns to show, a panel each.
         curves: a column to plot over the severity beneath, as `severity_curves` does.
         labels: what a method is called in the figure; one that is not in it keeps its name.

@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dakd.data.records import ImageSet, Modality
-from dakd.evaluate import extract
+from dakd.data.records import ImageSet
+from dakd.evaluate.embed import extract
 from dakd.model import ReIDModel
+from dakd.protocols import Modality
 from dakd.released.assembly import Pooling, Report, assemble, refuse_differing_stems
 from dakd.released.families import STEMS, has_two_stems, measured_at
 from dakd.released.files import read_tensors

@@ -9,12 +9,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from dakd.checkpoint import CheckpointError
 from dakd.data.lists import some
-from dakd.data.records import Modality
 from dakd.model import ReIDModel
+from dakd.protocols import Modality
 from dakd.released.blocks import blocks_of
 from dakd.released.families import Routes, has_two_stems, route
+from dakd.train.checkpoint import CheckpointError
 
 Pooling = Literal["average", "gem"]
 _COUNTER = ".num_batches_tracked"  # of batch norm: plays no part in eval mode
@@ -71,7 +71,7 @@ def assemble(
 ) -> tuple[ReIDModel, Report]:
     """Return the network that a state dict describes, in eval mode, and the report.
 
-    The network holds the given tensors themselves, not copies. `dakd.checkpoint` can save it.
+    The network holds the given tensors themselves, not copies. `dakd.train.checkpoint` can save it.
 
     Args:
         tensors: the state dict, floating point as float32.

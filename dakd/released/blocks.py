@@ -5,9 +5,9 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from dakd.checkpoint import CheckpointError
 from dakd.data.lists import some
 from dakd.model import DEPTHS
+from dakd.train.checkpoint import CheckpointError
 
 _BLOCK = re.compile(r"backbone\.layer(\d)\.non_local(\d+)\.")
 

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
-from dakd.data.records import Modality
+from dakd.protocols import Modality
 
 STAGES = (1, 2, 3, 4)
 STEMS: dict[Modality, str] = {

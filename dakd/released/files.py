@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
-from dakd.checkpoint import CheckpointError
 from dakd.data.lists import some
+from dakd.train.checkpoint import CheckpointError
 
 WRAPPERS = ("net", "state_dict", "model_state_dict", "model", "module")
 _NUMPY = (

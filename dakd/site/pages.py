@@ -30,8 +30,8 @@ def address(path: str) -> str:
 
     >>> [address(path) for path in (INDEX, "notebooks/02_cutswap.ipynb", "docs/method.md")]
     ['index.html', '02_cutswap.html', 'docs/method.html']
-    >>> [address(path) for path in ("dakd/config.py", "figures/cutswap.png")]
-    ['dakd/config.py.html', 'figures/cutswap.png']
+    >>> [address(path) for path in ("dakd/config/settings.py", "figures/cutswap.png")]
+    ['dakd/config/settings.py.html', 'figures/cutswap.png']
     """
     if path == INDEX:
         return "index.html"

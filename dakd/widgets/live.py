@@ -13,7 +13,7 @@ from IPython.display import display
 from matplotlib.figure import Figure
 
 from dakd import figures
-from dakd.history import HISTORY, read_history
+from dakd.train.history import HISTORY, read_history
 from dakd.widgets.panel import Panel
 
 SHARE = 20  # pause between two drawings, in times of one: the training keeps the processor

@@ -10,12 +10,7 @@ from dakd.data.drawing import scenery
 from dakd.data.drawing.people import identities, pictures
 from dakd.data.drawing.wardrobe import luminance
 from dakd.data.records import Record
-from dakd.data.synthetic import (
-    SyntheticSource,
-    cameras_of,
-    load_synthetic,
-    picture_fingerprint,
-)
+from dakd.data.synthetic import SyntheticSource, cameras_of, load_synthetic, picture_fingerprint
 
 SIZE = {"height": 48, "width": 24}
 SMALL = SyntheticConfig(train_ids=6, test_ids=20, images_per_camera=2)

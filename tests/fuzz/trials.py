@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from dakd.checkpoint import load_checkpoint, save_checkpoint, weights_fingerprint
 from dakd.cli import main
 from dakd.model import build_model
-from dakd.run_folder import RunFolder
+from dakd.train.checkpoint import load_checkpoint, save_checkpoint, weights_fingerprint
+from dakd.train.run_folder import RunFolder
 
 from . import damage
 

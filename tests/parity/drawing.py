@@ -9,8 +9,8 @@ from torch import Tensor
 from dakd.augment import Box, CutSwap, SwapDraws
 from dakd.config import StudentConfig, TeacherConfig
 from dakd.data.sampler import IdentitySampler
-from dakd.loop import learning_rate
-from dakd.recipes import recipe
+from dakd.studies.recipes import recipe
+from dakd.train.loop import learning_rate
 
 from .kit import SAMPLERS, Kit, relative_error
 from .rows import Row, Rows

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from dakd.augment import Normalise, Pipeline
 from dakd.config import StudentConfig, TeacherConfig
-from dakd.loop import Stage, fit
 from dakd.model import ReIDModel
 from dakd.runtime import evaluating
+from dakd.train.loop import fit
+from dakd.train.state import Stage
 
 from .kit import STUDENT, TEACHER, Kit, Numbers
 from .losses import MEMORIES, TERMS, published_terms

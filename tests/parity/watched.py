@@ -10,7 +10,9 @@ from torch import Tensor
 from dakd.augment import Augmentation
 from dakd.data import ImageSet, Record
 from dakd.losses import LossTerms
-from dakd.objectives import Objective, StudentObjective, TeacherObjective
+from dakd.train.objective import Objective
+from dakd.train.student import StudentObjective
+from dakd.train.teacher import TeacherObjective
 
 from .kit import Numbers
 from .network import pictures

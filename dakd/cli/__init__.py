@@ -1,0 +1,5 @@
+"""The command line (``dakd``)."""
+
+from dakd.cli.parser import main, parse
+
+__all__ = ["main", "parse"]

@@ -1,0 +1,31 @@
+"""Checks of the values of a configuration; each error names the field and its value."""
+
+import math
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from dakd.runtime import require
+
+
+def check_positive(config: Any, *names: str) -> None:
+    """Refuse a field that is not positive and finite."""
+    for name in names:
+        value = getattr(config, name)
+        where = f"{type(config).__name__}.{name}"
+        require(0 < value < math.inf, f"{where} must be positive, not {value!r}")
+
+
+def check_fraction(config: Any, *names: str) -> None:
+    """Refuse a field outside 0..1."""
+    for name in names:
+        value = getattr(config, name)
+        where = f"{type(config).__name__}.{name}"
+        require(0 <= value <= 1, f"{where} must lie in 0..1, not {value!r}")
+
+
+def check_choices(config: Any) -> None:
+    """Refuse a value that is not among those of its field's Literal type."""
+    for name, kind in get_type_hints(type(config)).items():
+        if get_origin(kind) is Literal:
+            value, allowed = getattr(config, name), get_args(kind)
+            where = f"{type(config).__name__}.{name}"
+            require(value in allowed, f"{where} must be one of {allowed}, not {value!r}")

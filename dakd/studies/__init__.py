@@ -1,0 +1,1 @@
+"""Experiments that compare: ablation, recipes, corruptions, and their tables and figures."""

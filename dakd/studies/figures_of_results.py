@@ -1,0 +1,139 @@
+"""The pictures of README, docs and slides that need no network: of images and of tables."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+
+from dakd import figures
+from dakd.augment import CutSwap
+from dakd.config import SyntheticConfig
+from dakd.data import ImageSet
+from dakd.data.synthetic import load_synthetic
+from dakd.figures.style import note
+from dakd.runtime import make_generator
+from dakd.studies.ablation import LABELS, MAIN
+from dakd.studies.tables import differences
+
+CAMERAS = (1, 2, 4, 5, 3, 6)  # the visible ones first
+PEOPLE, EACH = 8, 2
+METRICS = {"rank1": "rank-1", "mAP": "mAP"}
+LINES = (
+    "Thick line: bootstrap, thin line: Student's t, both 95 %; green or red where the latter "
+    "leaves zero out."
+)
+SLIDE = (  # the variants of the slide
+    *("continued", "identity", "dakd", "only_kd", "dakd_identity", "release"),
+    *("no_instance", "no_class", "mask_none", "mask_uncertain", "cutswap_none"),
+)
+TWINS = {"teacher_no_cutswap": "teacher", "cutswap_none": "dakd"}  # the same without CutSwap
+
+
+def contact_sheet(images: ImageSet) -> Figure:
+    """Show eight identities, a row each, by two images of every camera."""
+    complete = [p for p in images.classes if len(np.unique(images.cams[images.pids == p])) == 6]
+    rows = [
+        np.flatnonzero((images.pids == pid) & (images.cams == cam))[:EACH]
+        for pid in complete[:PEOPLE]
+        for cam in CAMERAS
+    ]
+    pictures = images.images(np.concatenate(rows))
+    infrared = [cam in (3, 6) for cam in CAMERAS for _ in range(EACH)]
+    return figures.contact_sheet(
+        pictures.unflatten(0, (PEOPLE, len(CAMERAS) * EACH)),  # (8, 12, 3, H, W)
+        row_titles=[f"id {pid}" for pid in complete[:PEOPLE]],
+        column_titles=[f"cam {cam}" for cam in CAMERAS for _ in range(EACH)],
+        column_modalities=["infrared" if dark else "visible" for dark in infrared],
+    )
+
+
+def cutswap(images: ImageSet, count: int = 6) -> Figure:
+    """Show CutSwap on visible images: original, rectangle, paper's version, release's."""
+    pictures = images.images(np.flatnonzero(images.cams == 5)[: 4 * count : 4]).float() / 255
+    swap = CutSwap(p=1.0)
+    draws = swap.sample(pictures, make_generator(3))
+    release = CutSwap(p=1.0, variant="release").apply(pictures, draws)
+    rectangles = torch.stack(tuple(draws.box), dim=1)  # (n, 4)
+    return figures.cutswap_strip(pictures, rectangles, swap.apply(pictures, draws), release)
+
+
+def ablation(table: pd.DataFrame, *, metric: str, measure: str) -> Figure:
+    """Show how much every variant differs from the teacher.
+
+    Args:
+        table: what `dakd.studies.ablation.run_grid` returned.
+        metric, measure: the metric's name in the table and on the axis.
+    """
+    apart = differences(table, metric=metric).drop("untrained", errors="ignore")
+    title = f"{measure}: every variant against the teacher of its seed"
+    figure = figures.difference_plot(apart, baseline="the teacher", measure=measure, title=title)
+    return note(figure, _seeds(table), LINES)
+
+
+def ablation_slide(table: pd.DataFrame) -> Figure:
+    """Show the variants that answer the main questions, in rank-1 and mAP, for a slide."""
+    both = {name: differences(table, metric=metric) for metric, name in METRICS.items()}
+    rank1, mean = (apart[apart.index.isin(SLIDE)] for apart in both.values())
+    figure = figures.difference_plot(
+        rank1,
+        baseline="the teacher",
+        measure="rank-1",
+        beside={"mAP": mean},
+        title="The main variants against the teacher of their seed",
+    )
+    return note(figure, _seeds(table), LINES)
+
+
+def _seeds(table: pd.DataFrame) -> str:
+    """Return whom the results of a committed table are about."""
+    seeds = ", ".join(map(str, sorted(table["seed"].unique())))
+    return f"Drawn people of the embedded benchmark, demo profile; seeds {seeds} (dots)."
+
+
+def robustness(table: pd.DataFrame) -> Figure:
+    """Show what corrupted images cost: by side in rank-1 and mAP, by family and severity in mAP.
+
+    Args:
+        table: what `dakd.studies.evidence.robustness_tables` returned.
+    """
+    title = f"Corrupted test images, seeds {', '.join(map(str, table['seed'].unique()))}"
+    return figures.robustness_bars(table, curves="mAP", labels=LABELS, twins=TWINS, title=title)
+
+
+def of_results(folder: Path) -> dict[str, Figure]:
+    """Return the pictures of ``ablation_demo.csv`` and ``robustness_demo.csv``, if they are there.
+
+    Args:
+        folder: where the tables lie.
+    """
+    made = {}
+    if (path := folder / "ablation_demo.csv").is_file():
+        table = pd.read_csv(path)
+        names = {"run": "method", "all-1/rank1": "rank1", "all-1/mAP": "mAP"}
+        there = [run for run in MAIN if run in set(table["run"])]
+        main = table.set_index("run").loc[there].reset_index().rename(columns=names)
+        made["benchmark_demo"] = note(figures.benchmark_bars(main, labels=LABELS), _seeds(main))
+        for metric, measure in METRICS.items():
+            made[f"ablation_{metric}"] = ablation(table, metric=metric, measure=measure)
+        made["ablation_main"] = ablation_slide(table)
+    if (path := folder / "robustness_demo.csv").is_file():
+        table = pd.read_csv(path)
+        made["robustness_demo"] = note(robustness(table), _seeds(table))
+    return made
+
+
+def of_images() -> dict[str, Figure]:
+    """Return the pictures that need nothing but people, who are drawn here."""
+    config = SyntheticConfig(train_ids=4 * PEOPLE, images_per_camera=4)
+    people = load_synthetic(config, height=192, width=96).train
+    visible, infrared = (
+        people.images(np.flatnonzero((people.pids == 1) & (people.cams == cam))[:1])[0]
+        for cam in (4, 6)
+    )
+    return {
+        "method_overview": figures.method_overview(visible, infrared),
+        "contact_sheet": contact_sheet(people),
+        "cutswap": cutswap(people),
+    }

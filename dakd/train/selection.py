@@ -1,0 +1,96 @@
+"""Which epoch's weights are reported, where it is not simply the last one's."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dakd.data import ImageSet
+from dakd.evaluate.embed import extract
+from dakd.metrics import rank_metrics
+from dakd.model import ReIDModel
+from dakd.runtime import require
+from dakd.train.distributed import ALONE, World
+
+
+class Best:
+    """Remembers the weights of the epoch with the highest score.
+
+    Args:
+        score: tells how good a network is, higher is better.
+        on: what the score is measured on, for the record.
+        world: all of whose processes choose alike.
+        start, every: the epochs that are scored are `start` and every so many after it. A training
+            too short for that is scored at its end.
+    """
+
+    def __init__(
+        self,
+        score: Callable[[ReIDModel], float],
+        on: str,
+        world: World = ALONE,
+        *,
+        start: int = 0,
+        every: int = 1,
+    ) -> None:
+        self.score, self.on, self.world = score, on, world
+        self.start, self.every = start, every
+        self.epoch, self.value = -1, -np.inf
+        self.state: dict[str, Tensor] = {}
+
+    def look(self, model: ReIDModel, epoch: int, *, last: bool = False) -> None:
+        """Score the network if it is time to, and keep the weights if none were better before.
+
+        Args:
+            model: the network.
+            epoch: that has ended, from 0.
+            last: whether no other follows.
+        """
+        due = epoch >= self.start and (epoch - self.start) % self.every == 0
+        if not (due or (last and not self.state)):
+            return
+        value = self.world.agree(self.score(model))
+        if value > self.value:
+            state = {key: value.clone() for key, value in model.state_dict().items()}
+            self.epoch, self.value, self.state = epoch, value, state
+
+    def restore(self, model: ReIDModel) -> None:
+        """Put the best weights back."""
+        model.load_state_dict(self.state)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What was chosen, on what, and how good it was there."""
+        return {"on": self.on, "epoch": self.epoch, "score": self.value}
+
+
+def hold_out(images: ImageSet, share: float, *, seed: int) -> tuple[ImageSet, ImageSet]:
+    """Split the identities of training images: those to learn from, those to choose the epoch on.
+
+    Args:
+        images: both modalities.
+        share: of the identities that are held out, in 0..1; at least two.
+        seed: decides which.
+
+    Raises:
+        ValueError: fewer than two identities would be left on a side.
+    """
+    people = np.random.default_rng(seed).permutation(images.classes)
+    count = max(2, round(share * len(people)))
+    require(
+        2 <= count <= len(people) - 2,
+        f"holdout={share} of {len(people)} identities leaves {len(people) - count} to learn from; "
+        "hold out fewer",
+    )
+    held = np.isin(images.pids, people[:count])
+    return images.select(~held), images.select(held)
+
+
+def cross_modal_map(model: ReIDModel, images: ImageSet, *, device: str) -> float:
+    """Return the mAP of infrared queries among all visible images, in 0..1."""
+    z = extract(model, images, device=device)  # (N, D)
+    query, gallery = images.infrared, ~images.infrared
+    similarity = z[torch.from_numpy(query)] @ z[torch.from_numpy(gallery)].T
+    return rank_metrics(similarity, images.pids[query], images.pids[gallery]).mAP

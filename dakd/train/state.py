@@ -1,0 +1,115 @@
+"""Everything that changes from step to step of a training, saved and continued."""
+
+from typing import Any
+
+import torch
+
+from dakd.config import ScheduleConfig
+from dakd.data.lists import some
+from dakd.data.sampler import CrossModalSampler
+from dakd.model import ReIDModel
+from dakd.runtime import require
+from dakd.train.objective import Objective
+from dakd.train.selection import Best
+from dakd.train.snapshot import Snapshot
+
+
+class Stage:
+    """One objective that a network is trained with: everything that changes from step to step.
+
+    Args:
+        model: the network that learns.
+        objective: what it learns.
+        config: batches and optimiser.
+        number: of the stage, from 0.
+        first_epoch: epochs count from it, so that a second stage draws other batches than the
+            first.
+        best: chooses the epoch that is reported.
+        sampler: gives the batches; by default what the configuration says.
+    """
+
+    def __init__(
+        self,
+        model: ReIDModel,
+        objective: Objective,
+        config: ScheduleConfig,
+        *,
+        number: int = 0,
+        first_epoch: int = 0,
+        best: Best | None = None,
+        sampler: CrossModalSampler | None = None,
+    ) -> None:
+        self.model, self.objective, self.config, self.best = model, objective, config, best
+        self.sampler = sampler
+        self.number = number
+        self.epoch, self.step = first_epoch, 0  # of the next step
+        self.last_epoch = first_epoch + config.epochs
+        where = {"device": objective.device, "dtype": objective.dtype}
+        model.to(**where, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        learned = [p for p in model.parameters() if p.requires_grad] + objective.parameters()
+        self.optimiser = torch.optim.Adam(
+            learned,
+            lr=config.lr,
+            weight_decay=config.weight_decay,
+            fused=True if objective.device.type == "cuda" else None,
+        )
+
+    def save(self) -> Snapshot:
+        """Return all of it."""
+        objective = self.objective
+        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
+        tensors |= {f"memory.{k}": v for k, v in objective.memories().items()}
+        tensors |= {f"learned.{i}": p for i, p in enumerate(objective.parameters())}
+        for number, values in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{number}.{name}": v for name, v in values.items()}
+        tensors["generator"] = objective.generator.get_state()
+        notes: dict[str, Any] = {"stage": self.number, "epoch": self.epoch, "step": self.step}
+        if self.best and self.best.state:
+            tensors |= {f"best.{k}": v for k, v in self.best.state.items()}
+            notes["best"] = {"epoch": self.best.epoch, "value": self.best.value}
+        return Snapshot(tensors, notes)
+
+    def check(self, snapshot: Snapshot) -> None:
+        """Refuse a snapshot that this stage cannot go on from, before anything is changed.
+
+        Raises:
+            ValueError: it lacks something, or something is of another shape.
+        """
+        found = {k: (v.shape, v.dtype) for k, v in snapshot.tensors.items()}
+        wanted = {k: (v.shape, v.dtype) for k, v in self.save().tensors.items()}
+        if "best" in snapshot.notes:
+            wanted |= {f"best.{k}": (v.shape, v.dtype) for k, v in self.model.state_dict().items()}
+        learned = [p for group in self.optimiser.param_groups for p in group["params"]]
+        for number, parameter in enumerate(learned):
+            if any(name.startswith(f"optimiser.{number}.") for name in found):
+                wanted[f"optimiser.{number}.step"] = (torch.Size(), torch.float32)
+                for moment in ("exp_avg", "exp_avg_sq"):
+                    wanted[f"optimiser.{number}.{moment}"] = (parameter.shape, parameter.dtype)
+        differ = sorted(k for k in found.keys() | wanted.keys() if found.get(k) != wanted.get(k))
+        require(not differ, f"it differs from this training in {some(differ, 3)}")
+
+    @torch.no_grad()
+    def load(self, snapshot: Snapshot) -> None:
+        """Go on from a snapshot of this stage."""
+        objective, notes = self.objective, snapshot.notes
+        parts: dict[str, dict[str, Any]] = {}
+        for name, value in snapshot.tensors.items():
+            part, _, rest = name.partition(".")
+            parts.setdefault(part, {})[rest] = value
+        self.model.load_state_dict(parts["model"])
+        for name, value in objective.memories().items():
+            value.copy_(parts["memory"][name])
+        for number, parameter in enumerate(objective.parameters()):
+            parameter.copy_(parts["learned"][str(number)])
+        state: dict[int, dict[str, Any]] = {}
+        for name, value in parts.get("optimiser", {}).items():
+            which, _, what = name.partition(".")
+            state.setdefault(int(which), {})[what] = value
+        groups = self.optimiser.state_dict()["param_groups"]
+        self.optimiser.load_state_dict({"state": state, "param_groups": groups})
+        objective.generator.set_state(parts["generator"][""])
+        objective.restored()
+        self.epoch, self.step = notes["epoch"], notes["step"]
+        if self.best and "best" in notes:
+            self.best.epoch, self.best.value = notes["best"]["epoch"], notes["best"]["value"]
+            self.best.state = {k: v.to(objective.device) for k, v in parts["best"].items()}

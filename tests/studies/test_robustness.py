@@ -1,0 +1,378 @@
+"""Robustness: the right rows are corrupted, trials and draws meet, methods see the same images."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from examples import dataset
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from dakd.corruption import FAMILIES, KINDS, corrupt
+from dakd.evaluate import evaluate, extract
+from dakd.evaluate.result import Result
+from dakd.model import build_model
+from dakd.runtime import make_generator
+from dakd.studies import robustness
+from dakd.studies.robustness import corrupted_embeddings, corrupted_evaluation, robustness_table
+
+
+class Grid(nn.Module):
+    """An image's mean colours in 4 x 2 places, unit length: made for `examples.image_set`."""
+
+    def forward(self, x):
+        places = nn.functional.adaptive_avg_pool2d(x, (4, 2)).flatten(1)
+        return nn.functional.normalize(places)
+
+
+class Blind(nn.Module):
+    """The same embedding for every image."""
+
+    def forward(self, x):
+        return torch.ones(len(x), 4) / 2
+
+
+class Untouchable(nn.Module):
+    def forward(self, x):
+        raise AssertionError("bad input is refused before any network runs")
+
+
+def short(**how):
+    return {"device": "cpu", "trials": 2, **how}
+
+
+@pytest.fixture(scope="module")
+def data():
+    return dataset(train=4, test=20)
+
+
+def test_nothing_corrupted_is_the_plain_evaluation(data):
+    model = build_model("small")
+    ours = corrupted_evaluation(model, data, where="none", repeats=2, **short())
+    plain = evaluate(model, data, **short())
+    np.testing.assert_array_equal(ours.trials, plain.trials)
+    assert list(ours.trials.index) == ["trial 0, draw 0", "trial 1, draw 1"]
+    assert {**ours.header, "corrupted": 0, "corruption": 0} == {
+        **plain.header, "corrupted": 0, "corruption": 0
+    }  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:.*the network has collapsed")
+def test_a_blind_network_does_not_care(data):
+    tables = [
+        corrupted_evaluation(Blind(), data, where=where, repeats=2, **short()).trials
+        for where in robustness.SIDES
+    ]
+    assert all(table.equals(tables[0]) for table in tables)
+
+
+def test_corruption_hurts_whichever_side_it_meets(data):
+    found = {
+        where: corrupted_evaluation(Grid(), data, where=where, repeats=2, **short()).mean["mAP"]
+        for where in robustness.SIDES
+    }
+    assert found["none"] > max(found["query"], found["gallery"]) + 0.05
+    assert min(found["query"], found["gallery"]) > found["both"]
+
+
+@pytest.mark.filterwarnings("ignore:.*the network has collapsed")
+@pytest.mark.parametrize("query", ["infrared", "visible"])
+def test_the_side_decides_which_rows_are_corrupted(data, query, monkeypatch):
+    dirty = torch.full((len(data.test), 24), 9.0)
+    monkeypatch.setattr(robustness, "corrupted_embeddings", lambda models, *_, **__: {"": dirty})
+    seen = {}
+    gallery = "visible" if query == "infrared" else "infrared"
+    setting = {"protocol": "none", "query": query, "gallery": gallery, "device": "cpu"}
+    for where in robustness.SIDES:
+
+        def keep(z, *args, _where=where, **how):
+            seen[_where] = (z == 9).all(1).numpy()
+            return evaluate(z, *args, **how)
+
+        monkeypatch.setattr(robustness, "evaluate", keep)
+        corrupted_evaluation(Grid(), data, where=where, repeats=1, **setting)
+    asked = data.test.infrared == (query == "infrared")
+    assert not seen["none"].any()
+    assert seen["both"].all()
+    np.testing.assert_array_equal(seen["query"], asked)
+    np.testing.assert_array_equal(seen["gallery"], ~asked)
+
+
+def test_the_seed_decides_and_the_batch_does_not(data):
+    def embed(seed, **how):
+        return corrupted_embeddings({"a": Grid()}, data.test, seed=seed, device="cpu", **how)["a"]
+
+    first = embed(0)
+    assert torch.equal(first, embed(0))
+    torch.testing.assert_close(first, embed(0, batch=7))
+    assert not torch.allclose(first, embed(1))
+    clean = extract(Grid(), data.test, device="cpu")
+    assert (first != clean).any(1).float().mean() > 0.9  # saturate leaves infrared as it is
+
+
+def test_every_setting_of_the_evaluation_counts(data):
+    """Flip, re-ranking and the unit of a rank, on clean and on corrupted images."""
+    base = {"where": "gallery", "repeats": 1, "kinds": ["fog"], "severity": 5}
+    plain = corrupted_evaluation(Grid(), data, **base, **short())
+    z = {
+        flip: torch.where(
+            torch.from_numpy(data.test.infrared)[:, None],
+            extract(Grid(), data.test, device="cpu", flip=flip),
+            corrupted_embeddings({"a": Grid()}, data.test, kinds=["fog"], severity=5, flip=flip,
+                                 device="cpu")["a"],
+        )
+        for flip in (False, True)
+    }  # fmt: skip
+    for how in ({"flip": True}, {"rerank": True}, {"cmc_unit": "image"}):
+        got = corrupted_evaluation(Grid(), data, **base, **how, **short())
+        expected = evaluate(z[how.get("flip", False)], data, **how, **short())
+        np.testing.assert_allclose(got.trials, expected.trials, atol=1e-9)
+        same = ("flip", "reranking", "ranks_count")
+        assert [got.header[key] for key in same] == [expected.header[key] for key in same]
+        assert not np.allclose(got.trials, plain.trials)
+        table = robustness_table(
+            {"a": Grid()}, data, sides=["none"], repeats=1, families=[], show=False,
+            **how, **short(),
+        )  # fmt: skip
+        clean = evaluate(extract(Grid(), data.test, device="cpu", flip=how.get("flip", False)),
+                         data, **how, **short())  # fmt: skip
+        assert table["mAP"][0] == pytest.approx(clean.mean["mAP"])
+
+
+def test_corrupted_images_keep_their_pipeline(data, monkeypatch):
+    seen = []
+
+    def spy(model, images, **how):
+        seen.append(images.pipeline)
+        return extract(model, images, **how)
+
+    monkeypatch.setattr(robustness, "extract", spy)
+    test = dataclasses.replace(data.test, pipeline="regdb")
+    corrupted_embeddings({"a": Grid()}, test, device="cpu")
+    assert set(seen) == {"regdb"}
+
+
+def test_every_draw_is_another_and_one_trial_meets_them_all(data):
+    setting = {"protocol": "none", "repeats": 3, "seed": 4, "device": "cpu"}
+    scores = corrupted_evaluation(Grid(), data, **setting).trials["mAP"]
+    assert list(scores.index) == ["trial 0, draw 0", "trial 0, draw 1", "trial 0, draw 2"]
+    assert scores.nunique() == 3
+    later = corrupted_evaluation(Grid(), data, **{**setting, "seed": 5}).trials["mAP"]
+    np.testing.assert_allclose(later[:2], scores[1:])  # seeds count on
+
+
+def test_many_chunks_keep_the_order(data, monkeypatch):
+    monkeypatch.setattr(robustness, "CHUNK", 10 * 32 * 16)
+    how = {"kinds": ["contrast"], "severity": 1, "device": "cpu"}  # not random: chunks do not show
+    small = corrupted_embeddings({"a": Grid()}, data.test, **how)["a"]
+    monkeypatch.undo()
+    torch.testing.assert_close(small, corrupted_embeddings({"a": Grid()}, data.test, **how)["a"])
+    assert len(small) == len(data.test)
+
+
+def test_every_network_sees_the_same_images(data):
+    both = corrupted_embeddings({"a": Grid(), "b": Grid()}, data.test, device="cpu")
+    assert torch.equal(both["a"], both["b"])
+    alone = corrupted_embeddings({"b": Grid()}, data.test, device="cpu")
+    assert torch.equal(both["b"], alone["b"])
+
+
+@given(trials=st.integers(1, 12), repeats=st.integers(1, 12))
+def test_trials_and_draws_meet(trials, repeats):
+    table = pd.DataFrame({"rank1": range(trials)}, index=[f"trial {i}" for i in range(trials)])
+    met = pd.concat([robustness._share(table, draw, repeats) for draw in range(repeats)])
+    count = max(trials, repeats)
+    assert len(met) == count
+    assert sorted(met.index) == sorted(
+        f"trial {i % trials}, draw {i % repeats}" for i in range(count)
+    )
+
+
+def test_the_record_says_what_was_corrupted(data, tmp_path):
+    how = {"kinds": ["fog"], "severity": 2, "repeats": 1, "seed": 5}
+    result = corrupted_evaluation(Grid(), data, where="gallery", **how, **short())
+    assert result.header["corrupted"] == "gallery"
+    assert result.header["corruption"] == {"kinds": ["fog"], "severity": 2, "draws": 1, "seed": 5}
+    assert Result.load(result.save(tmp_path / "a.json")).header == json.loads(
+        json.dumps(result.header)
+    )
+    drawn = corrupted_evaluation(Grid(), data, repeats=1, **short()).header["corruption"]
+    assert drawn["kinds"] == list(KINDS)
+    assert drawn["severity"] is None
+
+
+@pytest.mark.filterwarnings("ignore:.*the network has collapsed")
+def test_the_table_holds_every_cell_and_agrees_with_single_evaluations(data):
+    models = {"a": Grid(), "b": Blind()}
+    how = {"families": ["noise", "blur"], "severities": [1, 5], "seed": 3, "show": False}
+    table = robustness_table(models, data, repeats=2, family_repeats=1, **how, **short())
+    assert list(table.columns) == [
+        "method", "where", "family", "severity", "rank1", "mAP", "mINP",
+        "rank1_std", "mAP_std", "mINP_std",
+    ]  # fmt: skip
+    assert len(table) == 2 * (4 + 2 * 2)
+    assert not table.duplicated(["method", "where", "family", "severity"]).any()
+    assert (
+        table["severity"].isna() == (table["family"] == "all") & (table["where"] != "none")
+    ).all()
+    assert (table.loc[table["where"] == "none", "severity"] == 0).all()
+    cell = {"kinds": FAMILIES["blur"], "severity": 5, "repeats": 1}
+    alone = corrupted_evaluation(Grid(), data, where="both", seed=3, **cell, **short())
+    row = table.query("method == 'a' and family == 'blur' and severity == 5").iloc[0]
+    assert row["mAP"] == pytest.approx(alone.mean["mAP"])
+    assert row["mAP_std"] == pytest.approx(alone.std["mAP"])
+    gallery = corrupted_evaluation(Grid(), data, where="gallery", seed=3, repeats=2, **short())
+    row = table.query("method == 'a' and where == 'gallery'").iloc[0]
+    assert row["rank1"] == pytest.approx(gallery.mean["rank1"])
+    assert table.query("method == 'b'")["mAP"].nunique() == 1
+    noise = table.query("method == 'a' and family == 'noise'").set_index("severity")["mAP"]
+    assert noise[5] < noise[1]
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"where": "left"}, r"\['left'\].*gallery"),
+        ({"repeats": 0}, "repeats must be 1 or more, not 0"),
+        ({"kinds": ["hail"]}, "'hail'"),
+        ({"kinds": []}, "no kind"),
+        ({"severity": 9}, "1 to 5, not 9"),
+    ],
+)
+def test_bad_input_is_refused_first(data, how, message):
+    with pytest.raises(ValueError, match=message):
+        corrupted_evaluation(Untouchable(), data, device="cpu", **how)
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"sides": ["left"]}, "'left'"),
+        ({"families": ["hail"]}, r"\['hail'\] are unknown; use noise"),
+        ({"severities": [0]}, "1 to 5, not 0"),
+        ({"family_repeats": 0}, "repeats"),
+        ({"sides": [], "families": []}, "nothing to measure"),
+    ],
+)
+def test_a_bad_table_is_refused_first(data, how, message):
+    with pytest.raises(ValueError, match=message):
+        robustness_table({"a": Untouchable()}, data, device="cpu", show=False, **how)
+    with pytest.raises(ValueError, match="no network"):
+        robustness_table({}, data)
+
+
+matplotlib = pytest.importorskip("matplotlib")
+figures = pytest.importorskip("dakd.figures.robustness")
+
+
+def table_of(*methods):
+    """Every cell of a table, with made-up numbers."""
+    cells = [(side, "all", 0 if side == "none" else pd.NA, 0.5) for side in robustness.SIDES]
+    cells += [("both", family, s, 0.5 - s / 20) for family in FAMILIES for s in range(1, 6)]
+    rows = [(m, *cell, 0.4, 0.02, 0.01) for m in methods for cell in cells]
+    columns = ["method", "where", "family", "severity", "rank1", "mAP", "rank1_std", "mAP_std"]
+    return pd.DataFrame(rows, columns=columns).astype({"severity": "Int64"})
+
+
+def words(figure):
+    return {text.get_text() for text in figure.findobj(matplotlib.text.Text)}
+
+
+def paper_of(figure):
+    """Return a sheet in its own pixels, uint8 (H, W, 3)."""
+    shown = np.asarray(figure.axes[0].images[0].get_array())
+    return (255 * shown[..., :3]).round().astype(np.uint8)
+
+
+def tile_under(name, figure, *, height, width):
+    """Return the picture under a text of a sheet, in its own pixels."""
+    paper = paper_of(figure)
+    x, y = next(text.get_position() for text in figure.texts if text.get_text() == name)
+    white = (paper == 255).all(axis=2)
+    top = round(y) + int(np.argmin(white[round(y) :, round(x)]))
+    left = round(x) - int(np.argmax(white[top, round(x) :: -1])) + 1
+    right = round(x) + int(np.argmax(white[top, round(x) :]))
+    zoom = (right - left) // width
+    return paper[top : top + zoom * height : zoom, left:right:zoom]
+
+
+def test_sheet_names_every_kind_and_shows_what_corrupt_makes(data):
+    images = data.test.images([0, 5])
+    figure = figures.corruption_sheet(images, severity=2, title="t")
+    assert {kind.replace("_", " ") for kind in KINDS} | set(FAMILIES) | {"t"} <= words(figure)
+    assert len([text for text in figure.texts if text.get_text() == "clean"]) == len(FAMILIES)
+    pair = tile_under("clean", figure, height=32, width=32)  # two images side by side
+    np.testing.assert_array_equal(pair[:, 16:], images[1].permute(1, 2, 0))
+    fog = corrupt(images, "fog", 2, make_generator(0))
+    np.testing.assert_array_equal(
+        tile_under("fog", figure, height=32, width=32), torch.cat(list(fog), -1).permute(1, 2, 0)
+    )
+
+
+def test_severity_sheet_has_a_row_a_kind(data):
+    figure = figures.severity_sheet(data.test.images([0])[0], ["fog", "motion_blur"])
+    assert {"fog", "motion blur", "clean", "1", "5"} <= words(figure)
+    white = (paper_of(figure) == 255).all(axis=2)
+    gaps = [np.diff(white.all(axis=1 - side).astype(int)) for side in (0, 1)]
+    assert [int((gap == -1).sum()) for gap in gaps] == [2, 6]  # rows and columns of pictures
+
+
+def test_bars_and_curves_show_the_numbers():
+    table = table_of("teacher", "dakd", "something else")
+    bars = figures.robustness_bars(table, labels={"dakd": "DAKD"}, title="t")
+    assert {"none", "queries", "gallery", "both", "DAKD", "something else"} <= words(bars)
+    assert "dakd" not in words(bars)
+    assert {patch.get_height() for patch in bars.axes[0].patches} == {0.5}
+    curves = figures.severity_curves(table, measure="rank1", labels={"dakd": "DAKD"})
+    assert "DAKD" in words(curves)
+    line = curves.axes[2].lines[1]
+    np.testing.assert_allclose(line.get_xdata(orig=False), range(6), atol=0.2)  # beside each other
+    np.testing.assert_allclose(line.get_ydata(orig=False), [0.5, 0.45, 0.4, 0.35, 0.3, 0.25])
+    assert [axes.get_title("left") for axes in curves.axes] == list(FAMILIES)
+    assert len({line.get_color() for line in curves.axes[0].lines}) == 3
+
+
+def test_several_seeds_are_averaged_and_shown():
+    one = table_of("teacher")
+    table = pd.concat([one.assign(seed=s, rank1=one["rank1"] + s / 10) for s in (0, 1, 2)])
+    axes = figures.robustness_bars(table, measures=["rank1"]).axes[0]
+    assert {round(patch.get_height(), 9) for patch in axes.patches} == {0.6}
+    spread = axes.collections[0].get_segments()[0]
+    np.testing.assert_allclose(spread[:, 1], [0.5, 0.7])  # over seeds; over trials it is 0.02
+    np.testing.assert_allclose(axes.lines[0].get_ydata(), np.repeat([0.5, 0.6, 0.7], 4))
+    alone = figures.robustness_bars(one, measures=["rank1"]).axes[0]
+    np.testing.assert_allclose(alone.collections[0].get_segments()[0][:, 1], [0.48, 0.52])
+    assert not alone.lines
+
+
+def test_one_figure_holds_sides_families_and_twins():
+    table = table_of("teacher", "teacher_no_cutswap", "dakd")
+    table.loc[table["family"] == "blur", "mAP"] *= 2
+    twins = {"teacher_no_cutswap": "teacher"}
+    figure = figures.robustness_bars(table, curves="mAP", twins=twins)
+    assert [axes.get_title("left") for axes in figure.axes] == ["rank-1", "mAP", *FAMILIES]
+    full, hollow, other = (figure.axes[0].patches[4 * i] for i in range(3))  # four sides each
+    assert hollow.get_edgecolor() == full.get_facecolor() != other.get_facecolor()
+    assert hollow.get_facecolor() != full.get_facecolor()
+    assert (full.get_hatch(), hollow.get_hatch()) == ("", "/////")
+    strokes = [line.get_linestyle() for line in figure.axes[2].lines]
+    assert strokes == ["-", "--", "-"]
+    assert len({axes.get_ylim() for axes in figure.axes[2:]}) == 1
+
+
+@pytest.mark.parametrize(
+    ("draw", "message"),
+    [
+        (lambda t: figures.robustness_bars(t, measures=["mINP"]), "lacks the columns mINP, mINP_s"),
+        (lambda t: figures.severity_curves(t.drop(columns="family")), "lacks the columns family"),
+        (lambda t: figures.robustness_bars(t[t["family"] != "all"]), "no row of family 'all'"),
+        (lambda t: figures.severity_curves(t[t["family"] == "all"]), "no row of family 'noise'"),
+    ],
+)
+def test_figures_refuse_incomplete_tables(draw, message):
+    with pytest.raises(ValueError, match=message):
+        draw(table_of("teacher"))
