@@ -9,17 +9,17 @@ import pytest
 import scipy.io
 from PIL import Image
 
-import dakd.data.verify as module
+import dakd.data.verify.report as module
 from dakd.config import SyntheticConfig
 from dakd.data import load_dataset
-from dakd.data.expected import ALL, LLCM, SYSU, SYSU_LISTS, expected, tally
 from dakd.data.export import export_dataset
 from dakd.data.records import MARKER
 from dakd.data.sysu import CAMERAS, read_permutations
 from dakd.data.verify import verify
+from dakd.data.verify.expected import ALL, LLCM, SYSU, SYSU_LISTS, expected, tally
 
 CONFIG = SyntheticConfig(train_ids=8, test_ids=20, images_per_camera=2, clutter=0)
-ALONE = {"show": False, "for_others": False}
+QUIET = {"show": False, "for_others": False}
 LISTS = Path(__file__).parents[3] / "shared" / "data" / "sysu_mm01"
 LISTS = Path(os.environ.get("DAKD_SYSU_LISTS", LISTS))
 with_lists = pytest.mark.skipif(
@@ -32,7 +32,7 @@ def exports(tmp_path_factory):
     """One small export a layout; tests work on copies."""
     folder = tmp_path_factory.mktemp("exports")
     for layout in ("sysu", "regdb", "llcm", "custom"):
-        export_dataset(layout, CONFIG, folder / layout, height=16, width=8, **ALONE)
+        export_dataset(layout, CONFIG, folder / layout, height=16, width=8, **QUIET)
     return folder
 
 
@@ -461,8 +461,8 @@ def test_llcm_what_nobody_published_is_not_judged(copy, monkeypatch):
     )
     assert "not known" in str(report)
     assert str(report).startswith("LLCM: ")
-    monkeypatch.setattr("dakd.data.expected.LLCM_LISTS", {"test": 20})
-    monkeypatch.setattr("dakd.data.expected.LLCM", LLCM | {("test", ALL, ALL): (20, None)})
+    monkeypatch.setattr("dakd.data.verify.expected.LLCM_LISTS", {"test": 20})
+    monkeypatch.setattr("dakd.data.verify.expected.LLCM", LLCM | {("test", ALL, ALL): (20, None)})
     empty = [f"test_{kind}/cam{cam}" for kind in ("vis", "nir") for cam in (7, 8, 9)]
     assert_found(
         check("llcm", root, decode=False),
@@ -605,7 +605,7 @@ def test_what_only_loading_refuses_is_a_problem(copy, monkeypatch):
     def refuse(root, **how):
         raise ValueError("no such people")
 
-    monkeypatch.setattr("dakd.data.readiness.load_sysu", refuse)
+    monkeypatch.setattr("dakd.data.verify.readiness.load_sysu", refuse)
     report = check("sysu", copy("sysu"), decode=False)
     assert_found(report, ("missing", "."))
     assert report.problems[0].what == "train and evaluate must fail: loading fails: no such people"
@@ -731,7 +731,7 @@ def test_known_counts_of_sysu_by_the_official_lists():
 
 def test_an_odd_number_of_people_is_split_as_the_export_does(tmp_path):
     config = SyntheticConfig(train_ids=5, test_ids=20, images_per_camera=1)
-    root = export_dataset("regdb", config, tmp_path / "r", height=16, width=8, **ALONE)
+    root = export_dataset("regdb", config, tmp_path / "r", height=16, width=8, **QUIET)
     report = check("regdb", root, decode=False)
     assert report.ok, str(report)
     assert counts(report, "train 1", "visible", 1)[0] == 13

@@ -1,6 +1,6 @@
 """The other layouts: RegDB, LLCM and tables, against their own lists.
 
-Each function fills a `dakd.data.survey.Survey` without stopping at a fault.
+Each function fills a `dakd.data.verify.survey.Survey` without stopping at a fault.
 """
 
 import os
@@ -10,14 +10,14 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from dakd.data.custom import check_splits, read_table
-from dakd.data.expected import ALL, NAMES, REGDB_MODALITIES, Expected, Key, tally
 from dakd.data.lists import disagreements, read_ids, read_index, some
 from dakd.data.llcm import SUFFIXES as LLCM_SUFFIXES
 from dakd.data.llcm import camera_of, tested_cameras
 from dakd.data.records import MARKER
 from dakd.data.regdb import CAMERAS as REGDB_CAMERAS
-from dakd.data.survey import Item, Survey
-from dakd.data.survey_sysu import survey_sysu
+from dakd.data.verify.expected import ALL, NAMES, REGDB_MODALITIES, Expected, Key, tally
+from dakd.data.verify.survey import Item, Survey
+from dakd.data.verify.sysu import survey_sysu
 from dakd.protocols import Modality
 
 REGDB_FOLDERS = {modality: folder for folder, modality in REGDB_CAMERAS.values()}

@@ -1,7 +1,7 @@
 """Whether a copy of a dataset is complete and readable; nothing of it is kept in memory.
 
 A copy that lacks images without anybody's notice is a known cause of results that cannot be
-reproduced. The counts that a copy is compared with are in `dakd.data.expected`.
+reproduced. The counts that a copy is compared with are in `dakd.data.verify.expected`.
 """
 
 import html
@@ -19,13 +19,13 @@ from typing import get_args
 import pandas as pd
 
 from dakd.data.decoding import ImageError, read_image
-from dakd.data.expected import ALL, NAMES, Count, Expected, Key, expected, tally
-from dakd.data.layouts import LAYOUTS, place, survey_custom
 from dakd.data.lists import printable
-from dakd.data.readiness import Readiness, readiness
 from dakd.data.records import MARKER
-from dakd.data.survey import Kind, Problem, Survey
-from dakd.data.survey_copies import report_copies
+from dakd.data.verify.copies import report_copies
+from dakd.data.verify.expected import ALL, NAMES, Count, Expected, Key, expected, tally
+from dakd.data.verify.layouts import LAYOUTS, place, survey_custom
+from dakd.data.verify.readiness import Readiness, readiness
+from dakd.data.verify.survey import Kind, Problem, Survey
 from dakd.runtime import progress
 
 COUNTED = ("identities", "images")

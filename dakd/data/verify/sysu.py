@@ -4,10 +4,10 @@ import re
 from collections import defaultdict
 from functools import partial
 
-from dakd.data.expected import ALL, Expected, Key
 from dakd.data.lists import some
-from dakd.data.survey import Item, Kind, Survey
 from dakd.data.sysu import CAMERAS, Permutations, read_part, read_permutations
+from dakd.data.verify.expected import ALL, Expected, Key
+from dakd.data.verify.survey import Item, Kind, Survey
 
 DRAWS = "exp/rand_perm_cam.mat"
 

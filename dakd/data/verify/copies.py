@@ -4,7 +4,7 @@ from collections import defaultdict
 
 from dakd.data.duplicates import same_files
 from dakd.data.lists import some
-from dakd.data.survey import Item, Survey
+from dakd.data.verify.survey import Item, Survey
 
 
 def report_copies(survey: Survey) -> None:

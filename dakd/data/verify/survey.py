@@ -1,7 +1,7 @@
 """A survey of a copy of a dataset: what is there, what is not, and what is odd.
 
-`dakd.data.layouts` fills it by the rules of each layout, `dakd.data.verify` judges it. Only names
-are looked at here. Every fault is noted, and the survey goes on.
+`dakd.data.verify.layouts` fills it by the rules of each layout, `dakd.data.verify.report` judges
+it. Only names are looked at here. Every fault is noted, and the survey goes on.
 """
 
 import os
@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Literal, NamedTuple, TypeVar
 
-from dakd.data.expected import Key
 from dakd.data.lists import is_image, some
+from dakd.data.verify.expected import Key
 
 Kind = Literal["missing", "extra", "unreadable", "wrong"]
 T = TypeVar("T")
