@@ -39,7 +39,8 @@ USERS = ("pictures", "rankings", "trust")  # the modules of `dakd.figures` that 
 def panels(config, people: int) -> dict[str, widgets.Panel]:
     """Return every widget, on pictures of `people` identities."""
     size = {"height": config.data.height, "width": config.data.width}
-    test = load_synthetic(SyntheticConfig(train_ids=4, test_ids=people), **size).test
+    dataset = load_synthetic(SyntheticConfig(train_ids=4, test_ids=people), **size)
+    test = dataset.test
     test.images()  # drawn once, then kept
     visible, infrared = np.flatnonzero(~test.infrared), np.flatnonzero(test.infrared)
     random, generator = np.random.default_rng(0), torch.Generator().manual_seed(0)
@@ -56,7 +57,7 @@ def panels(config, people: int) -> dict[str, widgets.Panel]:
     return {
         "image browser": widgets.image_browser(test),
         "ranking by hand": widgets.ranking_playground(),
-        "query browser": widgets.query_browser(test, z, sysu_trials(test)[0]),
+        "query browser": widgets.query_browser(dataset, z, sysu_trials(test)[0]),
         "CutSwap": widgets.cutswap_playground(
             test.images(visible[:6]), test.images(infrared[:6])
         ),

@@ -34,7 +34,7 @@ Numbers = Tensor | np.ndarray | Sequence[int]
 
 
 class People(NamedTuple):
-    """Who is on some images and which cameras took them: (N,) each, or (N, 1) to broadcast."""
+    """Identities and cameras of some images: (N,) each, or (N, 1) to broadcast."""
 
     pids: np.ndarray
     cams: np.ndarray
@@ -47,7 +47,7 @@ class Rule(NamedTuple):
         drops: the camera rule in words.
         unit: what a rank in CMC counts.
         drop: the camera rule: queries (B, 1) and gallery (G,) -> True where dropped, (B, G).
-        exchanged: queries and gallery change places first.
+        exchanged: queries and gallery change places before they are ranked.
     """
 
     drops: str
@@ -78,6 +78,58 @@ PROTOCOLS: dict[str | None, Rule] = {
     "none": _NOTHING,
     None: _NOTHING,
 }
+
+
+def camera_rule(
+    query_pids: Numbers | int,
+    gallery_pids: Numbers,
+    query_cams: Numbers | int,
+    gallery_cams: Numbers,
+    *,
+    protocol: str | None,
+) -> np.ndarray:
+    """Return which gallery images a protocol drops from the ranking of each query.
+
+    ``"sysu"``: for a query from camera 3, every gallery image from camera 2, which looks at the
+    same place. ``"llcm"`` and ``"llcm-released"``: gallery images of the query's own identity *and*
+    camera. ``"regdb"``, ``"none"`` and None: nothing.
+
+    Args:
+        query_pids, query_cams: identities and cameras of the queries, (Q,), or of a single query.
+        gallery_pids, gallery_cams: those of the gallery, (G,).
+        protocol: as in `rank_metrics`.
+
+    Returns:
+        True where dropped: (Q, G) bool, or (G,) for a single query.
+
+    Raises:
+        ValueError: an unknown protocol, or identities and cameras of different shapes.
+
+    Source: Wu et al., ICCV 2017 (SYSU-MM01); Zhang and Wang, CVPR 2023 (LLCM).
+
+    Example:
+        >>> camera_rule([7, 7], [7, 8], [3, 6], [2, 2], protocol="sysu").tolist()
+        [[True, True], [False, False]]
+        >>> camera_rule(7, [7, 8, 7], 3, [3, 3, 2], protocol="llcm").tolist()
+        [True, False, False]
+    """
+    rule = _rule(protocol)
+    query = People(*(np.asarray(values)[..., None] for values in (query_pids, query_cams)))
+    gallery = People(np.asarray(gallery_pids), np.asarray(gallery_cams))
+    for side, people in (("query", query), ("gallery", gallery)):
+        require(
+            people.pids.shape == people.cams.shape,
+            f"{side}_pids and {side}_cams must have one shape, not {people.pids.shape} and "
+            f"{people.cams.shape}",
+        )
+    if rule.drop is None:
+        return np.zeros(np.broadcast_shapes(query.pids.shape, gallery.pids.shape), dtype=bool)
+    return rule.drop(query, gallery)
+
+
+def _rule(protocol: str | None) -> Rule:
+    require(protocol in PROTOCOLS, f"protocol {protocol!r} is unknown; use one of {[*PROTOCOLS]}")
+    return PROTOCOLS[protocol]
 
 
 @dataclass(frozen=True)
@@ -115,10 +167,8 @@ def rank_metrics(
 ) -> RankMetrics:
     """Measure how well `similarity` ranks the gallery for every query.
 
-    ``"sysu"`` drops, for queries from camera 3, all gallery images from camera 2 (both look at the
-    same place). ``"llcm"`` drops gallery images of the query's own identity *and* camera.
-    ``"regdb"`` and ``"none"`` (or None) drop nothing. CMC counts identities under ``"sysu"`` and
-    ``"llcm"``, images under the others. On RegDB published code disagrees: AGW's counts images,
+    The protocol's `camera_rule` drops gallery images first. CMC counts identities under ``"sysu"``
+    and ``"llcm"``, images under the others. On RegDB published code disagrees: AGW's counts images,
     MPANet's identities (``cmc_unit="identity"``), which gives the higher rank-5, 10 and 20; rank-1,
     mAP and mINP do not depend on it.
 
@@ -155,8 +205,7 @@ def rank_metrics(
         >>> rank_metrics(scores, [7, 8], [8, 8, 7], ranks=(1, 2), cmc_unit="identity").cmc
         {1: 0.5, 2: 1.0}
     """
-    require(protocol in PROTOCOLS, f"protocol {protocol!r} is unknown; use one of {[*PROTOCOLS]}")
-    rule = PROTOCOLS[protocol]
+    rule = _rule(protocol)
     rule = rule._replace(unit=rule.unit if cmc_unit is None else cmc_unit)
     require(
         rule.unit in ("identity", "image"),

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference_metrics import slow_rank_metrics
 
-from dakd.metrics import PROTOCOLS, rank_metrics
+from dakd.metrics import PROTOCOLS, camera_rule, rank_metrics
 
 ROOT = Path(__file__).parents[1]
 CASES = Path(os.environ.get("DAKD_EVAL_CASES", ROOT.parent / "shared" / "eval_cases"))
@@ -73,6 +73,38 @@ def test_llcm_drops_the_same_identity_in_the_same_camera_only():
     scores = np.array([[5.0, 4.0, 3.0]])
     result = rank_metrics(scores, [7], [7, 8, 7], [1], [1, 1, 2], protocol="llcm")
     assert (result.mAP, result.mINP) == (0.5, 0.5)  # 8 7 remain
+
+
+def test_the_camera_rule_of_every_protocol():
+    # Queries: person 7 in cameras 3 and 6. Gallery: persons 7 and 8 in cameras 2, 3 and 6.
+    who = [7, 7], [7, 8, 7, 8, 7, 8], [3, 6], [2, 2, 3, 3, 6, 6]
+    dropped = {
+        "sysu": [[1, 1, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0]],
+        "llcm": [[0, 0, 1, 0, 0, 0], [0, 0, 0, 0, 1, 0]],
+    }
+    dropped["llcm-released"] = dropped["llcm"]
+    for protocol in PROTOCOLS:
+        rule = camera_rule(*who, protocol=protocol)
+        assert (rule.shape, rule.dtype) == ((2, 6), bool)
+        assert rule.astype(int).tolist() == dropped.get(protocol, [[0] * 6] * 2), protocol
+        single = camera_rule(7, who[1], 3, who[3], protocol=protocol)
+        assert single.tolist() == rule[0].tolist()
+
+
+def test_a_metric_ranks_what_the_camera_rule_keeps():
+    similarity, *who = make_case(3, people=4)
+    for protocol in ("sysu", "llcm"):
+        kept = ~camera_rule(*who, protocol=protocol)
+        result = rank_metrics(similarity, *who, protocol=protocol).per_query
+        own = who[0][:, None] == who[1]
+        assert result["matches"].tolist() == (own & kept).sum(axis=1).tolist()
+
+
+def test_the_camera_rule_refuses_what_does_not_fit():
+    with pytest.raises(ValueError, match="protocol 'SYSU' is unknown"):
+        camera_rule([1], [1], [1], [1], protocol="SYSU")
+    with pytest.raises(ValueError, match="gallery_pids and gallery_cams must have one shape"):
+        camera_rule([1], [1, 2], [1], [1], protocol="sysu")
 
 
 def test_the_released_llcm_script_ranks_the_queries():

@@ -17,7 +17,7 @@ pytest.importorskip("matplotlib")
 import matplotlib.text
 
 from dakd import figures, widgets
-from dakd.data.records import ImageSet, Record
+from dakd.data.records import Dataset, ImageSet, Record
 from dakd.figures.style import new_figure
 from dakd.protocols import Trial
 from dakd.widgets.panel import SCREEN, SHARP, snapshot
@@ -46,6 +46,11 @@ def people():
 
 
 @pytest.fixture(scope="module")
+def sysu(people):
+    return Dataset(name="sysu", train=people, test=people)
+
+
+@pytest.fixture(scope="module")
 def trial(people):
     query, gallery = np.flatnonzero(people.infrared), np.flatnonzero(~people.infrared)
     return Trial(0, query, gallery)
@@ -62,7 +67,7 @@ HISTORY = pd.DataFrame({"epoch": [0] * 6, "step": range(6), "loss": [6.0, 5, 4, 
 
 
 @pytest.fixture(scope="module")
-def panels(people, trial, embeddings):
+def panels(people, sysu, trial, embeddings):
     """Every widget, and for each of its controls another value."""
     pictures = people.images()
     centres = UNIT(torch.randn(3, 4, generator=torch.Generator().manual_seed(1)), dim=1)
@@ -72,8 +77,8 @@ def panels(people, trial, embeddings):
         "image_browser": (widgets.image_browser(people), {"person": 1, "camera": 3}),
         "ranking_playground": (widgets.ranking_playground(), {"image_1": 1, "image_3": 10}),
         "query_browser": (
-            widgets.query_browser(people, embeddings, trial),
-            {"query": 2, "camera_rule": False},
+            widgets.query_browser(sysu, embeddings, trial),
+            {"query": 2, "apply_rule": False},
         ),
         "cutswap_playground": (
             widgets.cutswap_playground(pictures[:2], pictures[2:5]),
@@ -149,8 +154,8 @@ def test_cutswap_offers_infrared_images_only_where_it_has_them(people):
     assert "3 of 3 images" in shown(panel.render(kind="infrared", p=1.0))
 
 
-def test_an_error_is_not_swallowed(people, embeddings, trial):
-    panel = widgets.query_browser(people, embeddings, trial)
+def test_an_error_is_not_swallowed(people, sysu, embeddings, trial):
+    panel = widgets.query_browser(sysu, embeddings, trial)
     panel.controls["query"].max = 99
     with pytest.raises(IndexError):
         panel.controls["query"].value = 99
@@ -172,23 +177,52 @@ def test_ranking_by_hand():
         widgets.render_ranking([6], length=5)
 
 
-def test_camera_rule_decides_what_counts(people, trial):
+def test_camera_rule_decides_what_counts(people, sysu, trial):
     # Person 5 is only in camera 2 among the visible ones: a query of camera 3 has nothing to find.
     z = UNIT(torch.ones(len(people), 4), dim=1)
     query = int(np.flatnonzero(people.pids[trial.query] == 5)[0])
-    assert "nobody right" in shown(widgets.render_query(people, z, trial, query=query))
-    free = widgets.render_query(people, z, trial, query=query, camera_rule=False)
+    assert "no right image" in shown(widgets.render_query(sysu, z, trial, query=query))
+    free = widgets.render_query(sysu, z, trial, query=query, apply_rule=False)
     assert "AP 0.20" in shown(free)  # all equally similar: of equal ones the wrong come first
 
 
-def test_camera_rule_changes_ap(people, trial):
+def test_camera_rule_changes_ap(people, sysu, trial):
     # All equally similar, and of equal ones the wrong come first: 5 5 9 9 7 7 7 7. Under the rule
     # only two 7s, of camera 1, are left.
     z = UNIT(torch.ones(len(people), 4), dim=1)
     query = int(np.flatnonzero(people.pids[trial.query] == 7)[0])
-    assert "AP 1.00" in shown(widgets.render_query(people, z, trial, query=query))
-    free = widgets.render_query(people, z, trial, query=query, camera_rule=False)
+    assert "AP 1.00" in shown(widgets.render_query(sysu, z, trial, query=query))
+    free = widgets.render_query(sysu, z, trial, query=query, apply_rule=False)
     assert "AP 0.37" in shown(free)  # (1/5 + 2/6 + 3/7 + 4/8) / 4 = 0.366
+
+
+@pytest.mark.parametrize("name", ["regdb", "custom"])
+def test_a_dataset_without_a_camera_rule_drops_nothing(people, trial, embeddings, name):
+    # The same people, cameras and trial, in a dataset whose cameras 2 and 3 share no place.
+    dataset = Dataset(name=name, train=people, test=people)
+    panel = widgets.query_browser(dataset, embeddings, trial)
+    assert list(panel.controls) == ["query"]
+    assert "camera" not in panel.children[0].value
+    for query in range(len(trial.query)):
+        words = shown(widgets.render_query(dataset, embeddings, trial, query=query)).split()
+        assert "–" not in words
+        assert {"1", "8"} <= set(words)  # the ranks of all eight gallery images
+
+
+def test_llcm_drops_the_identity_s_images_of_the_query_s_camera(embeddings):
+    # All images are from one camera, so a query keeps other people's only.
+    records = [
+        Record(pid, 1, modality, number)
+        for pid in (5, 7)
+        for modality in ("visible", "infrared")
+        for number in (1, 2)
+    ]
+    people = ImageSet(records, Noise())
+    trial = Trial(0, np.flatnonzero(~people.infrared), np.flatnonzero(people.infrared))
+    dataset = Dataset(name="llcm", train=people, test=people)
+    figure = widgets.render_query(dataset, embeddings[:8], trial, query=0)
+    assert shown(figure).split().count("–") == 2
+    assert "no right image" in shown(figure)
 
 
 def test_person_never_seen_by_a_camera(people):

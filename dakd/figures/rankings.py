@@ -47,6 +47,7 @@ def ranking(
     similarity: ArrayLike | None = None,
     captions: Sequence[str] | None = None,
     ap: float | None = None,
+    modality: str = "infrared",
     title: str | None = None,
     columns: int = 10,
     shown: int | None = None,
@@ -60,6 +61,7 @@ def ranking(
         similarity: printed under each image.
         captions: printed under each image, for example its camera.
         ap: average precision of this query, printed under the query.
+        modality: of the query, ``"visible"`` or ``"infrared"``; colours its frame.
         title: of the figure.
         columns: images a line.
         shown: show this many; if none of them is right, the first right one follows as one more.
@@ -80,7 +82,7 @@ def ranking(
         look = {"above": "–", "strength": 0.35} if sign == "–" else {"above": f"{ranks[i]} {sign}"}
         tiles.append(Tile(image=images[i], frame=ink, ink=ink, below="\n".join(texts), **look))
     line = _shortened(tiles, signs, shown)
-    start = Tile(image=query, frame=PALETTE["infrared"], above="query",
+    start = Tile(image=query, frame=colour(modality), above="query",
                  below="" if ap is None else f"AP {ap:.2f}")  # fmt: skip
     columns += 2 * (len(line) == (shown or 0) + 2)  # the first right one, and the dots before it
     rows = [[Tile(blank=""), *line[i : i + columns]] for i in range(0, len(line), columns)]

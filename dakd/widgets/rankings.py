@@ -8,8 +8,9 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from dakd import figures
-from dakd.data.records import ImageSet
-from dakd.metrics import rank_metrics
+from dakd.data.records import Dataset
+from dakd.evaluate import PROTOCOL_OF
+from dakd.metrics import PROTOCOLS, camera_rule, rank_metrics
 from dakd.protocols import Trial
 from dakd.widgets.panel import Panel, slider
 
@@ -55,37 +56,41 @@ def ranking_playground(length: int = 10, right: Sequence[int] = (2, 4, 9)) -> Pa
 
 
 def render_query(
-    images: ImageSet,
+    dataset: Dataset,
     embeddings: Tensor,
     trial: Trial,
     *,
     query: int,
-    camera_rule: bool = True,
+    apply_rule: bool = True,
     count: int = 10,
 ) -> Figure:
     """Show one query of a trial and its ranked gallery.
 
     Args:
-        images: the test split.
-        embeddings: its unit-length embeddings, (N, D).
-        trial: from `dakd.protocols.sysu_trials`.
+        dataset: its name selects the protocol, see `dakd.evaluate.PROTOCOL_OF`.
+        embeddings: unit-length embeddings of its test split, (N, D).
+        trial: query and gallery rows of the test split, see `dakd.protocols`.
         query: index into ``trial.query``.
-        camera_rule: a query of camera 3 does not count images of camera 2, which are then shown
-            in grey; without the rule they count.
+        apply_rule: grey out what the protocol's `dakd.metrics.camera_rule` drops, which then takes
+            no rank; otherwise every gallery image counts.
         count: ranked images to show.
+
+    Raises:
+        KeyError: the dataset has no protocol of its own.
+        IndexError: no such query.
     """
-    pids, cams, gallery = images.pids, images.cams, trial.gallery
-    row = int(trial.query[query])
+    images, gallery, row = dataset.test, trial.gallery, int(trial.query[query])
+    pids, cams = images.pids, images.cams
+    protocol = PROTOCOL_OF[dataset.name] if apply_rule else None
+    who = (pids[[row]], pids[gallery], cams[[row]], cams[gallery])
+    dropped = camera_rule(*who, protocol=protocol)[0]  # (G,)
     similarity = embeddings[row] @ embeddings[gallery].T  # (G,)
-    correct = pids[gallery] == pids[row]  # of equal similarities the wrong come first, as measured
+    correct = pids[gallery] == pids[row]  # ties: wrong images first, as in rank_metrics
     order = np.lexsort((correct, -similarity.numpy()))[:count]
     top = gallery[order]
-    dropped = (cams[gallery] == 2) & (cams[row] == 3) & camera_rule  # (G,)
-    ap, note = None, "nobody right in this gallery"
-    if pids[row] in pids[gallery[~dropped]]:
-        rule = "sysu" if camera_rule else None
-        who = (pids[[row]], pids[gallery], cams[[row]], cams[gallery])
-        ap = rank_metrics(similarity[None], *who, protocol=rule).mAP
+    ap, note = None, "no right image in this gallery"
+    if (correct & ~dropped).any():
+        ap = rank_metrics(similarity[None], *who, protocol=protocol).mAP
         note = f"{(~dropped).sum()} images in the gallery"
     return figures.ranking(
         images.images([row])[0],
@@ -95,17 +100,24 @@ def render_query(
         similarity=similarity[order].numpy(),
         captions=[f"cam {cam}" for cam in cams[top]],
         ap=ap,
+        modality="infrared" if images.infrared[row] else "visible",
         title=f"Query {query}: person {pids[row]}, camera {cams[row]}; {note}",
     )
 
 
-def query_browser(images: ImageSet, embeddings: Tensor, trial: Trial) -> Panel:
-    """Step through the queries of a trial, with the camera rule on or off."""
-    rule = w.Checkbox(value=True, description="camera rule", indent=False)
+def query_browser(dataset: Dataset, embeddings: Tensor, trial: Trial) -> Panel:
+    """Step through the queries of a trial; where the protocol has a camera rule, switch it off.
+
+    Args:
+        dataset, embeddings, trial: as in `render_query`.
+    """
+    rule, text, switch = PROTOCOLS[PROTOCOL_OF[dataset.name]], "Step through the queries.", {}
+    if rule.drop is not None:
+        text += f" Grey images are dropped by the camera rule: {rule.drops}."
+        switch = {"apply_rule": w.Checkbox(value=True, description="camera rule", indent=False)}
     return Panel(
-        lambda **values: render_query(images, embeddings, trial, **values),
-        "Step through the queries. Grey images are dropped by the camera rule, which concerns "
-        "queries of camera 3 only.",
+        lambda **values: render_query(dataset, embeddings, trial, **values),
+        text,
         query=slider(0, len(trial.query) - 1, 0, "query"),
-        camera_rule=rule,
+        **switch,
     )
