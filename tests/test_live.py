@@ -21,7 +21,7 @@ def write(folder, steps):
         place = {"epoch": 0, "step": step, "lr": 1e-3}
         loss = torch.tensor(float(steps - step))
         history.add(place, LossTerms(loss, {"identity": loss}), [7])
-    history.look()
+    history.flush()
 
 
 def wait_for(happened):
@@ -33,19 +33,19 @@ def wait_for(happened):
 
 def test_the_picture_follows_the_file_while_the_block_runs(tmp_path):
     live = widgets.LiveCurves(tmp_path, seconds=0.02)
-    assert live.picture.layout.display == "none"
+    assert live.image.layout.display == "none"
     seen = []
-    live.picture.observe(lambda change: seen.append(len(live.history)), names="value")
+    live.image.observe(lambda change: seen.append(len(live.history)), names="value")
     with live:
         write(tmp_path / "teacher", 4)
         wait_for(lambda: 4 in seen)
         write(tmp_path / "student", 9)
         wait_for(lambda: 9 in seen)
-    assert live.picture.layout.display != "none"
+    assert live.image.layout.display != "none"
     write(tmp_path / "another", 2)  # trained after the block: not this panel's
-    before = bytes(live.picture.value)
+    before = bytes(live.image.value)
     live.controls["smooth"].value = 0.2
-    assert bytes(live.picture.value) != before
+    assert bytes(live.image.value) != before
     assert len(live.history) == 9
     with live:  # once more
         write(tmp_path / "again", 5)

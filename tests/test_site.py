@@ -113,7 +113,7 @@ def test_a_widget_becomes_its_picture_and_a_list_of_its_controls():
     notebook = executed(panel)
     page = BeautifulSoup(notebook_html(notebook), "html.parser")
     data = page.img["src"].removeprefix("data:image/png;base64,")
-    assert base64.b64decode(data) == bytes(panel.picture.value)
+    assert base64.b64decode(data) == bytes(panel.image.value)
     assert "need a running kernel: right image 1 2, right image 2 3." in page.get_text()
     assert VIEW in notebook.cells[0].outputs[0].data  # the notebook itself is as it was
 

@@ -18,9 +18,7 @@ import matplotlib.text
 
 from dakd import figures, widgets
 from dakd.data.records import Dataset, ImageSet, Record
-from dakd.figures.style import new_figure
 from dakd.protocols import Trial
-from dakd.widgets.panel import SCREEN, SHARP, snapshot
 
 UNIT = torch.nn.functional.normalize
 
@@ -102,12 +100,12 @@ def panels(people, sysu, trial, embeddings):
 
 def seen(panel):
     """What a reader sees of a panel: the bytes of a picture, or HTML."""
-    if panel.page.value:
-        assert panel.picture.layout.display == "none"
-        return panel.page.value
-    assert panel.picture.layout.display != "none"
-    assert bytes(panel.picture.value).startswith(b"\x89PNG")
-    return bytes(panel.picture.value)
+    if panel.html.value:
+        assert panel.image.layout.display == "none"
+        return panel.html.value
+    assert panel.image.layout.display != "none"
+    assert bytes(panel.image.value).startswith(b"\x89PNG")
+    return bytes(panel.image.value)
 
 
 def test_every_control_changes_the_picture(panels):
@@ -238,19 +236,6 @@ def test_many_images_of_a_camera_take_several_lines():
     assert {text.get_color() for text in names} == {figures.colour("visible")}
 
 
-def test_a_snapshot_has_its_texts_where_the_file_has_them():
-    figure = new_figure(3, 1)
-    for y, text in ((0.7, "Some words 123"), (0.4, "above 4"), (0.1, " ")):
-        figure.text(0.1, y, text)
-    quick, exact = snapshot(figure), figures.png(figure, dpi=SCREEN * SHARP)
-    ours, theirs = (
-        np.asarray(Image.open(io.BytesIO(data)).convert("L")) for data in (quick, exact)
-    )
-    assert ours.shape == theirs.shape
-    assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.7  # two pixels beside it: 0.54
-    assert snapshot(figure) == quick
-
-
 def test_people_have_a_dash_where_they_were_never_seen(people):
     figure = widgets.render_people(people, people=[0, 1])
     assert {"person 5", "person 7", "camera 3\ninfrared"} <= {
@@ -272,7 +257,7 @@ def test_cutswap_rectangles_only_where_it_acts(people):
 
 def test_pictures_have_no_tooltip_which_jupyterlab_cannot_show():
     panel = widgets.ranking_playground()
-    assert panel.picture.tooltip is None
+    assert panel.image.tooltip is None
 
 
 def test_the_mask_names_the_best_guesses():
