@@ -25,12 +25,12 @@ from torch.nn.functional import normalize
 from dakd import widgets
 from dakd.config import Profile, SyntheticConfig, load_profile
 from dakd.data.synthetic import load_synthetic
-from dakd.figures.sheet import Tile, picture
+from dakd.figures.tiles import Tile, to_uint8
 from dakd.protocols import sysu_trials
 
 D, MASKED, MAPPED = 256, 32, 600  # dimensions, images of the mask's batch, points of a map
 PARTS = ("class_visible", "class_infrared", "instance_visible", "instance_infrared", "triplet")
-USERS = ("pictures", "rankings", "trust")  # the modules of `dakd.figures` that draw sheets
+USERS = ("images", "rankings", "confidence")  # modules of `dakd.figures` that draw grids
 
 
 def panels(config, people: int) -> dict[str, widgets.Panel]:
@@ -93,8 +93,8 @@ def milliseconds(panel: widgets.Panel, each: int) -> float:
         times.append(time.process_time() - start)
 
 
-def plain_sheet(rows: list[list[Tile]], *, row_titles=None, title=None, **_room) -> Figure:
-    """Draw what `dakd.figures.sheet.sheet` draws, with one axes per image."""
+def plain_grid(rows: list[list[Tile]], *, row_titles=None, title=None, **_layout) -> Figure:
+    """Draw what `dakd.figures.tiles.tile_grid` draws, with one axes per image."""
     columns = max(map(len, rows))
     figure = Figure(figsize=(9, 1.8 * len(rows)), layout="constrained")
     grid = figure.subplots(len(rows), columns, squeeze=False)
@@ -105,10 +105,10 @@ def plain_sheet(rows: list[list[Tile]], *, row_titles=None, title=None, **_room)
     for line, row, name in zip(grid, rows, row_titles or [""] * len(rows), strict=True):
         line[0].set_ylabel(name)
         for axes, tile in zip(line, row, strict=False):
-            axes.set_title(tile.above, fontsize=9, color=tile.ink)
+            axes.set_title(tile.above, fontsize=9, color=tile.color)
             axes.set_xlabel(tile.below, fontsize=9)
             if tile.image is not None:
-                axes.imshow(picture(tile.image), alpha=tile.strength)
+                axes.imshow(to_uint8(tile.image), alpha=tile.opacity)
             if tile.frame:
                 axes.spines[:].set(visible=True, color=tile.frame, linewidth=2.5)
             if tile.box is not None:
@@ -122,8 +122,8 @@ def plain_milliseconds(panel: widgets.Panel, each: int) -> float:
     drawn = []
     with ExitStack() as patches:
         for user in USERS:
-            drawing = Mock(side_effect=plain_sheet)
-            drawn.append(patches.enter_context(patch(f"dakd.figures.{user}.sheet", drawing)))
+            drawing = Mock(side_effect=plain_grid)
+            drawn.append(patches.enter_context(patch(f"dakd.figures.{user}.tile_grid", drawing)))
         took = milliseconds(panel, each)
     return took if any(mock.called for mock in drawn) else float("nan")
 

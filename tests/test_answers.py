@@ -24,7 +24,7 @@ exchanged = image{}
 exchanged[:] = exchanged[:, :1].clone()
 rectangle = exchanged[..., :10, :5].clone()
 image[..., :10, :5] = rectangle
-mended_image = image
+fixed_image = image
 """
 CHANNELS = """
 kept = []
@@ -36,7 +36,7 @@ channel = ["red", "green", "blue"][int(np.{}(kept))]
 """
 COPIED = """
 copied = copy.deepcopy(frozen).train()
-learning = Pair(*copied(torch.cat([v, r]), streams=2, unit=False).chunk(2))
+learning = ByModality(*copied(torch.cat([v, r]), streams=2, unit=False).chunk(2))
 in_eval, in_train = 0, DAKDLoss()(learning, z_teacher, centres).total.item()
 """
 LEVEL = """
@@ -93,15 +93,15 @@ ANSWERS = {  # of every check: a right answer, then a wrong one
         "first_ranking, second_ranking = [1, 3, 9], [1, 4, 6]",
         "first_ranking, second_ranking = [1, 3, 9], [1, 3, 10]",
     ),
-    "by_camera": (BY_CAMERA.format("sysu"), BY_CAMERA.format("none")),
+    "map_by_camera": (BY_CAMERA.format("sysu"), BY_CAMERA.format("none")),
     "trials_needed": (
         "count = np.ceil((spread['one trial'] / 0.25) ** 2)",
         "count = np.ceil(spread['one trial'] / 0.25)",
     ),
     "same_area": ("side = (0.5 * 0.45**2) ** 0.5", "side = 0.45"),
-    "mended": (MENDED.format(".clone()", ".clone()"), MENDED.format("", "")),
+    "fixed_cutswap": (MENDED.format(".clone()", ".clone()"), MENDED.format("", "")),
     "best_channel": (CHANNELS.format("argmax"), CHANNELS.format("argmin")),
-    "undecided": (
+    "uniform_prediction_loss": (
         "total = 3.4 * math.log(train.num_classes) + 0.3",
         "total = math.log(train.num_classes)",
     ),
@@ -115,11 +115,11 @@ ANSWERS = {  # of every check: a right answer, then a wrong one
         "paper, release = 0, quarter.mean()",
         "paper, release = 0, 1",
     ),
-    "honest_temperature": (TEMPERATURE, "temperature = 0.001"),
+    "calibrated_temperature": (TEMPERATURE, "temperature = 0.001"),
     "nearest_cameras": (CAMERAS, "pair = distances[max(distances)]"),
     "alignment_uniformity": (UNIFORM, "uniform = max(alike, key=alike.get)"),
     "shift_gain": ("points = 0", "points = 5"),
-    "told_apart": (APART, "different = [] if different else release"),
+    "distinguishable": (APART, "different = [] if different else release"),
     "seeds_needed": (SEEDS, "seeds = 3"),
     "without_camera_rule": (RULE, "points = points + 1"),
 }

@@ -12,7 +12,7 @@ from torch import nn
 
 from dakd import exercises
 from dakd.augment import CutSwap
-from dakd.distill import DAKDLoss, Pair
+from dakd.distill import ByModality, DAKDLoss
 from dakd.exercises.verdict import UnreadableAnswerError, choice, numbers
 from dakd.losses import TeacherLoss
 from dakd.model import build_model
@@ -138,11 +138,11 @@ def test_by_camera_wants_the_rule():
     z, test, trial = scene()
     data = {"embeddings": z, "test": test, "trial": trial}
     three, six = (mean_ap(z, test, trial, cam, rule=True) for cam in (3, 6))
-    assert exercises.by_camera(three, six, **data).right
-    assert exercises.by_camera(six, three, **data).right is False
-    unruled = exercises.by_camera(mean_ap(z, test, trial, 3, rule=False), six, **data)
+    assert exercises.map_by_camera(three, six, **data).right
+    assert exercises.map_by_camera(six, three, **data).right is False
+    unruled = exercises.map_by_camera(mean_ap(z, test, trial, 3, rule=False), six, **data)
     assert (unruled.right, "without the camera rule" in unruled.text) == (False, True)
-    assert "not per cent" in exercises.by_camera(100 * three, 100 * six, **data).text
+    assert "not per cent" in exercises.map_by_camera(100 * three, 100 * six, **data).text
 
 
 def test_trials_needed_is_the_first_that_is_steady_enough():
@@ -173,14 +173,14 @@ def test_mended_changes_the_rectangle_alone():
     exchanged[:] = exchanged[:, :1].clone()
     right = image.clone()
     right[..., :10, :5] = exchanged[..., :10, :5]
-    assert exercises.mended(right, image=image).right
-    assert exercises.mended(right.numpy(), image=image).right
-    assert "Outside the rectangle" in exercises.mended(exchanged, image=image).text
-    assert "Inside" in exercises.mended(image, image=image).text
+    assert exercises.fixed_cutswap(right, image=image).right
+    assert exercises.fixed_cutswap(right.numpy(), image=image).right
+    assert "Outside the rectangle" in exercises.fixed_cutswap(exchanged, image=image).text
+    assert "Inside" in exercises.fixed_cutswap(image, image=image).text
     for wrong in (exchanged, image):
-        assert exercises.mended(wrong, image=image).right is False
+        assert exercises.fixed_cutswap(wrong, image=image).right is False
     for nonsense in (image[0], "image", 3):
-        assert "shape (1, 3, 12, 8)" in exercises.mended(nonsense, image=image).text
+        assert "shape (1, 3, 12, 8)" in exercises.fixed_cutswap(nonsense, image=image).text
 
 
 def test_mended_sees_that_nothing_was_mended():
@@ -189,9 +189,9 @@ def test_mended_sees_that_nothing_was_mended():
     exchanged = image
     exchanged[:] = exchanged[:, :1].clone()
     image[..., :10, :5] = exchanged[..., :10, :5].clone()
-    assert "Outside the rectangle" in exercises.mended(image, image=untouched).text
+    assert "Outside the rectangle" in exercises.fixed_cutswap(image, image=untouched).text
     with pytest.raises(ValueError, match="read it anew"):
-        exercises.mended(image, image=images[:1])
+        exercises.fixed_cutswap(image, image=images[:1])
 
 
 def test_best_channel_looks_inside_only():
@@ -209,7 +209,7 @@ def test_best_channel_looks_inside_only():
             ours.append(float(images[n, c, i, j + 1] - images[n, c, i, j]))
             theirs.append(float(images[n, :, i, j + 1].mean() - images[n, :, i, j].mean()))
         kept.append(np.corrcoef(ours, theirs)[0, 1])
-    best = exercises.augmentation.CHANNELS[int(np.argmax(kept))]
+    best = exercises.cutswap.CHANNELS[int(np.argmax(kept))]
     for channel in ("red", "green", "blue"):
         told = exercises.best_channel(channel, images=images, inside=inside)
         assert told.right == (channel == best)
@@ -225,27 +225,27 @@ def test_undecided_is_what_the_loss_says_of_equal_prototypes():
     objective.rebuild(same, labels, same, labels, same)
     z = nn.functional.normalize(torch.randn(12, 8, generator=make_generator(0)), dim=1)
     total = objective(*z.chunk(3), torch.tensor([0, 0, 5, 5])).total
-    assert exercises.undecided(total, num_classes=24).right
-    without_triplet = exercises.undecided(3.4 * np.log(24), num_classes=24)
+    assert exercises.uniform_prediction_loss(total, num_classes=24).right
+    without_triplet = exercises.uniform_prediction_loss(3.4 * np.log(24), num_classes=24)
     assert (without_triplet.right, "triplet" in without_triplet.text) == (False, True)
     for wrong in (np.log(24), 4 * np.log(24) + 0.3, 0):
-        assert exercises.undecided(wrong, num_classes=24).right is False
+        assert exercises.uniform_prediction_loss(wrong, num_classes=24).right is False
 
 
 def test_undecided_tells_the_margin_apart_however_many_people_there_are():
-    assert exercises.undecided(3.4 * np.log(100_000), num_classes=100_000).right is False
-    assert exercises.undecided(3.4 * np.log(100_000) + 0.3, num_classes=100_000).right
+    assert exercises.uniform_prediction_loss(3.4 * np.log(100_000), num_classes=100_000).right is False
+    assert exercises.uniform_prediction_loss(3.4 * np.log(100_000) + 0.3, num_classes=100_000).right
 
 
 def test_a_copied_teacher_has_something_to_learn_in_train_mode():
     network = build_model("small")
     before = copy.deepcopy(network.state_dict())
     x = torch.rand(12, 3, 32, 16, generator=make_generator(0))
-    data = {"images": x, "centres": Pair(torch.eye(5, 256), torch.eye(5, 256))}
+    data = {"images": x, "centres": ByModality(torch.eye(5, 256), torch.eye(5, 256))}
     with torch.no_grad():
-        teacher = Pair(*copy.deepcopy(network).eval()(x).chunk(2))
+        teacher = ByModality(*copy.deepcopy(network).eval()(x).chunk(2))
         learner = copy.deepcopy(network).train()
-        student = Pair(*(learner(half, unit=False) for half in x.chunk(2)))  # by itself
+        student = ByModality(*(learner(half, unit=False) for half in x.chunk(2)))  # by itself
         total = DAKDLoss()(student, teacher, data["centres"]).total.item()
     assert total > 0.1
     assert exercises.copied_teacher(0, total, teacher=network, **data).right

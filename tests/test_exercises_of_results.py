@@ -11,7 +11,7 @@ from scipy import stats
 from torch.nn.functional import normalize
 
 from dakd import analysis, exercises
-from dakd.distill import DAKDLoss, Pair, confidence, confidence_mask
+from dakd.distill import ByModality, DAKDLoss, confidence, confidence_mask
 from dakd.studies.ablation import LABELS
 
 
@@ -58,7 +58,9 @@ def test_the_factors_of_a_dropped_gradient_are_those_of_the_loss(quantile):
     gradients = {}
     for acts, keep in (("samples", "confident"), ("mean", "confident"), ("mean", "none")):
         loss = DAKDLoss(mask_acts_on=acts, mask_keep=keep, quantile=quantile)
-        terms = loss(Pair(z, z), Pair(teacher, teacher), Pair(centres, centres)).parts
+        terms = loss(
+            ByModality(z, z), ByModality(teacher, teacher), ByModality(centres, centres)
+        ).parts
         (gradients[acts, keep],) = torch.autograd.grad(terms["class_infrared"], z)
     mask = confidence_mask(confidence(teacher @ centres.T / 0.05), quantile)
     gone = int((mask == 0).nonzero()[0])
@@ -74,10 +76,10 @@ def test_the_temperature_that_labels_were_drawn_with_is_honest():
     z = normalize(torch.randn(4000, 6, generator=draw()), dim=1)
     labels = (z / 0.2).softmax(1).multinomial(1, generator=draw(1)).squeeze(1).numpy()
     data = {"embeddings": z, "centres": torch.eye(6), "labels": labels}
-    assert exercises.honest_temperature(0.2, **data).right
-    refuses(exercises.honest_temperature, (0.05,), (0.1,), (0.6,), (0,), ("warm",), **data)
-    assert "more than it holds" in exercises.honest_temperature(0.05, **data).text
-    assert "less than it holds" in exercises.honest_temperature(0.6, **data).text
+    assert exercises.calibrated_temperature(0.2, **data).right
+    refuses(exercises.calibrated_temperature, (0.05,), (0.1,), (0.6,), (0,), ("warm",), **data)
+    assert "more than it holds" in exercises.calibrated_temperature(0.05, **data).text
+    assert "less than it holds" in exercises.calibrated_temperature(0.6, **data).text
 
 
 def test_the_nearest_cameras_are_those_put_side_by_side():
@@ -156,11 +158,11 @@ def test_runs_are_told_apart_as_a_t_test_does():
     assert 0 < len(sure) < len(runs) - 1
     data = {"table": made_table(each | {"no_class": [0.2, 0.2, 0.21]}), "runs": runs}
     for answer in (sure, sure[::-1], [LABELS[run].upper() for run in sure], set(sure)):
-        assert exercises.told_apart(answer, **data).right
+        assert exercises.distinguishable(answer, **data).right
     wrong = [([],), (sure[1:],), (runs,), ([*sure, "no_class"],), (7,), ("all",)]
-    refuses(exercises.told_apart, *wrong, **data)
-    assert "1 of 6" in exercises.told_apart(sure[1:], **data).text
-    missing = exercises.told_apart([], table=made_table({"t_4": each["t_4"]}), runs=["t_low"])
+    refuses(exercises.distinguishable, *wrong, **data)
+    assert "1 of 6" in exercises.distinguishable(sure[1:], **data).text
+    missing = exercises.distinguishable([], table=made_table({"t_4": each["t_4"]}), runs=["t_low"])
     assert missing.right
 
 

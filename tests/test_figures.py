@@ -14,11 +14,11 @@ from matplotlib.colors import to_rgb
 
 from dakd import analysis, figures
 from dakd.corruption import FAMILIES
-from dakd.figures.sheet import Tile, picture, sheet
-from dakd.figures.style import ShownFigure
+from dakd.figures.style import NotebookFigure
+from dakd.figures.tiles import Tile, tile_grid, to_uint8
 
 RNG = np.random.default_rng(0)
-PICTURES = torch.randint(0, 256, (8, 3, 32, 16), generator=torch.Generator().manual_seed(0)).byte()
+IMAGES = torch.randint(0, 256, (8, 3, 32, 16), generator=torch.Generator().manual_seed(0)).byte()
 CORRECT = np.array([True, False, True, False, False, True, False, True])
 SCORE = np.array([0.9, 0.8, 0.75, 0.6, 0.5, 0.4, 0.3, 0.2])
 INFRARED = np.arange(60) % 3 == 0
@@ -48,23 +48,23 @@ APART = pd.DataFrame(
 )  # fmt: skip
 
 DRAWINGS = {
-    "contact_sheet": lambda: figures.contact_sheet(
-        [[PICTURES[0], None], [PICTURES[1], PICTURES[2]]],
+    "image_grid": lambda: figures.image_grid(
+        [[IMAGES[0], None], [IMAGES[1], IMAGES[2]]],
         row_titles=["a", "b"],
         column_titles=["cam 1", "cam 3"],
         column_modalities=["visible", "infrared"],
         title="t",
     ),
-    "strip": lambda: figures.strip(PICTURES, titles=list("abcdefgh")),
-    "pairs": lambda: figures.pairs(PICTURES[:4], PICTURES[4:]),
+    "strip": lambda: figures.strip(IMAGES, titles=list("abcdefgh")),
+    "pairs": lambda: figures.pairs(IMAGES[:4], IMAGES[4:]),
     "cutswap_strip": lambda: figures.cutswap_strip(
-        PICTURES[:2], [[2, 3, 10, 8], [0, 0, 0, 0]], PICTURES[2:4], PICTURES[4:6]
+        IMAGES[:2], [[2, 3, 10, 8], [0, 0, 0, 0]], IMAGES[2:4], IMAGES[4:6]
     ),
-    "gradcam_overlay": lambda: figures.gradcam_overlay(PICTURES[:2], RNG.random((2, 32, 16))),
+    "gradcam_overlay": lambda: figures.gradcam_overlay(IMAGES[:2], RNG.random((2, 32, 16))),
     "brightness_scatter": lambda: figures.brightness_scatter(SCORE, SCORE[::-1]),
     "histogram": lambda: figures.histogram({"visible": SCORE, "other": SCORE**2}, label="x"),
     "ranking": lambda: figures.ranking(
-        PICTURES[0], PICTURES, correct=CORRECT, dropped=~CORRECT, similarity=SCORE,
+        IMAGES[0], IMAGES, correct=CORRECT, dropped=~CORRECT, similarity=SCORE,
         captions=list("abcdefgh"), ap=0.5, title="t", columns=5,
     ),
     "ranked_items": lambda: figures.ranked_items(CORRECT, dropped=[False] * 7 + [True]),
@@ -73,7 +73,7 @@ DRAWINGS = {
     "loss_curves": lambda: figures.loss_curves(HISTORY, title="t"),
     "confidence_histograms": lambda: figures.confidence_histograms(SCORE, CORRECT, threshold=0.5),
     "mask_gallery": lambda: figures.mask_gallery(
-        PICTURES, confidence=SCORE, correct=CORRECT, kept=SCORE > 0.3
+        IMAGES, confidence=SCORE, correct=CORRECT, kept=SCORE > 0.3
     ),
     "reliability_diagram": lambda: figures.reliability_diagram(
         {"visible": analysis.reliability(SCORE, CORRECT)}
@@ -94,14 +94,14 @@ DRAWINGS = {
         pd.DataFrame({"gap": [1.0, 0.5], "MMD²": [0.2, -0.0]}, index=["untrained", "teacher"])
     ),
     "benchmark_bars": lambda: figures.benchmark_bars(SEEDS),
-    "corruption_sheet": lambda: figures.corruption_sheet(PEOPLE),
-    "severity_sheet": lambda: figures.severity_sheet(PEOPLE[0], ["fog", "jpeg"]),
+    "corruption_grid": lambda: figures.corruption_grid(PEOPLE),
+    "severity_grid": lambda: figures.severity_grid(PEOPLE[0], ["fog", "jpeg"]),
     "robustness_bars": lambda: figures.robustness_bars(CORRUPTED, curves="mAP"),
     "severity_curves": lambda: figures.severity_curves(CORRUPTED),
     "difference_plot": lambda: figures.difference_plot(
         APART, baseline="the teacher", measure="rank-1", title="Differences"
     ),
-    "method_overview": lambda: figures.method_overview(PICTURES[0], PICTURES[1]),
+    "method_overview": lambda: figures.method_overview(IMAGES[0], IMAGES[1]),
     "method_overview_plain": figures.method_overview,
 }  # fmt: skip
 
@@ -121,7 +121,7 @@ def words(figure):
 @pytest.mark.parametrize("name", DRAWINGS)
 def test_every_figure_is_readable_and_not_empty(name):
     figure = DRAWINGS[name]()
-    assert isinstance(figure, ShownFigure)
+    assert isinstance(figure, NotebookFigure)
     assert min((text.get_fontsize() for text in texts(figure)), default=9) >= 8
     assert figure.get_size_inches()[0] <= 9.05, "wider than a page: it would be shrunk"
     figure.set_dpi(40)
@@ -171,20 +171,20 @@ def test_a_figure_shows_itself_once_at_its_size():
     assert size["width"] == int(96 * figure.get_size_inches()[0])
 
 
-def test_picture_keeps_colours():
+def test_an_image_keeps_its_colours():
     image = torch.zeros(3, 2, 1)
     image[0, 0] = 1.0  # red above black
-    assert picture(image).tolist() == [[[255, 0, 0]], [[0, 0, 0]]]
-    assert picture((image * 255).byte()).tolist() == picture(image).tolist()
+    assert to_uint8(image).tolist() == [[[255, 0, 0]], [[0, 0, 0]]]
+    assert to_uint8((image * 255).byte()).tolist() == to_uint8(image).tolist()
     with pytest.raises(ValueError, match="denormalise"):
-        picture(image * 2 - 1)
+        to_uint8(image * 2 - 1)
     with pytest.raises(ValueError, match=r"\(3, H, W\)"):
-        picture(torch.zeros(1, 3, 2, 1))
+        to_uint8(torch.zeros(1, 3, 2, 1))
 
 
 def test_ranking_counts_ranks_without_dropped_images():
     figure = figures.ranking(
-        PICTURES[0], PICTURES[:4], correct=[0, 1, 1, 0], dropped=[0, 1, 0, 0], ap=0.5
+        IMAGES[0], IMAGES[:4], correct=[0, 1, 1, 0], dropped=[0, 1, 0, 0], ap=0.5
     )
     shown = [t for t in words(figure) if t[-1] in "✓✗–"]
     assert shown == ["1 ✗", "–", "2 ✓", "3 ✗"]
@@ -193,12 +193,12 @@ def test_ranking_counts_ranks_without_dropped_images():
 
 def test_ranking_adds_the_first_right_image_when_none_is_shown():
     late = [False] * 5 + [True] * 3
-    figure = figures.ranking(PICTURES[0], PICTURES, correct=late, dropped=[1, *[0] * 7], shown=3)
+    figure = figures.ranking(IMAGES[0], IMAGES, correct=late, dropped=[1, *[0] * 7], shown=3)
     shown = [t for t in words(figure) if t[-1] in "✓✗–"]
     assert shown == ["–", "1 ✗", "2 ✗", "5 ✓"]  # the sixth image, the fifth that counts
     assert "…" in words(figure)
     for correct in (CORRECT, [False] * 8):  # one is shown already; nobody is right
-        figure = figures.ranking(PICTURES[0], PICTURES, correct=correct, shown=3)
+        figure = figures.ranking(IMAGES[0], IMAGES, correct=correct, shown=3)
         assert len([t for t in words(figure) if t[-1] in "✓✗"]) == 3
         assert "…" not in words(figure)
 
@@ -242,12 +242,12 @@ def test_ranked_items_prints_the_precisions_of_ap():
 
 
 def paper(figure):
-    """The pixels of a sheet of pictures, uint8 (H, W, 3)."""
+    """The pixels of a grid of images, uint8 (H, W, 3)."""
     return (255 * np.asarray(figure.axes[0].images[0].get_array())[..., :3]).round().astype("uint8")
 
 
 def grid(figure):
-    """How many rows and columns of pictures a sheet has, counted by the white between them."""
+    """Rows and columns of images in a grid, counted by the white between them."""
     white = (paper(figure) == 255).all(axis=2)
     return tuple(
         int((np.diff(white.all(axis=1 - side).astype(int)) == -1).sum()) for side in (0, 1)
@@ -255,34 +255,34 @@ def grid(figure):
 
 
 def reading_order(figure):
-    """Texts with their places in a sheet, line by line and from left to right."""
+    """Texts of a grid, line by line and from left to right."""
     placed = [(round(t.get_position()[1]), t.get_position()[0], t) for t in texts(figure)]
     return [text for *_, text in sorted(placed, key=lambda entry: entry[:2])]
 
 
-def test_a_sheet_puts_every_picture_under_its_text():
-    inks = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
+def test_a_grid_puts_every_image_under_its_text():
+    colors = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
     tiles = {
-        name: Tile(image=torch.tensor(ink).byte()[:, None, None].expand(3, 20, 10), above=name)
-        for name, ink in inks.items()
+        name: Tile(image=torch.tensor(color).byte()[:, None, None].expand(3, 20, 10), above=name)
+        for name, color in colors.items()
     }
-    figure = sheet([[tiles["red"], tiles["green"]], [Tile(), tiles["blue"]]], title="t")
+    figure = tile_grid([[tiles["red"], tiles["green"]], [Tile(), tiles["blue"]]], title="t")
     assert grid(figure) == (2, 2)
     for text in texts(figure):
         x, y = map(int, text.get_position())
-        if text.get_text() in inks:
-            assert tuple(paper(figure)[y + 20, x]) == inks[text.get_text()]
+        if text.get_text() in colors:
+            assert tuple(paper(figure)[y + 20, x]) == colors[text.get_text()]
         elif text.get_text() == "–":
             assert tuple(paper(figure)[y, x]) == (255, 255, 255)
     assert "–" in words(figure)
     with pytest.raises(ValueError, match="one size"):
-        figures.strip([PICTURES[0], PICTURES[1][:, :16]])
+        figures.strip([IMAGES[0], IMAGES[1][:, :16]])
 
 
 def many(count):
     """So many images of one person in one camera."""
     names = [f"image {n + 1}" for n in range(count)]
-    return figures.strip(PICTURES[:1].expand(count, -1, -1, -1), titles=names, title="t")
+    return figures.strip(IMAGES[:1].expand(count, -1, -1, -1), titles=names, title="t")
 
 
 def test_a_long_strip_is_broken_into_lines():
@@ -290,17 +290,18 @@ def test_a_long_strip_is_broken_into_lines():
     assert [t.get_text() for t in reading_order(many(20))] == [
         "t", *[f"image {n}" for n in range(1, 21)]
     ]  # fmt: skip
-    assert grid(figures.strip(PICTURES[:1].expand(40, -1, -1, -1))) == (3, 14)  # without titles
+    assert grid(figures.strip(IMAGES[:1].expand(40, -1, -1, -1))) == (3, 14)  # without titles
 
 
-def test_no_text_of_a_sheet_touches_another_or_the_edge():
-    guesses = [{100 + i: 0.7, 200: 0.2, 3: 0.1} for i in range(8)]
+def test_no_text_of_a_grid_touches_another_or_the_edge():
+    predictions = [{100 + i: 0.7, 200: 0.2, 3: 0.1} for i in range(8)]
     drawn = [
         figures.mask_gallery(
-            PICTURES, confidence=SCORE / 100, correct=CORRECT, kept=SCORE > 0.3,
-            guesses=guesses, labels=range(100, 108), title="A title wider than its few pictures",
+            IMAGES, confidence=SCORE / 100, correct=CORRECT, kept=SCORE > 0.3,
+            predictions=predictions, labels=range(100, 108),
+            title="A title wider than its few images",
         ),
-        figures.strip(PICTURES, titles=[f"a long title {i}" for i in range(8)]),
+        figures.strip(IMAGES, titles=[f"a long title {i}" for i in range(8)]),
         *(many(n) for n in (13, 14, 20, 200)),
         DRAWINGS["ranking"](),
         DRAWINGS["cutswap_strip"](),
@@ -314,8 +315,8 @@ def test_no_text_of_a_sheet_touches_another_or_the_edge():
 
 
 def test_a_dropped_image_is_pale():
-    pale = figures.ranking(PICTURES[0], PICTURES[:2], correct=[0, 1], dropped=[1, 0])
-    full = figures.ranking(PICTURES[0], PICTURES[:2], correct=[0, 1])
+    pale = figures.ranking(IMAGES[0], IMAGES[:2], correct=[0, 1], dropped=[1, 0])
+    full = figures.ranking(IMAGES[0], IMAGES[:2], correct=[0, 1])
     left, right = np.split(
         paper(pale).astype(int) - paper(full), [paper(full).shape[1] * 2 // 3], 1
     )
@@ -339,22 +340,22 @@ def test_gradcam_is_warm_where_the_heat_is():
 
 def test_mask_gallery_separates_and_sorts():
     kept = np.array([0, 1, 0, 1, 0, 0, 0, 1], dtype=bool)
-    figure = figures.mask_gallery(PICTURES, confidence=SCORE, correct=CORRECT, kept=kept)
-    said = [text.get_text() for text in reading_order(figure)]
-    numbers = [text for text in said if text[0] == "."]
+    figure = figures.mask_gallery(IMAGES, confidence=SCORE, correct=CORRECT, kept=kept)
+    printed = [text.get_text() for text in reading_order(figure)]
+    numbers = [text for text in printed if text[0] == "."]
     assert numbers == [".80", ".60", ".20", ".90", ".75", ".50", ".40", ".30"]
-    assert [text for text in said if text in ("kept", "dropped")] == ["kept", "dropped"]
+    assert [text for text in printed if text in ("kept", "dropped")] == ["kept", "dropped"]
 
 
-def test_mask_gallery_shows_the_best_guesses_and_marks_the_right_one():
-    guesses = [{3: 0.9, 5: 0.08, 6: 0.001}, {5: 0.8, 3: 0.15, 7: 0.05}]
+def test_mask_gallery_shows_the_top_predictions_and_highlights_the_right_one():
+    predictions = [{3: 0.9, 5: 0.08, 6: 0.001}, {5: 0.8, 3: 0.15, 7: 0.05}]
     figure = figures.mask_gallery(
-        PICTURES[:2], confidence=[0.9, 0.1], correct=[1, 0], kept=[1, 0], guesses=guesses,
+        IMAGES[:2], confidence=[0.9, 0.1], correct=[1, 0], kept=[1, 0], predictions=predictions,
         labels=[3, 3],
     )  # fmt: skip
-    said = [text.get_text() for text in reading_order(figure) if text.get_text() != "kept"]
+    printed = [text.get_text() for text in reading_order(figure) if text.get_text() != "kept"]
     # The first confidence is the first guess's, so it is printed once; 0.001 says nothing.
-    assert said == [
+    assert printed == [
         "3 ✓",
         "3: .90",
         "5: .08",
@@ -370,7 +371,7 @@ def test_mask_gallery_shows_the_best_guesses_and_marks_the_right_one():
 
 
 def test_a_long_part_of_a_mask_is_broken_into_lines():
-    many = PICTURES[:1].expand(40, -1, -1, -1)
+    many = IMAGES[:1].expand(40, -1, -1, -1)
     figure = figures.mask_gallery(
         many, confidence=np.linspace(0.1, 0.9, 40), correct=[1] * 40, kept=[1] * 3 + [0] * 37
     )
@@ -379,8 +380,8 @@ def test_a_long_part_of_a_mask_is_broken_into_lines():
 
 def test_only_what_leaves_zero_out_has_a_colour():
     axes = figures.difference_plot(APART, baseline="a", measure="b").axes[0]
-    inks = [line.get_color() for line in axes.lines if line.get_marker() == "D"]
-    assert inks == [figures.PALETTE[name] for name in ("right", "wrong", "dropped")]
+    colors = [line.get_color() for line in axes.lines if line.get_marker() == "D"]
+    assert colors == [figures.PALETTE[name] for name in ("right", "wrong", "dropped")]
     assert {"+2.0", "-2.0", "+1.0"} <= {text.get_text() for text in axes.texts}
 
 
@@ -396,20 +397,20 @@ def test_confidence_histogram_counts_both_sides():
 @pytest.mark.parametrize(
     ("draw", "message"),
     [
-        (lambda: figures.contact_sheet([[]]), "no image"),
-        (lambda: figures.strip(PICTURES, titles=["a"]), "1 column titles"),
-        (lambda: figures.pairs(PICTURES[:1], PICTURES), "do not pair"),
-        (lambda: figures.contact_sheet([[PICTURES[0]] * 200]), "200 pictures in a row.*at most 5"),
+        (lambda: figures.image_grid([[]]), "no image"),
+        (lambda: figures.strip(IMAGES, titles=["a"]), "1 column titles"),
+        (lambda: figures.pairs(IMAGES[:1], IMAGES), "do not pair"),
+        (lambda: figures.image_grid([[IMAGES[0]] * 200]), "200 images in a row.*at most 5"),
         (
-            lambda: figures.contact_sheet([[PICTURES[0]] * 20], column_titles=["image 12"] * 20),
+            lambda: figures.image_grid([[IMAGES[0]] * 20], column_titles=["image 12"] * 20),
             "at most 13 in a row",
         ),
-        (lambda: figures.strip(PICTURES[:1], titles=["far too long " * 20]), "shorten the texts"),
-        (lambda: figures.gradcam_overlay(PICTURES, np.zeros((1, 32, 16))), "heat maps"),
-        (lambda: figures.ranking(PICTURES[0], PICTURES, correct=[1]), "ranked images"),
+        (lambda: figures.strip(IMAGES[:1], titles=["far too long " * 20]), "shorten the texts"),
+        (lambda: figures.gradcam_overlay(IMAGES, np.zeros((1, 32, 16))), "heat maps"),
+        (lambda: figures.ranking(IMAGES[0], IMAGES, correct=[1]), "ranked images"),
         (lambda: figures.ranked_items([1], dropped=[0, 1]), "of dropped"),
-        (lambda: figures.loss_curves(HISTORY, ["nothing"]), "no part 'nothing'"),
-        (lambda: figures.mask_gallery(PICTURES, confidence=[1], correct=[1], kept=[1]), "differ"),
+        (lambda: figures.loss_curves(HISTORY, ["nothing"]), "no term 'nothing'"),
+        (lambda: figures.mask_gallery(IMAGES, confidence=[1], correct=[1], kept=[1]), "differ"),
         (lambda: figures.modality_maps(PLACES, infrared=INFRARED, colouring="x"), "unknown"),
         (lambda: figures.modality_maps(PLACES, infrared=INFRARED, colouring="camera"), "cams"),
         (lambda: figures.modality_maps(PLACES, infrared=INFRARED[:5]), r"must be \(5, 2\)"),
@@ -419,7 +420,7 @@ def test_confidence_histogram_counts_both_sides():
             "lack the columns low",
         ),
         (lambda: figures.difference_plot(APART[:0], baseline="a", measure="b"), "no variant"),
-        (lambda: figures.benchmark_bars(SEEDS.assign(mode=["all", "all", "indoor"])), "mixes"),
+        (lambda: figures.benchmark_bars(SEEDS.assign(mode=["all", "all", "indoor"])), "several values of 'mode'"),
     ],
 )
 def test_bad_input(draw, message):

@@ -132,8 +132,8 @@ def test_risk_has_the_colour_of_its_modality_and_the_quantile_above():
     order = analysis.risk_coverage([0.2, 0.9, 0.8, 0.1], [1, 1, 0, 0])
     names = ("visible, class level", "visible, instance level", "infrared, class level")
     axes = figures.risk_coverage_curve(dict.fromkeys(names, order)).axes[0]
-    inks = [to_hex(line.get_color()).upper() for line in axes.lines[:3]]
-    assert inks == [figures.PALETTE[key] for key in ("visible", "visible", "infrared")]
+    colors = [to_hex(line.get_color()).upper() for line in axes.lines[:3]]
+    assert colors == [figures.PALETTE[key] for key in ("visible", "visible", "infrared")]
     assert len({line.get_linestyle() for line in axes.lines[:3]}) == 3
     (above,) = axes.child_axes
     axes.figure.draw_without_rendering()

@@ -1,4 +1,4 @@
-"""Widgets: every control moves the picture, and an error is an error."""
+"""Widgets: every control changes the image, and errors are not swallowed."""
 
 import base64
 import io
@@ -24,7 +24,7 @@ UNIT = torch.nn.functional.normalize
 
 
 class Noise:
-    """An image source whose pictures differ from row to row."""
+    """An image source with a different image in every row."""
 
     def read(self, rows):
         seeded = [torch.Generator().manual_seed(int(row)) for row in rows]
@@ -67,7 +67,7 @@ HISTORY = pd.DataFrame({"epoch": [0] * 6, "step": range(6), "loss": [6.0, 5, 4, 
 @pytest.fixture(scope="module")
 def panels(people, sysu, trial, embeddings):
     """Every widget, and for each of its controls another value."""
-    pictures = people.images()
+    images = people.images()
     centres = UNIT(torch.randn(3, 4, generator=torch.Generator().manual_seed(1)), dim=1)
     points = {name: np.random.default_rng(i).normal(size=(14, 2)) for i, name in enumerate("ab")}
     columns = {"infrared": people.infrared, "cams": people.cams, "pids": people.pids}
@@ -79,12 +79,12 @@ def panels(people, sysu, trial, embeddings):
             {"query": 2, "apply_rule": False},
         ),
         "cutswap_playground": (
-            widgets.cutswap_playground(pictures[:2], pictures[2:5]),
+            widgets.cutswap_playground(images[:2], images[2:5]),
             {"kind": "infrared", "ratio": (0.5, 1.0), "channel": "red", "seed": 3, "p": 0.0},
         ),
         "loss_terms": (widgets.loss_terms(HISTORY), {"smooth": 0.2, "triplet": False}),
         "mask_explorer": (
-            widgets.mask_explorer(pictures[:6], embeddings[:6], centres, [0, 1, 2, 0, 1, 2]),
+            widgets.mask_explorer(images[:6], embeddings[:6], centres, [0, 1, 2, 0, 1, 2]),
             {"level": "instance", "quantile": 0.2, "temperature": 0.2, "keep": "none"},
         ),
         "gap_explorer": (
@@ -92,14 +92,14 @@ def panels(people, sysu, trial, embeddings):
             {"model": "a", "colouring": "camera"},
         ),
         "gap_explorer with images": (
-            widgets.gap_explorer(points, captions={"a": "x"}, images=pictures, **columns),
+            widgets.gap_explorer(points, captions={"a": "x"}, images=images, **columns),
             {"model": "a", "colouring": "camera"},
         ),
     }
 
 
 def seen(panel):
-    """What a reader sees of a panel: the bytes of a picture, or HTML."""
+    """What a panel shows: the bytes of an image, or HTML."""
     if panel.html.value:
         assert panel.image.layout.display == "none"
         return panel.html.value
@@ -108,12 +108,12 @@ def seen(panel):
     return bytes(panel.image.value)
 
 
-def test_every_control_changes_the_picture(panels):
+def test_every_control_changes_the_image(panels):
     for name, (panel, moves) in panels.items():
         for control, value in moves.items():
             before = seen(panel)
             panel.controls[control].value = value
-            assert seen(panel) != before, f"{name}: {control} moves nothing"
+            assert seen(panel) != before, f"{name}: {control} changes nothing"
 
 
 def test_every_widget_is_tested(panels):
@@ -145,9 +145,9 @@ def test_only_what_the_keyboard_can_move_is_a_control(panels):
 
 
 def test_cutswap_offers_infrared_images_only_where_it_has_them(people):
-    pictures = people.images()
-    assert "kind" not in widgets.cutswap_playground(pictures[:2]).controls
-    panel = widgets.cutswap_playground(pictures[:2], pictures[2:5])
+    images = people.images()
+    assert "kind" not in widgets.cutswap_playground(images[:2]).controls
+    panel = widgets.cutswap_playground(images[:2], images[2:5])
     assert "2 of 2 images" in shown(panel.render(p=1.0))
     assert "3 of 3 images" in shown(panel.render(kind="infrared", p=1.0))
 
@@ -224,7 +224,7 @@ def test_llcm_drops_the_identity_s_images_of_the_query_s_camera(embeddings):
 
 
 def test_person_never_seen_by_a_camera(people):
-    assert "never seen" in shown(widgets.render_person(people, person=0, camera=1))
+    assert "no image" in shown(widgets.render_person(people, person=0, camera=1))
 
 
 def test_many_images_of_a_camera_take_several_lines():
@@ -247,35 +247,35 @@ def test_people_have_a_dash_where_they_were_never_seen(people):
 
 
 def test_cutswap_rectangles_only_where_it_acts(people):
-    pictures = people.images()[:3]
-    still = widgets.render_cutswap(pictures, p=0.0)
+    images = people.images()[:3]
+    still = widgets.render_cutswap(images, p=0.0)
     assert "0 of 3 images" in shown(still)
     assert not [patch for axes in still.axes for patch in axes.patches]
-    acting = widgets.render_cutswap(pictures, p=1.0)
+    acting = widgets.render_cutswap(images, p=1.0)
     assert len([patch for axes in acting.axes for patch in axes.patches]) == 2 * 3
 
 
-def test_pictures_have_no_tooltip_which_jupyterlab_cannot_show():
+def test_images_have_no_tooltip_which_jupyterlab_cannot_show():
     panel = widgets.ranking_playground()
     assert panel.image.tooltip is None
 
 
-def test_the_mask_names_the_best_guesses():
+def test_the_mask_shows_the_top_predictions():
     # The teacher's centre logits are (cosine / 0.05): image 0 lies on centre 1, image 1 between
     # centres 0 and 2.
     z = UNIT(torch.tensor([[0.0, 1, 0], [1, 0, 1]]), dim=1)
-    pictures = torch.zeros(2, 3, 16, 8)
-    figure = widgets.render_mask(pictures, z, torch.eye(3), [1, 2], guesses=2)
-    said = [t.get_text() for t in figure.findobj(matplotlib.text.Text) if ":" in t.get_text()[:2]]
-    assert said[0] == "1: 1.00"
-    assert sorted(said[1:]) == ["0: .50", "2: .50"]
+    images = torch.zeros(2, 3, 16, 8)
+    figure = widgets.render_mask(images, z, torch.eye(3), [1, 2], top=2)
+    printed = [t.get_text() for t in figure.findobj(matplotlib.text.Text) if ":" in t.get_text()[:2]]
+    assert printed[0] == "1: 1.00"
+    assert sorted(printed[1:]) == ["0: .50", "2: .50"]
     assert "2: .50" in [
         t.get_text() for t in figure.findobj(matplotlib.text.Text) if t.get_weight() == "bold"
     ]
 
 
 class Points(HTMLParser):
-    """What stands in a hover map."""
+    """The tags, inputs and words of a hover map."""
 
     def __init__(self, page):
         super().__init__()
@@ -310,16 +310,16 @@ def test_hover_map_has_a_reachable_point_an_image(people):
     assert "script" not in page.tags
 
 
-def test_hover_map_cuts_each_image_out_of_the_sheet(people):
+def test_hover_map_cuts_each_image_out_of_the_sprite(people):
     ramp = torch.arange(14)[:, None, None, None].expand(-1, 3, 16, 8).mul(18).byte()
     page = hover(people, images=ramp)
     data = re.search(r"base64,([A-Za-z0-9+/=]+)", page)[1]
-    sheet = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
+    sprite = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
     shifts = re.findall(r"--x:(-?\d+);--y:(-?\d+)\">person (\d+), camera (\d+)", page)
     assert len(shifts) == 14
     for x, y, pid, cam in shifts:
         rows = np.flatnonzero((people.pids == int(pid)) & (people.cams == int(cam)))
-        pixel = int(sheet[-16 * int(y) + 8, -8 * int(x) + 4, 0])
+        pixel = int(sprite[-16 * int(y) + 8, -8 * int(x) + 4, 0])
         assert min(abs(pixel - 18 * rows)) <= 2
 
 

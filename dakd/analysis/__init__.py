@@ -1,15 +1,7 @@
 """Numbers about trained networks: confidence, the modality gap, and whether one beats another."""
 
 from dakd.analysis.compare import paired_differences
-from dakd.analysis.gap import (
-    centroid_distance,
-    identity_similarity,
-    mmd,
-    modality_accuracy,
-    modality_gap,
-    neighbour_mixing,
-)
-from dakd.analysis.trust import (
+from dakd.analysis.confidence import (
     KeptAccuracy,
     Predictions,
     Reliability,
@@ -19,7 +11,15 @@ from dakd.analysis.trust import (
     reliability,
     risk_coverage,
 )
-from dakd.analysis.views import gradcam, umap_map
+from dakd.analysis.gap import (
+    centroid_distance,
+    identity_similarity,
+    mmd,
+    modality_accuracy,
+    modality_gap,
+    neighbour_mixing,
+)
+from dakd.analysis.visualisation import gradcam, umap_map
 
 __all__ = [
     "KeptAccuracy",

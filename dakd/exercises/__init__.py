@@ -3,13 +3,13 @@
 One module a notebook. The reader's answers are positional, the notebook's data are keywords.
 """
 
-from dakd.exercises.augmentation import best_channel, mended, same_area
-from dakd.exercises.benchmark import seeds_needed, told_apart, without_camera_rule
-from dakd.exercises.drawing import batch_counts, correlations, seen_by_both
-from dakd.exercises.gap import alignment_uniformity, nearest_cameras, shift_gain
-from dakd.exercises.masks import dropped_gradient, honest_temperature, safe_quantile
-from dakd.exercises.measuring import by_camera, same_ap, trials_needed
-from dakd.exercises.training import better_level, copied_teacher, undecided
+from dakd.exercises.benchmark import distinguishable, seeds_needed, without_camera_rule
+from dakd.exercises.confidence_masks import calibrated_temperature, dropped_gradient, safe_quantile
+from dakd.exercises.cutswap import best_channel, fixed_cutswap, same_area
+from dakd.exercises.data_inspection import batch_counts, correlations, seen_by_both
+from dakd.exercises.how_we_measure import map_by_camera, same_ap, trials_needed
+from dakd.exercises.modality_gap import alignment_uniformity, nearest_cameras, shift_gain
+from dakd.exercises.training import better_level, copied_teacher, uniform_prediction_loss
 from dakd.exercises.verdict import NO_ANSWER, Verdict
 
 __all__ = [
@@ -19,12 +19,13 @@ __all__ = [
     "batch_counts",
     "best_channel",
     "better_level",
-    "by_camera",
+    "calibrated_temperature",
     "copied_teacher",
     "correlations",
+    "distinguishable",
     "dropped_gradient",
-    "honest_temperature",
-    "mended",
+    "fixed_cutswap",
+    "map_by_camera",
     "nearest_cameras",
     "safe_quantile",
     "same_ap",
@@ -32,8 +33,7 @@ __all__ = [
     "seeds_needed",
     "seen_by_both",
     "shift_gain",
-    "told_apart",
     "trials_needed",
-    "undecided",
+    "uniform_prediction_loss",
     "without_camera_rule",
 ]

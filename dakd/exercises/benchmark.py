@@ -15,7 +15,7 @@ from dakd.studies.ablation import LABELS
 
 
 @exercise
-def told_apart(
+def distinguishable(
     names: Any, *, table: pd.DataFrame, runs: Sequence[str], metric: str = "mAP"
 ) -> Verdict:
     """Which of some variants can be told from DAKD?
@@ -29,7 +29,7 @@ def told_apart(
         metric: see `dakd.analysis.paired_differences`.
 
     Example:
-        >>> told_apart(["t = 7"], table=pd.DataFrame(), runs=["t_low", "t_high"])
+        >>> distinguishable(["t = 7"], table=pd.DataFrame(), runs=["t_low", "t_high"])
         ✗ Not yet. Give a list with some of: t = 2, 3; t = 5, 6. An empty list means none.
     """
     given = [names] if isinstance(names, str) else names

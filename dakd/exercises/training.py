@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from dakd.analysis import paired_differences
-from dakd.distill import DAKDLoss, Pair
+from dakd.distill import ByModality, DAKDLoss
 from dakd.exercises.verdict import Verdict, choice, exercise, number, numbers, verdict
 from dakd.losses import WEIGHTS
 
 
 @exercise
-def undecided(
+def uniform_prediction_loss(
     total: Any,
     *,
     num_classes: int,
@@ -32,7 +32,7 @@ def undecided(
         margin: of the triplet.
 
     Example:
-        >>> undecided(math.log(24), num_classes=24)
+        >>> uniform_prediction_loss(math.log(24), num_classes=24)
         ✗ Not yet. Four contrasts pay log K each: one is global, two are in modality, one is \
 auxiliary. Each part has its weight.
     """
@@ -54,7 +54,7 @@ auxiliary. Each part has its weight.
 
 @exercise
 def copied_teacher(
-    testing: Any, training: Any, *, teacher: nn.Module, images: Tensor, centres: Pair
+    testing: Any, training: Any, *, teacher: nn.Module, images: Tensor, centres: ByModality
 ) -> Verdict:
     """What does DAKD's loss say of a student that is a copy of its teacher?
 
@@ -69,7 +69,7 @@ def copied_teacher(
         >>> from dakd.model import build_model
         >>> network = build_model("small")
         >>> x = torch.rand(8, 3, 32, 16, generator=torch.Generator().manual_seed(0))
-        >>> z = Pair(torch.eye(5, 256), torch.eye(5, 256))
+        >>> z = ByModality(torch.eye(5, 256), torch.eye(5, 256))
         >>> copied_teacher(0.0, 0.0, teacher=network, images=x, centres=z)
         ✗ Not yet. Eval mode is right. In train mode a batch norm divides by the statistics of \
 this batch, of each modality by itself: pass streams=2 and unit=False.
@@ -78,8 +78,8 @@ this batch, of each modality by itself: pass streams=2 and unit=False.
     given = numbers([testing, training], 2, kind, low=0)
 
     @torch.no_grad()
-    def embed(network: nn.Module, unit: bool = True) -> Pair:
-        return Pair(*network(images, streams=2, unit=unit).chunk(2))
+    def embed(network: nn.Module, unit: bool = True) -> ByModality:
+        return ByModality(*network(images, streams=2, unit=unit).chunk(2))
 
     target = embed(copy.deepcopy(teacher).eval())
     copies = (copy.deepcopy(teacher).train(mode) for mode in (False, True))

@@ -1,30 +1,30 @@
-"""Numbers in, Figure out: every picture of the course, in one palette.
+"""All figures of the course: functions from results to a `Figure`, in one palette.
 
-No function here loads a model or touches pyplot's state; the `Figure` it returns shows itself
-when it ends a notebook cell.
+They load no model and leave pyplot's state alone. A figure at the end of a notebook cell displays
+itself.
 """
 
 from dakd.figures.ablation import difference_plot
 from dakd.figures.benchmark import benchmark_bars
-from dakd.figures.gap import gap_bars, modality_maps
-from dakd.figures.method import method_overview
-from dakd.figures.pictures import contact_sheet, cutswap_strip, gradcam_overlay, pairs, strip
-from dakd.figures.rankings import cmc_curve, ranked_items, ranking, trial_spread
-from dakd.figures.robustness import (
-    corruption_sheet,
-    robustness_bars,
-    severity_curves,
-    severity_sheet,
-)
-from dakd.figures.spread import brightness_scatter, histogram
-from dakd.figures.style import PALETTE, colour, png, save
-from dakd.figures.training import loss_curves, loss_parts
-from dakd.figures.trust import (
+from dakd.figures.confidence import (
     confidence_histograms,
     mask_gallery,
     reliability_diagram,
     risk_coverage_curve,
 )
+from dakd.figures.distributions import brightness_scatter, histogram
+from dakd.figures.gap import gap_bars, modality_maps
+from dakd.figures.images import cutswap_strip, gradcam_overlay, image_grid, pairs, strip
+from dakd.figures.method import method_overview
+from dakd.figures.rankings import cmc_curve, ranked_items, ranking, trial_spread
+from dakd.figures.robustness import (
+    corruption_grid,
+    robustness_bars,
+    severity_curves,
+    severity_grid,
+)
+from dakd.figures.style import PALETTE, colour, png, save
+from dakd.figures.training import loss_curves, loss_parts
 
 __all__ = [
     "PALETTE",
@@ -33,13 +33,13 @@ __all__ = [
     "cmc_curve",
     "colour",
     "confidence_histograms",
-    "contact_sheet",
-    "corruption_sheet",
+    "corruption_grid",
     "cutswap_strip",
     "difference_plot",
     "gap_bars",
     "gradcam_overlay",
     "histogram",
+    "image_grid",
     "loss_curves",
     "loss_parts",
     "mask_gallery",
@@ -54,7 +54,7 @@ __all__ = [
     "robustness_bars",
     "save",
     "severity_curves",
-    "severity_sheet",
+    "severity_grid",
     "strip",
     "trial_spread",
 ]

@@ -1,4 +1,4 @@
-"""The ablation: how much every variant differs from a baseline, with its interval."""
+"""The ablation: difference of each variant from a baseline, with confidence intervals."""
 
 from collections.abc import Mapping
 
@@ -6,8 +6,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dakd.figures.sheet import WIDTH
 from dakd.figures.style import PALETTE, SMALL, new_figure, styled
+from dakd.figures.tiles import WIDTH
 
 NEEDED = {"label", "group", "mean", "low", "high", "t_low", "t_high", "each"}
 
@@ -21,17 +21,17 @@ def difference_plot(
     beside: Mapping[str, pd.DataFrame] | None = None,
     title: str | None = None,
 ) -> Figure:
-    """Show differences from a baseline: every seed a dot, their mean, and two intervals.
+    """Show differences from a baseline: seeds as dots, their mean, and two intervals.
 
-    The thick line is the bootstrap's interval, the thin one Student's t. Colour is for the variants
-    whose t interval leaves zero out.
+    The thick line is the bootstrap interval, the thin one Student's t interval. Variants whose t
+    interval excludes zero are coloured.
 
     Args:
-        differences: a row a variant, in the order shown: ``label``, ``group``, and the columns of
-            `dakd.analysis.paired_differences`.
-        baseline: what they are differences from, for the axis.
-        measure: what is measured, for the axis.
-        beside: the same rows in further measures, a panel each.
+        differences: one row per variant, in the order shown: ``label``, ``group``, and the columns
+            of `dakd.analysis.paired_differences`, as fractions.
+        baseline: name of the baseline, for the axis.
+        measure: name of the measure, for the axis.
+        beside: measure -> the same rows in a further measure, one panel each.
         title: of the figure.
 
     Raises:
@@ -49,7 +49,7 @@ def difference_plot(
     figure = new_figure(WIDTH, 0.9 + 0.24 * end + 0.3 * bool(title), title=title)
     grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axes, (name, table) in zip(grid, panels.items(), strict=True):
-        axes.axvline(0, color=PALETTE["ink"], linewidth=1)
+        axes.axvline(0, color=PALETTE["text"], linewidth=1)
         for y, (_, row) in zip(rows, table.iterrows(), strict=True):
             _interval(axes, y, row)
         axes.grid(False, axis="y")
@@ -65,7 +65,7 @@ def difference_plot(
 
 
 def _places(groups: pd.Series) -> tuple[list[float], dict[str, float], float]:
-    """Return the height of every row, of every group's head, and where they end, downwards.
+    """Return the y position of each row, of each group's heading, and of the end, downwards.
 
     >>> _places(pd.Series(["a", "b", "a"]))
     ([0.9, 3.9, 1.8], {'a': 0.0, 'b': 3.0}, 4.5)
@@ -81,14 +81,16 @@ def _places(groups: pd.Series) -> tuple[list[float], dict[str, float], float]:
 
 
 def _interval(axes: Axes, y: float, row: pd.Series) -> None:
-    """Draw a variant: two intervals, a dot a seed, the mean as a diamond and as a number."""
-    sure = row["t_low"] > 0 or row["t_high"] < 0
-    ink = PALETTE["right" if row["mean"] > 0 else "wrong"] if sure else PALETTE["dropped"]
+    """Draw a variant: two intervals, seeds as dots, the mean as a diamond and as a number."""
+    significant = row["t_low"] > 0 or row["t_high"] < 0
+    color = PALETTE["right" if row["mean"] > 0 else "wrong"] if significant else PALETTE["dropped"]
     for low, high, width in (("t_low", "t_high", 1), ("low", "high", 4)):
-        axes.plot([100 * row[low], 100 * row[high]], [y, y], color=ink, linewidth=width)
+        axes.plot([100 * row[low], 100 * row[high]], [y, y], color=color, linewidth=width)
     each = [100 * value for value in row["each"]]
-    axes.plot(each, [y] * len(each), "o", markersize=3, color=PALETTE["ink"], zorder=3, linewidth=0)
-    axes.plot(100 * row["mean"], y, "D", markersize=6, color=ink, zorder=2)
+    axes.plot(
+        each, [y] * len(each), "o", markersize=3, color=PALETTE["text"], zorder=3, linewidth=0
+    )
+    axes.plot(100 * row["mean"], y, "D", markersize=6, color=color, zorder=2)
     axes.annotate(
         f"{100 * row['mean']:+.1f}", (1, y), xycoords=("axes fraction", "data"), xytext=(4, 0),
         textcoords="offset points", va="center", fontsize=SMALL,

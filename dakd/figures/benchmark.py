@@ -1,4 +1,4 @@
-"""The benchmark: methods beside each other, with their spread over seeds."""
+"""Bar charts that compare methods, with their spread over seeds."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,8 +7,8 @@ import seaborn
 from matplotlib.figure import Figure
 
 from dakd.figures.rankings import NAMES
-from dakd.figures.sheet import WIDTH
-from dakd.figures.style import PALETTE, SMALL, colour, new_figure, per_cent, styled
+from dakd.figures.style import PALETTE, SMALL, colour, new_figure, percent_axis, styled
+from dakd.figures.tiles import WIDTH
 
 
 @styled
@@ -19,43 +19,50 @@ def benchmark_bars(
     labels: Mapping[str, str] | None = None,
     title: str | None = None,
 ) -> Figure:
-    """Show every method's mean over seeds as a bar, each seed as a dot, ± one std as a line.
+    """Show the mean of each method over seeds as a bar, seeds as dots, ± one std as a line.
 
     Args:
-        table: a row a method and seed: ``method`` and one column a measure, as fractions.
-        measures: columns to show, a panel each.
-        labels: what a method is called in the figure; one that is not in it keeps its name.
+        table: one row per method and seed: ``method`` and one column per measure, as fractions.
+        measures: columns to show, one panel each.
+        labels: method -> name in the figure; other methods keep their name.
         title: of the figure.
 
     Raises:
-        ValueError: a missing column, or several settings of the protocol mixed in one table.
+        ValueError: a missing column, or a table with several settings of the protocol.
     """
     missing = {"method", *measures} - set(table.columns)
     if missing:
         raise ValueError(f"the table lacks the columns {', '.join(sorted(missing))}")
     for name in ("mode", "shots"):
         if name in table and table[name].nunique() > 1:
-            raise ValueError(f"the table mixes values of {name!r}; choose one setting first")
+            raise ValueError(f"the table has several values of {name!r}; select one first")
     data = table.assign(name=table["method"].replace(dict(labels or {})))
-    inks = {name: colour(method) for name, method in zip(data["name"], data["method"], strict=True)}
-    height = 0.9 + 0.5 * len(inks) + 0.3 * bool(title)
+    colors = {
+        name: colour(method) for name, method in zip(data["name"], data["method"], strict=True)
+    }
+    height = 0.9 + 0.5 * len(colors) + 0.3 * bool(title)
     figure = new_figure(min(WIDTH, 4.5 * len(measures)), height, title=title)
     panels = figure.subplots(1, len(measures), sharey=True, squeeze=False)[0]
-    ink = PALETTE["ink"]
+    color = PALETTE["text"]
     for axes, measure in zip(panels, measures, strict=True):
         shared = {"data": data, "x": measure, "y": "name", "ax": axes}
-        line = {"color": ink, "linewidth": 1.5}
+        line = {"color": color, "linewidth": 1.5}
         seaborn.barplot(
             **shared,
             hue="name",
-            palette=inks,
+            palette=colors,
             saturation=1,
             errorbar="sd",
             err_kws=line,
             width=0.66,
         )
         seaborn.stripplot(
-            **shared, color=PALETTE["ground"], edgecolor=ink, linewidth=0.8, size=4, jitter=False
+            **shared,
+            color=PALETTE["background"],
+            edgecolor=color,
+            linewidth=0.8,
+            size=4,
+            jitter=False,
         )
         spread = data.groupby("name", sort=False)[measure].agg(["mean", "std", "max"]).fillna(0)
         for row, (mean, std, most) in enumerate(spread.to_numpy()):
@@ -65,5 +72,5 @@ def benchmark_bars(
         axes.set(title=NAMES.get(measure, measure), xlabel=None, ylabel=None)
         axes.set_xlim(0, axes.get_xlim()[1] * 1.22)
         axes.grid(False, axis="y")
-        per_cent(axes.xaxis)
+        percent_axis(axes.xaxis)
     return figure

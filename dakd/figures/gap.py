@@ -1,4 +1,4 @@
-"""The modality gap, as maps and as bars."""
+"""The modality gap: maps and bar charts."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,41 +10,50 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from dakd.figures.sheet import WIDTH
-from dakd.figures.style import BODY, PALETTE, SMALL, bare, colour, ink_on, new_figure, styled
+from dakd.figures.style import (
+    BODY,
+    PALETTE,
+    SMALL,
+    colour,
+    hide_axes,
+    new_figure,
+    styled,
+    text_colour_on,
+)
+from dakd.figures.tiles import WIDTH
 
 COLOURINGS = ("modality", "camera", "identity")
-MARKERS = {False: "o", True: "^"}  # visible, infrared: told apart without colour, too
+MARKERS = {False: "o", True: "^"}  # visible, infrared: distinguishable without colour
 
 
 def point_colours(
     colouring: str, infrared: np.ndarray, cams: np.ndarray | None, pids: np.ndarray | None
 ) -> tuple[np.ndarray, dict[str, str]]:
-    """Return a colour for every point, (N,), and the legend, {text: colour}.
+    """Return the colour of each point, (N,), and the legend, {text: colour}.
 
     Args:
         colouring, infrared, cams, pids: as in `modality_maps`.
 
     Raises:
-        ValueError: an unknown colouring, or one whose groups are not given.
+        ValueError: an unknown colouring, or its `cams` or `pids` are missing.
 
     >>> point_colours("camera", np.array([False]), np.array([2]), None)[1]
     {'camera 2': '#1f77b4'}
     """
     if colouring == "modality":
-        inks = np.where(infrared, PALETTE["infrared"], PALETTE["visible"])
-        return inks, {name: PALETTE[name] for name in ("visible", "infrared")}
+        colors = np.where(infrared, PALETTE["infrared"], PALETTE["visible"])
+        return colors, {name: PALETTE[name] for name in ("visible", "infrared")}
     if colouring not in COLOURINGS:
         raise ValueError(f"colouring {colouring!r} is unknown; use one of {', '.join(COLOURINGS)}")
     groups, word = (cams, "camera") if colouring == "camera" else (pids, "identity")
     if groups is None:
         raise ValueError(f"colouring by {colouring} needs {'cams' if word == 'camera' else 'pids'}")
     known = list(np.unique(groups))
-    table = colormaps["tab10" if word == "camera" else "hsv"]  # few cameras, many people
+    table = colormaps["tab10" if word == "camera" else "hsv"]  # few cameras, many identities
     steps = np.arange(len(known)) % 10 if word == "camera" else np.linspace(0, 0.92, len(known))
-    inks = table(steps)  # (n, 4): red, green, blue, alpha
-    inks_of = {key: to_hex(tuple(ink.tolist())) for key, ink in zip(known, inks, strict=True)}
-    legend = {f"{word} {key}": ink for key, ink in inks_of.items()} if len(known) <= 8 else {}
+    colors = table(steps)  # (n, 4): red, green, blue, alpha
+    inks_of = {key: to_hex(tuple(color.tolist())) for key, color in zip(known, colors, strict=True)}
+    legend = {f"{word} {key}": color for key, color in inks_of.items()} if len(known) <= 8 else {}
     return np.array([inks_of[key] for key in groups]), legend
 
 
@@ -62,18 +71,18 @@ def modality_maps(
     """Show two-dimensional maps of several networks side by side; triangles are infrared.
 
     Args:
-        points: for each network, (N, 2).
-        infrared: modality of each point, (N,) bool.
+        points: network -> coordinates, (N, 2).
+        infrared: True for infrared points, (N,) bool.
         colouring: ``"modality"``, ``"camera"`` (needs `cams`) or ``"identity"`` (needs `pids`).
         cams, pids: (N,) each.
-        captions: a text under each map, for example the numbers of its gap.
+        captions: network -> text below its map, for example measures of its gap.
         title: of the figure.
 
     Raises:
-        ValueError: an unknown colouring, or points that do not fit.
+        ValueError: an unknown colouring, or points of another shape.
     """
     infrared = np.asarray(infrared, dtype=bool)
-    inks, legend = point_colours(colouring, infrared, cams, pids)
+    colors, legend = point_colours(colouring, infrared, cams, pids)
     lines = max((text.count("\n") + 1 for text in (captions or {}).values()), default=0)
     side = WIDTH / max(len(points), 2)
     figure = new_figure(WIDTH, side + 0.55 + 0.17 * lines + 0.3 * bool(title), title=title)
@@ -81,14 +90,14 @@ def modality_maps(
     for axes, (name, xy) in zip(panels, points.items(), strict=True):
         if np.shape(xy) != (len(infrared), 2):
             raise ValueError(f"points of {name!r} must be ({len(infrared)}, 2), not {np.shape(xy)}")
-        _scatter(axes, np.asarray(xy), infrared, inks)
+        _scatter(axes, np.asarray(xy), infrared, colors)
         axes.set_title(name)
-        axes.set_xlabel((captions or {}).get(name, ""), fontsize=SMALL, color=PALETTE["ink"])
+        axes.set_xlabel((captions or {}).get(name, ""), fontsize=SMALL, color=PALETTE["text"])
     if colouring != "modality":
         legend |= {"visible": PALETTE["muted"], "infrared": PALETTE["muted"]}
     handles = [
-        Line2D([], [], linestyle="", marker=MARKERS[text == "infrared"], color=ink, label=text)
-        for text, ink in legend.items()
+        Line2D([], [], linestyle="", marker=MARKERS[text == "infrared"], color=color, label=text)
+        for text, color in legend.items()
     ]
     figure.legend(
         handles=handles, loc="outside lower center", ncols=8, columnspacing=0.9, handletextpad=0.1
@@ -96,14 +105,14 @@ def modality_maps(
     return figure
 
 
-def _scatter(axes: Axes, xy: np.ndarray, infrared: np.ndarray, inks: np.ndarray) -> None:
+def _scatter(axes: Axes, xy: np.ndarray, infrared: np.ndarray, colors: np.ndarray) -> None:
     size = np.clip(6000 / len(xy), 5, 26)
     for side, marker in MARKERS.items():
         rows = infrared == side
-        axes.scatter(xy[rows, 0], xy[rows, 1], s=size, c=list(inks[rows]), marker=marker,
+        axes.scatter(xy[rows, 0], xy[rows, 1], s=size, c=list(colors[rows]), marker=marker,
                      alpha=0.75, linewidth=0, rasterized=True)  # fmt: skip
-    bare(axes)
-    axes.spines[:].set(visible=True, color=PALETTE["line"], linewidth=0.8)
+    hide_axes(axes)
+    axes.spines[:].set(visible=True, color=PALETTE["grid"], linewidth=0.8)
 
 
 @styled
@@ -114,12 +123,13 @@ def gap_bars(
     seeds: pd.DataFrame | None = None,
     title: str | None = None,
 ) -> Figure:
-    """Compare measures across networks, or across anything else, a panel a measure.
+    """Compare measures across the rows of a table, one panel per measure.
 
     Args:
-        table: a row a network, a column a measure (see `dakd.analysis.modality_gap`).
-        measures: columns to show; all without.
-        seeds: the same columns, any number of rows of a name; each value is a dot under its bar.
+        table: for example one row per network (see `dakd.analysis.modality_gap`).
+        measures: columns to show; None shows all.
+        seeds: the same columns, with any number of rows per name; each value is a dot below the
+            bar of its name.
         title: of the figure.
 
     Raises:
@@ -143,24 +153,24 @@ def gap_bars(
 
 
 def _bars(axes: Axes, values: pd.Series, seeds: pd.Series | None) -> None:
-    """Draw a bar for each value, with its number; under it a dot for each seed of its name."""
-    inks = [colour(str(name)) for name in values.index]
+    """Draw each value as a bar with its number, and below it one dot per seed of its name."""
+    colors = [colour(str(name)) for name in values.index]
     height, lift = (0.72, 0.0) if seeds is None else (0.5, 0.12)
-    axes.barh(np.arange(len(values)) - lift, values, color=inks, height=height)
+    axes.barh(np.arange(len(values)) - lift, values, color=colors, height=height)
     reach = [0.0, *values]
-    for row, (name, ink) in enumerate(zip(values.index, inks, strict=True)):
+    for row, (name, color) in enumerate(zip(values.index, colors, strict=True)):
         if seeds is not None and name in seeds.index:
             dots = list(seeds[seeds.index == name])
             reach += dots
-            axes.scatter(dots, [row + 0.28] * len(dots), s=16, color=ink, linewidth=0.6,
-                         edgecolor=PALETTE["ink"], clip_on=False)  # fmt: skip
+            axes.scatter(dots, [row + 0.28] * len(dots), s=16, color=color, linewidth=0.6,
+                         edgecolor=PALETTE["text"], clip_on=False)  # fmt: skip
     most = max(*reach, 1e-3)
-    for row, (value, ink) in enumerate(zip(values, inks, strict=True)):
+    for row, (value, color) in enumerate(zip(values, colors, strict=True)):
         inside = value > 0.55 * most
         axes.annotate(f"{round(value, 3) + 0.0:.3f}", (max(value, 0), row - lift), va="center",
                       ha="right" if inside else "left", xytext=(-4 if inside else 4, 0),
                       textcoords="offset points", fontsize=SMALL,
-                      color=ink_on(ink) if inside else PALETTE["ink"])  # fmt: skip
+                      color=text_colour_on(color) if inside else PALETTE["text"])  # fmt: skip
     axes.set_xlim(1.6 * min(reach), 1.05 * most)
     axes.spines["left"].set_position("zero")
     axes.set_xticks([])

@@ -1,4 +1,4 @@
-"""DAKD in one picture, drawn by code."""
+"""A diagram of DAKD."""
 
 import numpy as np
 import torch
@@ -7,17 +7,17 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 from torch import Tensor
 
-from dakd.figures.sheet import WIDTH, picture
 from dakd.figures.style import BODY, PALETTE, SMALL, TITLE, new_figure, styled
+from dakd.figures.tiles import WIDTH, to_uint8
 
-HEIGHT = 6.5  # inches; the picture is laid out in inches, from the lower left corner
+HEIGHT = 6.5  # inches; the diagram is laid out in inches, from the lower left corner
 TEMPERATURES = (2, 3, 4, 5, 6)
-TOP, MIDDLE, BOTTOM = 4.8, 3.7, 2.6  # the teacher's row, the images, the student's row
+TOP, MIDDLE, BOTTOM = 4.8, 3.7, 2.6  # teacher, images, student
 LEFT, RIGHT = 4.05, 6.55  # the two levels
 PANEL = "#F6F7F9"
 SUMMARY = (
-    "A second network of the same architecture imitates, image by image, what the first says of "
-    "both modalities, at two levels."
+    "A second network of the same architecture imitates the outputs of the first for each image "
+    "of both modalities, at two levels."
 )
 SIDES = ("visible", "infrared")
 
@@ -32,12 +32,12 @@ def method_overview(
     """Draw the method: two modalities, teacher and student, two levels, mask, temperatures.
 
     Args:
-        visible, infrared: a picture (3, H, W) of a person in either modality, uint8 or float in
-            0..1; the visible one is shown with CutSwap. Grey silhouettes without.
-        title: above the picture.
+        visible, infrared: an image (3, H, W) of a person in each modality, uint8 or float in 0..1;
+            the visible one is shown with CutSwap. None draws a silhouette.
+        title: above the diagram.
     """
     figure = new_figure(WIDTH, HEIGHT)
-    figure.set_layout_engine("none")  # everything has its place
+    figure.set_layout_engine("none")  # all positions are given
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, WIDTH), ylim=(0, HEIGHT), aspect="equal")
     axes.set_axis_off()
@@ -45,7 +45,7 @@ def method_overview(
     axes.text(0.15, HEIGHT - 0.56, SUMMARY, va="center")
     _inputs(axes, visible, infrared)
     _network(axes, TOP, "Teacher", "first: trained on identities,\nthen frozen", PALETTE["teacher"])
-    _network(axes, BOTTOM, "Student", "second: fresh weights,\nlearns from the teacher",
+    _network(axes, BOTTOM, "Student", "second: random weights,\nlearns from the teacher",
              PALETTE["student"])  # fmt: skip
     _level(axes, LEFT, "Instance level", "z", "the embedding: how does it look?",
            "D entries of z", sharp=0.6)  # fmt: skip
@@ -64,7 +64,7 @@ def _box(axes: Axes, x: float, y: float, width: float, height: float, **style: o
 
 
 def _arrow(
-    axes: Axes, start: tuple[float, float], end: tuple[float, float], ink: str, bend: float = 0
+    axes: Axes, start: tuple[float, float], end: tuple[float, float], color: str, bend: float = 0
 ) -> None:
     axes.add_patch(
         FancyArrowPatch(
@@ -73,7 +73,7 @@ def _arrow(
             arrowstyle="-|>",
             mutation_scale=11,
             linewidth=1.6,
-            color=ink,
+            color=color,
             shrinkA=0,
             shrinkB=0,
             connectionstyle=f"arc3,rad={bend}",
@@ -82,17 +82,17 @@ def _arrow(
 
 
 def _inputs(axes: Axes, visible: object, infrared: object) -> None:
-    """The two pictures of a person; CutSwap's rectangle on the visible one."""
+    """Draw two images of a person, with CutSwap's rectangle on the visible one."""
     for name, mark, image, x in (
         ("visible", "v", visible, 0.15),
         ("infrared", "r", infrared, 1.05),
     ):
-        ink = PALETTE[name]
-        _box(axes, x, MIDDLE - 0.875, 0.8, 1.75, facecolor=ink + "30", edgecolor=ink)
+        color = PALETTE[name]
+        _box(axes, x, MIDDLE - 0.875, 0.8, 1.75, facecolor=color + "30", edgecolor=color)
         if image is None:
-            _silhouette(axes, x, ink)
+            _silhouette(axes, x, color)
         else:
-            shown = picture(image)  # type: ignore[arg-type]
+            shown = to_uint8(image)  # type: ignore[arg-type]
             if name == "visible":
                 shown = _swapped(shown)
             height = min(1.6, 0.7 * shown.shape[0] / shown.shape[1])
@@ -102,14 +102,15 @@ def _inputs(axes: Axes, visible: object, infrared: object) -> None:
             if name == "visible":
                 corner = (left + 0.25 * width, low + 0.45 * height)
                 axes.add_patch(Rectangle(corner, 0.55 * width, 0.4 * height, fill=False, zorder=4,
-                                         edgecolor=PALETTE["ground"], linewidth=1.6))  # fmt: skip
+                                         edgecolor=PALETTE["background"],
+                                         linewidth=1.6))  # fmt: skip
         axes.text(
             x + 0.4,
             MIDDLE + 1.0,
             f"{name} {mark}",
             ha="center",
             fontsize=BODY,
-            color=ink,
+            color=color,
             fontweight="bold",
         )
     axes.set(xlim=(0, WIDTH), ylim=(0, HEIGHT))  # imshow moved them
@@ -118,7 +119,7 @@ def _inputs(axes: Axes, visible: object, infrared: object) -> None:
 
 
 def _swapped(image: np.ndarray) -> np.ndarray:
-    """CutSwap as the paper means it, with a fixed rectangle and the red channel."""
+    """Return an image after the paper's CutSwap, with a fixed rectangle and the red channel."""
     height, width = image.shape[:2]
     swapped = image.copy()
     rows = slice(round(0.15 * height), round(0.55 * height))
@@ -127,34 +128,34 @@ def _swapped(image: np.ndarray) -> np.ndarray:
     return swapped
 
 
-def _silhouette(axes: Axes, x: float, ink: str) -> None:
-    axes.add_patch(FancyBboxPatch((x + 0.33, MIDDLE + 0.45), 0.14, 0.16, facecolor=ink,
+def _silhouette(axes: Axes, x: float, color: str) -> None:
+    axes.add_patch(FancyBboxPatch((x + 0.33, MIDDLE + 0.45), 0.14, 0.16, facecolor=color,
                                   boxstyle="round,pad=0,rounding_size=0.07"))  # fmt: skip
     for left, low, width, height in ((0.24, -0.12, 0.32, 0.52), (0.26, -0.72, 0.12, 0.6),
                                      (0.42, -0.72, 0.12, 0.6)):  # fmt: skip
-        axes.add_patch(FancyBboxPatch((x + left, MIDDLE + low), width, height, facecolor=ink,
+        axes.add_patch(FancyBboxPatch((x + left, MIDDLE + low), width, height, facecolor=color,
                                       boxstyle="round,pad=0,rounding_size=0.05"))  # fmt: skip
 
 
-def _network(axes: Axes, y: float, name: str, state: str, ink: str) -> None:
-    """A network's box, the arrows into it, and the arrow along its row."""
-    _box(axes, 2.3, y - 0.42, 1.35, 0.84, facecolor=ink, edgecolor=ink)
+def _network(axes: Axes, y: float, name: str, state: str, color: str) -> None:
+    """Draw a network with its incoming and outgoing arrows."""
+    _box(axes, 2.3, y - 0.42, 1.35, 0.84, facecolor=color, edgecolor=color)
     axes.text(2.975, y + 0.1, name, ha="center", va="center", color="white", fontsize=TITLE,
               fontweight="bold")  # fmt: skip
     axes.text(2.975, y - 0.17, "ResNet → z", ha="center", va="center", color="white",
               fontsize=SMALL)  # fmt: skip
-    axes.text(2.975, y - 0.5, state, ha="center", va="top", color=ink, fontsize=SMALL)
+    axes.text(2.975, y - 0.5, state, ha="center", va="top", color=color, fontsize=SMALL)
     up = 1 if y == TOP else -1
     _arrow(axes, (1.93, MIDDLE + 0.25 * up), (2.27, y), PALETTE["muted"], bend=-0.3 * up)
-    _arrow(axes, (3.68, y), (4.0, y), ink)
+    _arrow(axes, (3.68, y), (4.0, y), color)
 
 
 def _level(
     axes: Axes, x: float, name: str, formula: str, question: str, entries: str, *, sharp: float
 ) -> None:
-    """One level of alignment: distributions of teacher and student, for either modality."""
+    """Draw a level of alignment: distributions of teacher and student in each modality."""
     width, low, high = 2.35, 1.9, TOP + 0.92
-    _box(axes, x, low, width, high - low, facecolor=PANEL, edgecolor=PALETTE["line"])
+    _box(axes, x, low, width, high - low, facecolor=PANEL, edgecolor=PALETTE["grid"])
     axes.text(x + 0.12, high - 0.19, name, fontsize=BODY + 1, fontweight="bold", va="center")
     axes.text(x + width - 0.12, high - 0.19, formula, ha="right", va="center")
     axes.text(x + 0.12, high - 0.41, question, fontsize=SMALL, color=PALETTE["muted"], va="center")
@@ -176,32 +177,32 @@ def _level(
 
 
 def _note(axes: Axes, x: float, y: float, text: str) -> None:
-    """Words on an arrow."""
+    """Write a text on an arrow."""
     axes.text(x, y, text, ha="center", va="center", fontsize=SMALL, zorder=4,
               linespacing=1.1, bbox={"facecolor": PANEL, "pad": 1.5, "linewidth": 0})  # fmt: skip
 
 
-def _bars(axes: Axes, centre: float, low: float, logits: np.ndarray, ink: str) -> None:
+def _bars(axes: Axes, centre: float, low: float, logits: np.ndarray, color: str) -> None:
     share = np.exp(logits) / np.exp(logits).sum()
     height = 0.58 * share / share.max()
     left = centre - 0.42 + 0.07 * np.arange(len(logits))
-    axes.bar(left, height, 0.052, bottom=low, align="edge", color=ink, zorder=3)
+    axes.bar(left, height, 0.052, bottom=low, align="edge", color=color, zorder=3)
 
 
 def _mask(axes: Axes, centre: float) -> None:
-    """The confidence mask: images in order of the teacher's confidence, the upper half kept."""
-    ink = PALETTE["infrared"]
+    """Draw the confidence mask: images by rising confidence, the upper half kept."""
+    color = PALETTE["infrared"]
     axes.add_patch(Rectangle((centre - 0.5, MIDDLE - 0.42), 1.0, 0.86, facecolor=PANEL, zorder=3))
     for i in range(8):
-        style = {"facecolor": ink} if i >= 4 else {"fill": False}
+        style = {"facecolor": color} if i >= 4 else {"fill": False}
         height = 0.1 + 0.04 * i
-        axes.add_patch(Rectangle((centre - 0.4 + 0.1 * i, MIDDLE), 0.075, height, edgecolor=ink,
+        axes.add_patch(Rectangle((centre - 0.4 + 0.1 * i, MIDDLE), 0.075, height, edgecolor=color,
                                  linewidth=1, zorder=4, **style))  # fmt: skip
     _note(axes, centre, MIDDLE - 0.23, "mask: the\nconfident half")
 
 
 def _temperatures(axes: Axes) -> None:
-    """The five temperatures, as softened versions of one distribution."""
+    """Draw one distribution at the five temperatures."""
     logits = np.sort(np.random.default_rng(4).normal(size=14))[::-1]
     logits = (logits - logits.mean()) / logits.std()
     axes.text(0.15, 1.55, "Temperature-modulated alignment", fontsize=BODY, fontweight="bold")
@@ -221,7 +222,7 @@ def _temperatures(axes: Axes) -> None:
 
 
 def _loss(axes: Axes) -> None:
-    """The total, and what the picture's words and letters stand for."""
+    """Write the total loss and the definitions of the terms used in the diagram."""
     axes.text(RIGHT, 1.55, "Loss of the student", fontsize=BODY, fontweight="bold")
     axes.text(RIGHT, 1.4, "0.9 · [ ½ (instance v + instance r)\n        + ½ (class v + class r) ]",
               fontsize=SMALL, va="top")  # fmt: skip

@@ -1,4 +1,4 @@
-"""Ranked lists, match curves, and the spread over trials."""
+"""Ranked lists, CMC curves, and the spread over trials."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,24 +11,24 @@ from matplotlib.patches import FancyBboxPatch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from dakd.figures.sheet import WIDTH, Images, Tile, sheet
 from dakd.figures.style import (
     BODY,
     PALETTE,
     SMALL,
-    bare,
     colour,
-    ink_on,
+    hide_axes,
     new_figure,
-    per_cent,
+    percent_axis,
     styled,
+    text_colour_on,
 )
+from dakd.figures.tiles import WIDTH, Images, Tile, tile_grid
 
 NAMES = {"rank1": "rank-1", "rank5": "rank-5", "rank10": "rank-10", "rank20": "rank-20"}
 
 
 def _marks(correct: ArrayLike, dropped: ArrayLike | None) -> list[tuple[str, str]]:
-    """Return colour and sign of each ranked image."""
+    """Return the colour and the sign of each ranked image."""
     hit = np.asarray(correct, dtype=bool)
     out = np.zeros_like(hit) if dropped is None else np.asarray(dropped, dtype=bool)
     if hit.shape != out.shape:
@@ -57,17 +57,17 @@ def ranking(
     Args:
         query: one image (3, H, W).
         gallery: the ranked images, best first, (n, 3, H, W).
-        correct, dropped: for each ranked image; a dropped one takes no rank.
-        similarity: printed under each image.
-        captions: printed under each image, for example its camera.
-        ap: average precision of this query, printed under the query.
+        correct, dropped: of each ranked image, (n,) bool; a dropped one takes no rank.
+        similarity: printed below each image, (n,).
+        captions: printed below each image, for example its camera.
+        ap: average precision of this query, 0..1, printed below the query.
         modality: of the query, ``"visible"`` or ``"infrared"``; colours its frame.
         title: of the figure.
-        columns: images a line.
-        shown: show this many; if none of them is right, the first right one follows as one more.
+        columns: images per line.
+        shown: number of images to show; if none of them is right, the first right one follows.
 
     Raises:
-        ValueError: lengths that do not fit.
+        ValueError: arguments of different lengths.
     """
     images = list(gallery)
     marks = _marks(correct, dropped)
@@ -76,32 +76,34 @@ def ranking(
     signs = [sign for _, sign in marks]
     ranks = np.cumsum([sign != "–" for sign in signs])
     tiles = []
-    for i, (ink, sign) in enumerate(marks):
+    for i, (color, sign) in enumerate(marks):
         texts = [captions[i]] if captions is not None else []
         texts += [f"{np.asarray(similarity)[i]:.2f}"] if similarity is not None else []
-        look = {"above": "–", "strength": 0.35} if sign == "–" else {"above": f"{ranks[i]} {sign}"}
-        tiles.append(Tile(image=images[i], frame=ink, ink=ink, below="\n".join(texts), **look))
+        style = {"above": "–", "opacity": 0.35} if sign == "–" else {"above": f"{ranks[i]} {sign}"}
+        tiles.append(
+            Tile(image=images[i], frame=color, color=color, below="\n".join(texts), **style)
+        )
     line = _shortened(tiles, signs, shown)
     start = Tile(image=query, frame=colour(modality), above="query",
                  below="" if ap is None else f"AP {ap:.2f}")  # fmt: skip
-    columns += 2 * (len(line) == (shown or 0) + 2)  # the first right one, and the dots before it
-    rows = [[Tile(blank=""), *line[i : i + columns]] for i in range(0, len(line), columns)]
+    columns += 2 * (len(line) == (shown or 0) + 2)  # for the dots and the first right image
+    rows = [[Tile(placeholder=""), *line[i : i + columns]] for i in range(0, len(line), columns)]
     rows[0][0] = start
-    return sheet(rows, title=title, cell=0.9, lead=0.12)
+    return tile_grid(rows, title=title, cell_width=0.9, first_gap=0.12)
 
 
 def _shortened(tiles: list[Tile], signs: Sequence[str], shown: int | None) -> list[Tile]:
-    """Return the first tiles; if none of them is right, dots and the first right one follow.
+    """Return the first tiles; if none of them is right, an ellipsis and the first right one follow.
 
     >>> tiles = [Tile(above=text) for text in "abcd"]
-    >>> [tile.above or tile.blank for tile in _shortened(tiles, ["✗", "✗", "–", "✓"], 2)]
+    >>> [tile.above or tile.placeholder for tile in _shortened(tiles, ["✗", "✗", "–", "✓"], 2)]
     ['a', 'b', '…', 'd']
     >>> len(_shortened(tiles, ["✓", "✗", "✓", "✗"], 2))
     2
     """
     first = signs.index("✓") if "✓" in signs else 0
     kept = tiles[:shown]
-    return kept if first < len(kept) else [*kept, Tile(blank="…"), tiles[first]]
+    return kept if first < len(kept) else [*kept, Tile(placeholder="…"), tiles[first]]
 
 
 @styled
@@ -111,28 +113,30 @@ def ranked_items(
     dropped: ArrayLike | None = None,
     title: str | None = None,
 ) -> Figure:
-    """Show a ranking without pictures: a tile a gallery image, with the precision at each hit.
+    """Show a ranking as coloured tiles, one per gallery image, with the precision at each hit.
 
     Args:
-        correct, dropped: for each item, best first; a dropped one takes no rank.
+        correct, dropped: of each item, best first, (n,) bool; a dropped one takes no rank.
         title: of the figure, for example its metrics.
     """
     marks = _marks(correct, dropped)
     figure = new_figure(min(WIDTH, max(5.0, 0.75 * len(marks))), 1.75, title=title)
-    axes = bare(figure.subplots())
+    axes = hide_axes(figure.subplots())
     rank = hits = 0
-    for i, (ink, sign) in enumerate(marks):
+    for i, (color, sign) in enumerate(marks):
         tile = FancyBboxPatch((i + 0.12, 0), 0.76, 1, boxstyle="round,pad=0,rounding_size=0.12")
-        tile.set(facecolor=ink, alpha=0.35 if sign == "–" else 1.0)
+        tile.set(facecolor=color, alpha=0.35 if sign == "–" else 1.0)
         axes.add_patch(tile)
-        axes.text(i + 0.5, 0.5, sign, ha="center", va="center", fontsize=18, color=ink_on(ink))
+        axes.text(
+            i + 0.5, 0.5, sign, ha="center", va="center", fontsize=18, color=text_colour_on(color)
+        )
         if sign == "–":
-            axes.text(i + 0.5, 1.25, "dropped", ha="center", fontsize=SMALL, color=ink)
+            axes.text(i + 0.5, 1.25, "dropped", ha="center", fontsize=SMALL, color=color)
             continue
         rank, hits = rank + 1, hits + (sign == "✓")
         axes.text(i + 0.5, 1.25, f"rank {rank}", ha="center", fontsize=SMALL)
         if sign == "✓":
-            axes.text(i + 0.5, -0.45, f"{hits}/{rank}", ha="center", fontsize=BODY, color=ink)
+            axes.text(i + 0.5, -0.45, f"{hits}/{rank}", ha="center", fontsize=BODY, color=color)
     axes.set(xlim=(0, len(marks)), ylim=(-0.6, 1.6))
     return figure
 
@@ -145,13 +149,13 @@ def cmc_curve(
     title: str | None = None,
     chance: Any = None,
 ) -> Figure:
-    """Plot the share of queries whose person is among the first k identities.
+    """Plot CMC curves: the fraction of queries whose person is among the first k identities.
 
     Args:
-        curves: for each name, `RankMetrics.cmc`: {rank: fraction}.
-        labels: what a name is called in the figure; one that is not in it stays.
+        curves: name -> `RankMetrics.cmc`, {rank: fraction}.
+        labels: name -> name in the figure; other names stay.
         title: of the figure.
-        chance: a further {rank: fraction}, drawn as a thin dashed line.
+        chance: the same for a random ranking, drawn as a thin dashed line.
     """
     figure = new_figure(5.6, 3.6, title=title)
     axes = figure.subplots()
@@ -162,11 +166,13 @@ def cmc_curve(
         axes.plot(ranks, values, marker=marker, markersize=5, color=colour(name), label=label)
     if chance is not None:
         ranks = sorted(chance)
-        axes.plot(ranks, [chance[k] for k in ranks], color=PALETTE["ink"], linestyle="--",
+        axes.plot(ranks, [chance[k] for k in ranks], color=PALETTE["text"], linestyle="--",
                   linewidth=1, label="chance")  # fmt: skip
-    axes.set(xlabel="rank k (identities)", ylabel="queries found within k", ylim=(0, 1.02))
+    axes.set(
+        xlabel="rank k (identities)", ylabel="queries with a match up to rank k", ylim=(0, 1.02)
+    )
     axes.set_xticks(sorted({k for curve in curves.values() for k in curve}))
-    per_cent(axes.yaxis)
+    percent_axis(axes.yaxis)
     axes.legend()
     return figure
 
@@ -179,12 +185,12 @@ def trial_spread(
     labels: Mapping[str, str] | None = None,
     title: str | None = None,
 ) -> Figure:
-    """Show every trial as a dot, and mean ± one standard deviation as a bar through them.
+    """Show trials as dots, and their mean ± one standard deviation as a line.
 
     Args:
-        tables: for each setting, `Result.trials` (a row a trial, fractions).
-        measures: its columns to show.
-        labels: what a setting is called in the figure; one that is not in it keeps its name.
+        tables: setting -> `Result.trials` (one row per trial, fractions).
+        measures: columns to show, one panel each.
+        labels: setting -> name in the figure; other settings keep their name.
         title: of the figure.
     """
     figure = new_figure(WIDTH, 0.9 + 0.42 * len(tables) + 0.3 * bool(title), title=title)
@@ -195,15 +201,15 @@ def trial_spread(
         axes.set_title(NAMES.get(measure, measure))
         axes.set_ylim(len(tables) - 0.4, -0.6)
         axes.grid(False, axis="y")
-        per_cent(axes.xaxis)
+        percent_axis(axes.xaxis)
     names = [(labels or {}).get(name, name) for name in tables]
-    panels[0].set_yticks(range(len(tables)), names, color=PALETTE["ink"])
+    panels[0].set_yticks(range(len(tables)), names, color=PALETTE["text"])
     return figure
 
 
-def _dots(axes: Axes, row: int, values: np.ndarray, ink: str) -> None:
+def _dots(axes: Axes, row: int, values: np.ndarray, color: str) -> None:
     offsets = np.linspace(-0.16, 0.16, len(values))  # so that equal trials stay visible
-    axes.scatter(values, row + offsets, s=16, color=ink, alpha=0.55, linewidth=0)
+    axes.scatter(values, row + offsets, s=16, color=color, alpha=0.55, linewidth=0)
     mean, spread = values.mean(), values.std(ddof=1) if len(values) > 1 else 0.0
-    axes.plot([mean - spread, mean + spread], [row, row], color=PALETTE["ink"], linewidth=1.4)
-    axes.plot([mean], [row], marker="|", markersize=13, markeredgewidth=2.2, color=PALETTE["ink"])
+    axes.plot([mean - spread, mean + spread], [row, row], color=PALETTE["text"], linewidth=1.4)
+    axes.plot([mean], [row], marker="|", markersize=13, markeredgewidth=2.2, color=PALETTE["text"])

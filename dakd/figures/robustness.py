@@ -1,4 +1,4 @@
-"""Corrupted images, and what a corruption costs each method."""
+"""Corrupted images, and the accuracy of methods on them."""
 
 import itertools
 import math
@@ -13,35 +13,35 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from dakd.corruption import FAMILIES, SEVERITIES, corrupt
-from dakd.figures.pictures import contact_sheet
+from dakd.figures.images import image_grid
 from dakd.figures.rankings import NAMES
-from dakd.figures.sheet import WIDTH, Tile, sheet
-from dakd.figures.style import PALETTE, colour, new_figure, per_cent, styled
-from dakd.figures.training import INKS
+from dakd.figures.style import PALETTE, colour, new_figure, percent_axis, styled
+from dakd.figures.tiles import WIDTH, Tile, tile_grid
+from dakd.figures.training import COLORS
 from dakd.runtime import make_generator, require
 
 SIDES = {"none": "none", "query": "queries", "gallery": "gallery", "both": "both"}
-MARKS = "osD^vPX*"
-SPARE = (PALETTE["muted"], *INKS[:4])
-CELL = ["method", "where", "family", "severity"]
+MARKERS = "osD^vPX*"
+EXTRA_COLORS = (PALETTE["muted"], *COLORS[:4])
+KEYS = ["method", "where", "family", "severity"]
 
 
-class Look(NamedTuple):
-    """How a method is drawn everywhere in a figure."""
+class MethodStyle(NamedTuple):
+    """Label, colours and marker of a method in a figure."""
 
     label: str
-    ink: str
+    color: str
     fill: str
-    mark: str
+    marker: str
 
 
-def corruption_sheet(
+def corruption_grid(
     images: Tensor, *, severity: int = 3, seed: int = 0, title: str | None = None
 ) -> Figure:
-    """Show images under all twenty kinds of corruption, a row a family.
+    """Show images under all twenty kinds of corruption, one row per family.
 
     Args:
-        images: uint8 (n, 3, H, W), shown side by side: one visible and one infrared, for example.
+        images: uint8 (n, 3, H, W), shown side by side, for example a visible and an infrared one.
         severity: 1 to 5.
         seed: of the corruptions.
         title: of the figure.
@@ -54,19 +54,19 @@ def corruption_sheet(
             shown = images if kind == "clean" else corrupt(images, kind, severity, generator)
             joined = torch.cat(list(shown), dim=-1)  # (3, H, n * W)
             rows[-1].append(Tile(image=joined, above=kind.replace("_", " ")))
-    return sheet(rows, row_titles=list(FAMILIES), title=title, cell=WIDTH)
+    return tile_grid(rows, row_titles=list(FAMILIES), title=title, cell_width=WIDTH)
 
 
-def severity_sheet(
+def severity_grid(
     image: Tensor, kinds: Sequence[str], *, seed: int = 0, title: str | None = None
 ) -> Figure:
-    """Show one image, uint8 (3, H, W), clean and at the five severities; a kind a row."""
+    """Show one image, uint8 (3, H, W), clean and at five severities, one row per kind."""
     rows = [
         [image]
         + [corrupt(image[None], kind, s, make_generator(seed, image.device))[0] for s in SEVERITIES]
         for kind in kinds
     ]
-    return contact_sheet(
+    return image_grid(
         rows,
         row_titles=[kind.replace("_", " ") for kind in kinds],
         column_titles=["clean", *map(str, SEVERITIES)],
@@ -81,35 +81,35 @@ def robustness_bars(
     measures: Sequence[str] = ("rank1", "mAP"),
     curves: str | None = None,
     labels: Mapping[str, str] | None = None,
-    twins: Mapping[str, str] | None = None,
+    hollow: Mapping[str, str] | None = None,
     title: str | None = None,
 ) -> Figure:
     """Compare methods on clean images, corrupted queries, a corrupted gallery, and both.
 
-    A bar is a mean, its line ± one standard deviation: over seeds, each of them a dot, or over
-    trials where the table holds one seed.
+    Bars are means, lines ± one standard deviation, over seeds (shown as dots), or over trials if
+    the table has one seed.
 
     Args:
         table: from `dakd.studies.robustness.robustness_table`, or from
             `dakd.studies.evidence.robustness_tables`.
-        measures: columns to show, a panel each.
-        curves: a column to plot over the severity beneath, as `severity_curves` does.
-        labels: what a method is called in the figure; one that is not in it keeps its name.
-        twins: methods that have the colour of another one, and are hollow.
+        measures: columns to show, one panel each.
+        curves: a column to plot over the severity below, as `severity_curves` does.
+        labels: method -> name in the figure; other methods keep their name.
+        hollow: method -> another one, in whose colour it is drawn hollow.
         title: of the figure.
 
     Raises:
         ValueError: a missing column, or no row of a side or of a family.
     """
     rows = _part(table, measures, family="all")
-    looks = _looks(table, labels or {}, twins or {})
+    styles = _styles(table, labels or {}, hollow or {})
     families = _families(table) if curves else []
     figure = new_figure(WIDTH, 2.9 + 2.2 * bool(curves) + 0.35 * bool(title), title=title)
     panels = _panels(figure, measures, families)
     for measure in measures:
-        _bars(panels[measure], rows, looks, measure)
+        _bars(panels[measure], rows, styles, measure)
     if curves:
-        _curves({family: panels[family] for family in families}, table, looks, curves)
+        _curves({family: panels[family] for family in families}, table, styles, curves)
     handles = panels[measures[0]].get_legend_handles_labels()
     figure.legend(*handles, loc="outside lower center", ncols=3)
     return figure
@@ -123,10 +123,12 @@ def severity_curves(
     labels: Mapping[str, str] | None = None,
     title: str | None = None,
 ) -> Figure:
-    """Plot a measure over the severity, both sides corrupted, a panel a family; 0 is clean.
+    """Plot a measure against the severity of corrupting both sides, one panel per family.
+
+    Severity 0 is clean; error bars are ± one standard deviation.
 
     Args:
-        table, labels, title: as for `robustness_bars`; lines are ± one standard deviation, too.
+        table, labels, title: as in `robustness_bars`.
         measure: a column of the table.
 
     Raises:
@@ -136,14 +138,14 @@ def severity_curves(
     width = min(WIDTH, 2.6 + 2.9 * len(families))
     figure = new_figure(width, 2.7 + 0.35 * bool(title), title=title)
     panels = _panels(figure, families)
-    _curves(panels, table, _looks(table, labels or {}, {}), measure)
+    _curves(panels, table, _styles(table, labels or {}, {}), measure)
     handles = next(iter(panels.values())).get_legend_handles_labels()
     figure.legend(*handles, loc="outside lower center", ncols=3)
     return figure
 
 
 def _panels(figure: Figure, *lines: Sequence[str]) -> dict[str, Axes]:
-    """Return panels by name, in lines that are all as wide as the figure."""
+    """Return panels by name, in lines that span the width of the figure."""
     lines = tuple(line for line in lines if len(line))
     width = math.lcm(*map(len, lines))
     return figure.subplot_mosaic(
@@ -151,45 +153,46 @@ def _panels(figure: Figure, *lines: Sequence[str]) -> dict[str, Axes]:
     )
 
 
-def _bars(axes: Axes, rows: pd.DataFrame, looks: Mapping[str, Look], measure: str) -> None:
-    """Draw a group of bars a side."""
+def _bars(axes: Axes, rows: pd.DataFrame, styles: Mapping[str, MethodStyle], measure: str) -> None:
+    """Draw one group of bars per side."""
     sides = [side for side in SIDES if side in set(rows["where"])]
-    width, ink = 0.84 / len(looks), PALETTE["ink"]
-    for i, (method, look) in enumerate(looks.items()):
+    width, color = 0.84 / len(styles), PALETTE["text"]
+    for i, (method, style) in enumerate(styles.items()):
         own = rows[rows["method"] == method]
         cells = _cells(own, measure).set_index("where").reindex(sides)
-        place = np.arange(len(sides)) + (i - (len(looks) - 1) / 2) * width
-        bars = axes.bar(place, cells["mean"], 0.82 * width, color=look.fill, edgecolor=look.ink,
-                        linewidth=1, label=look.label, yerr=cells["spread"],
-                        error_kw={"ecolor": ink, "elinewidth": 1.2})  # fmt: skip
+        place = np.arange(len(sides)) + (i - (len(styles) - 1) / 2) * width
+        bars = axes.bar(place, cells["mean"], 0.82 * width, color=style.fill, edgecolor=style.color,
+                        linewidth=1, label=style.label, yerr=cells["spread"],
+                        error_kw={"ecolor": color, "elinewidth": 1.2})  # fmt: skip
         for bar in bars:
-            bar.set_hatch("/////" if look.fill != look.ink else "")
+            bar.set_hatch("/////" if style.fill != style.color else "")
         if _seeds(own) > 1:
             at = own["where"].map(dict(zip(sides, place, strict=True)))
-            axes.plot(at, own[measure], "o", markersize=3, color=PALETTE["ground"],
-                      markeredgecolor=ink, markeredgewidth=0.7)  # fmt: skip
+            axes.plot(at, own[measure], "o", markersize=3, color=PALETTE["background"],
+                      markeredgecolor=color, markeredgewidth=0.7)  # fmt: skip
     axes.set_xticks(range(len(sides)), [SIDES[side] for side in sides])
     axes.set(title=NAMES.get(measure, measure), xlabel="corrupted images")
     axes.grid(False, axis="x")
-    per_cent(axes.yaxis)
+    percent_axis(axes.yaxis)
 
 
 def _curves(
-    panels: Mapping[str, Axes], table: pd.DataFrame, looks: Mapping[str, Look], measure: str
+    panels: Mapping[str, Axes], table: pd.DataFrame, styles: Mapping[str, MethodStyle], measure: str
 ) -> None:
-    """Draw a curve a method into the panel of every family, at one scale."""
+    """Draw one curve per method in the panel of each family, with a shared scale."""
     clean = table[table["where"] == "none"]
     for family, axes in panels.items():
         rows = pd.concat([clean, _part(table, [measure], family=family)])
-        for i, (method, look) in enumerate(looks.items()):
+        for i, (method, style) in enumerate(styles.items()):
             cells = _cells(rows[rows["method"] == method], measure).sort_values("severity")
-            level = cells["severity"].astype(float) + 0.05 * (i - (len(looks) - 1) / 2)
-            stroke = "-" if look.fill == look.ink else "--"
-            axes.errorbar(level, cells["mean"], cells["spread"], color=look.ink, linestyle=stroke,
-                          linewidth=1.4, elinewidth=0.9, marker=look.mark, markersize=4,
-                          markerfacecolor=look.fill, label=look.label)  # fmt: skip
+            level = cells["severity"].astype(float) + 0.05 * (i - (len(styles) - 1) / 2)
+            linestyle = "-" if style.fill == style.color else "--"
+            axes.errorbar(level, cells["mean"], cells["spread"], color=style.color,
+                          linestyle=linestyle, linewidth=1.4, elinewidth=0.9, marker=style.marker,
+                          markersize=4, markerfacecolor=style.fill,
+                          label=style.label)  # fmt: skip
         axes.set(title=family, xlabel="severity", xticks=range(6), xlim=(-0.4, 5.4))
-        per_cent(axes.yaxis)
+        percent_axis(axes.yaxis)
     first, top = next(iter(panels.values())), max(a.get_ylim()[1] for a in panels.values())
     first.set_ylabel(f"{NAMES.get(measure, measure)}, both corrupted")
     for axes in panels.values():
@@ -198,14 +201,14 @@ def _curves(
 
 
 def _families(table: pd.DataFrame) -> list[str]:
-    """Return the families of a table in their own order; refuse one without any."""
+    """Return the families of a table in the order of `FAMILIES`."""
     known = set(table.get("family", ()))
     return [family for family in FAMILIES if family in known] or ["noise"]
 
 
 def _part(table: pd.DataFrame, measures: Sequence[str], *, family: str) -> pd.DataFrame:
-    """Return the rows of a family; refuse a table that lacks them or a column."""
-    columns = {*CELL} | {*measures} | {f"{measure}_std" for measure in measures}
+    """Return the rows of a family; raise an error if they or a column are missing."""
+    columns = {*KEYS} | {*measures} | {f"{measure}_std" for measure in measures}
     missing = sorted(columns - set(table.columns))
     require(not missing, f"the table lacks the columns {', '.join(missing)}")
     rows = table[table["family"] == family]
@@ -214,27 +217,29 @@ def _part(table: pd.DataFrame, measures: Sequence[str], *, family: str) -> pd.Da
 
 
 def _seeds(rows: pd.DataFrame) -> int:
-    """Return the number of trainings in a table."""
+    """Return the number of seeds in a table."""
     return rows["seed"].nunique() if "seed" in rows else 1
 
 
 def _cells(rows: pd.DataFrame, measure: str) -> pd.DataFrame:
-    """Return mean and spread of every cell, over seeds, or over trials where there is one seed."""
-    cells = rows.groupby(CELL, sort=False, dropna=False)
+    """Return mean and standard deviation over seeds, or over trials if there is one seed."""
+    cells = rows.groupby(KEYS, sort=False, dropna=False)
     spread = cells[measure].std() if _seeds(rows) > 1 else cells[f"{measure}_std"].first()
     return pd.DataFrame({"mean": cells[measure].mean(), "spread": spread}).reset_index()
 
 
-def _looks(
-    table: pd.DataFrame, labels: Mapping[str, str], twins: Mapping[str, str]
-) -> dict[str, Look]:
-    """Return how every method of a table is drawn, in the table's order."""
-    looks, inks, spare, marks = {}, {}, itertools.cycle(SPARE), itertools.cycle(MARKS)
+def _styles(
+    table: pd.DataFrame, labels: Mapping[str, str], hollow: Mapping[str, str]
+) -> dict[str, MethodStyle]:
+    """Return the style of each method, in the order of the table."""
+    styles, colors = {}, {}
+    extra, markers = itertools.cycle(EXTRA_COLORS), itertools.cycle(MARKERS)
     for method in table["method"].unique():
-        like = twins.get(method, method)
-        if like not in inks:
+        like = hollow.get(method, method)
+        if like not in colors:
             own = colour(like)
-            inks[like] = next(spare) if own == PALETTE["muted"] else own
-        fill = PALETTE["ground"] if method in twins else inks[like]
-        looks[method] = Look(labels.get(method, method), inks[like], fill, next(marks))
-    return looks
+            colors[like] = next(extra) if own == PALETTE["muted"] else own
+        fill = PALETTE["background"] if method in hollow else colors[like]
+        label = labels.get(method, method)
+        styles[method] = MethodStyle(label, colors[like], fill, next(markers))
+    return styles

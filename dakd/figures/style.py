@@ -1,4 +1,4 @@
-"""One palette, one type scale, one way to make and to save a figure."""
+"""Colours, font sizes, and how a figure is made and saved."""
 
 import io
 import os
@@ -16,7 +16,7 @@ from PIL import Image
 
 from dakd.runtime import atomic_path
 
-# Okabe-Ito hues, moved apart in lightness so that a grey print still tells them apart.
+# Okabe-Ito hues with their lightness spread, so that they also differ in greyscale.
 PALETTE = {
     "visible": "#1F6FB4",
     "infrared": "#EF9433",
@@ -27,15 +27,15 @@ PALETTE = {
     "right": "#1B8A5A",
     "wrong": "#C23B22",
     "dropped": "#9AA0A8",
-    "ink": "#20262E",
+    "text": "#20262E",
     "muted": "#5E6772",
-    "line": "#D9DDE2",
-    "ground": "#FFFFFF",
+    "grid": "#D9DDE2",
+    "background": "#FFFFFF",
 }
 SMALL, BODY, TITLE = 9.0, 10.0, 12.0  # points
 DPI = 150
-CHARACTERS = 13.4  # of small text in an inch, at most
-UNDATED: Any = {  # without the date equal figures are equal files
+CHARACTERS = 13.4  # of small text per inch, at most
+UNDATED: Any = {  # without a date, equal figures give equal files
     ".pdf": {"CreationDate": None, "Creator": "dakd"},
     ".svg": {"Date": None, "Creator": "dakd"},
 }
@@ -54,7 +54,7 @@ STYLE: Any = {
     "axes.spines.right": False,
     "axes.axisbelow": True,
     "axes.grid": True,
-    "grid.color": PALETTE["line"],
+    "grid.color": PALETTE["grid"],
     "grid.linewidth": 0.6,
     "xtick.labelsize": SMALL,
     "ytick.labelsize": SMALL,
@@ -64,37 +64,33 @@ STYLE: Any = {
     "ytick.major.size": 0,
     "legend.fontsize": SMALL,
     "legend.frameon": False,
-    "text.color": PALETTE["ink"],
+    "text.color": PALETTE["text"],
     "lines.linewidth": 1.8,
     "patch.linewidth": 0.0,
-    "svg.hashsalt": "dakd",  # the same names inside the file every time
-    "svg.fonttype": "path",  # slides need not have the font, whose widths the layout goes by
-    "pdf.fonttype": 42,  # the font itself: text stays text, and journals accept it
+    "svg.hashsalt": "dakd",  # the same element ids in every file
+    "svg.fonttype": "path",  # independent of the fonts that are installed
+    "pdf.fonttype": 42,  # embedded TrueType: text stays text, and journals accept it
 }
-styled = matplotlib.rc_context(STYLE)  # decorates every function that draws
+styled = matplotlib.rc_context(STYLE)  # decorator for every function that draws
 
 
-class ShownFigure(Figure):
-    """A Figure that shows itself in a notebook, once, without pyplot."""
+class NotebookFigure(Figure):
+    """A Figure that displays itself in a notebook without pyplot."""
 
     def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
         width, height = (int(side * 96) for side in self.get_size_inches())
-        return png(self), {"width": width, "height": height}  # so that 9 pt is shown as 9 pt
+        return png(self), {"width": width, "height": height}  # 9 pt text is 9 pt on screen
 
 
-def new_figure(
-    width: float, height: float, *, title: str | None = None, dense: bool = False
-) -> Figure:
-    """Return an empty figure of `width` x `height` inches that lays itself out.
+def new_figure(width: float, height: float, *, title: str | None = None) -> Figure:
+    """Return an empty figure of `width` x `height` inches with constrained layout.
 
     Args:
         width, height: inches.
-        title: above everything.
-        dense: put the panels close together, for pictures.
+        title: above the figure.
     """
-    figure = ShownFigure(figsize=(width, height), facecolor=PALETTE["ground"])
-    pad, space = (0.025, 0.0) if dense else (0.06, 0.04)  # inches, share of a panel
-    figure.set_layout_engine("constrained", w_pad=pad, h_pad=pad, wspace=space, hspace=space)
+    figure = NotebookFigure(figsize=(width, height), facecolor=PALETTE["background"])
+    figure.set_layout_engine("constrained", w_pad=0.06, h_pad=0.06, wspace=0.04, hspace=0.04)
     FigureCanvasAgg(figure)
     if title:
         figure.suptitle(title, fontsize=TITLE, fontweight="bold", x=0.01, ha="left")
@@ -102,38 +98,38 @@ def new_figure(
 
 
 @styled
-def note(figure: Figure, *lines: str) -> Figure:
-    """Write what a reader must know beneath a figure, or over its legend, and return the figure.
+def add_note(figure: Figure, *lines: str) -> Figure:
+    """Write lines below a figure, or above its legend, and return the figure.
 
-    The figure grows by the lines, which are broken where it ends.
+    The lines wrap at the figure's width, and the figure grows by their height.
     """
     width, height = figure.get_size_inches()
     text = "\n".join(textwrap.fill(line, int(CHARACTERS * width)) for line in lines)
-    room = 0.06 + 0.16 * (1 + text.count("\n"))  # inches
-    figure.set_size_inches(width, height + room)
-    look: Any = {"fontsize": SMALL, "color": PALETTE["muted"], "ha": "left", "linespacing": 1.2}
+    extra = 0.06 + 0.16 * (1 + text.count("\n"))  # inches
+    figure.set_size_inches(width, height + extra)
+    style: Any = {"fontsize": SMALL, "color": PALETTE["muted"], "ha": "left", "linespacing": 1.2}
     if not isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):
-        _lift(figure, room)
-        figure.text(0.07 / width, 0.07 / (height + room), text, **look)
+        _shift_axes_up(figure, extra)
+        figure.text(0.07 / width, 0.07 / (height + extra), text, **style)
     elif figure.legends:
         figure.legends[0].set_title(text)
-        figure.legends[0].get_title().set(**look)
+        figure.legends[0].get_title().set(**style)
     else:
-        figure.supxlabel(text, x=0.01, **look)
+        figure.supxlabel(text, x=0.01, **style)
     return figure
 
 
-def _lift(figure: Figure, room: float) -> None:
-    """Move all axes up by some inches, where each has its place and size."""
+def _shift_axes_up(figure: Figure, inches: float) -> None:
+    """Move axes with fixed positions up; their size in inches stays."""
     total = figure.get_size_inches()[1]
     for axes in figure.axes:
         x, y, width, height = axes.get_position().bounds
-        share = (total - room) / total
-        axes.set_position((x, y * share + room / total, width, height * share))
+        share = (total - inches) / total
+        axes.set_position((x, y * share + inches / total, width, height * share))
 
 
 def colour(name: str) -> str:
-    """Return the colour of a modality or a method; anything unknown is muted grey.
+    """Return the colour of a modality or a method; an unknown name gets a muted grey.
 
     Example:
         >>> colour("teacher") == PALETTE["teacher"], colour("DAKD") == PALETTE["student"]
@@ -144,19 +140,19 @@ def colour(name: str) -> str:
     return PALETTE.get(aliases.get(key, key), PALETTE["muted"])
 
 
-def ink_on(background: str) -> str:
-    """Return black or white, whichever reads better on a background."""
+def text_colour_on(background: str) -> str:
+    """Return black or white, whichever has more contrast with a background."""
     red, green, blue = to_rgb(background)
-    return PALETTE["ink"] if 0.299 * red + 0.587 * green + 0.114 * blue > 0.6 else "#FFFFFF"
+    return PALETTE["text"] if 0.299 * red + 0.587 * green + 0.114 * blue > 0.6 else "#FFFFFF"
 
 
-def per_cent(axis: Any) -> None:
-    """Label an axis of fractions in per cent."""
+def percent_axis(axis: Any) -> None:
+    """Label an axis of fractions in percent."""
     axis.set_major_formatter(lambda value, _: f"{100 * value:g} %")
 
 
-def bare(axes: Axes) -> Axes:
-    """Remove ticks, grid and frame, for pictures and diagrams."""
+def hide_axes(axes: Axes) -> Axes:
+    """Remove ticks, grid and frame, for images and diagrams."""
     axes.set_xticks([])
     axes.set_yticks([])
     axes.grid(False)
@@ -166,18 +162,18 @@ def bare(axes: Axes) -> Axes:
 
 @styled
 def png(figure: Figure, dpi: float = DPI, *, colours: int | None = None) -> bytes:
-    """Return the figure as the bytes of a PNG picture; equal figures give equal bytes.
+    """Return the figure as PNG bytes; equal figures give equal bytes.
 
     Args:
         figure: the figure.
         dpi: pixels per inch.
-        colours: 2 to 256: keep so many, which makes a sheet of pictures a third as large.
+        colours: 2 to 256: quantise to so many colours; a grid of images takes a third of the size.
     """
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": "dakd"})
     if colours is None:
         return buffer.getvalue()
-    # Coverage, not frequency: clothes keep their colours though most of a sheet is background.
+    # Not by frequency: clothes keep their colours although most pixels are background.
     method, small = Image.Quantize.MAXCOVERAGE, io.BytesIO()
     few = Image.open(buffer).convert("RGB").quantize(colours, method=method, kmeans=2)
     few.save(small, "PNG", optimize=True, dpi=(dpi, dpi))
@@ -192,19 +188,19 @@ def save(
     dpi: float = DPI,
     colours: int | None = None,
 ) -> Path:
-    """Write the figure, atomically: PNG, or PDF or SVG for slides, as the path ends.
+    """Write the figure atomically, as PNG, PDF or SVG by the suffix of the path.
 
     Args:
         figure: the figure.
-        path: ends in ``.png``, ``.pdf`` or ``.svg``.
-        dpi: of a PNG, and of the points that a PDF or an SVG holds as pixels.
+        path: with suffix ``.png``, ``.pdf`` or ``.svg``.
+        dpi: of a PNG, and of what a PDF or an SVG holds as pixels.
         colours: of a PNG, see `png`.
 
     Returns:
         The path.
 
     Raises:
-        ValueError: the path ends otherwise.
+        ValueError: another suffix.
     """
     path = Path(path)
     if path.suffix not in (".png", *UNDATED):

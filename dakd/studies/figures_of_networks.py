@@ -15,9 +15,9 @@ from dakd.augment import denormalise
 from dakd.data import ImageSet
 from dakd.evaluate.embed import extract
 from dakd.experiment import Experiment, NotTrainedError
-from dakd.figures.sheet import Tile, sheet
-from dakd.figures.style import PALETTE, note
-from dakd.metrics import rank_metrics
+from dakd.figures.tiles import Tile, tile_grid
+from dakd.figures.style import PALETTE, add_note
+from dakd.metrics import camera_rule, rank_metrics
 from dakd.protocols import sysu_trials
 from dakd.runtime import make_generator, pick_device
 
@@ -28,39 +28,39 @@ NO_GAP = {"modality accuracy": "0.50", "neighbour mixing": "1.00"}
 QUERIES = {"easy": 0.9, "typical": 0.5, "hard": 0.1}  # by quantiles of the average precision
 
 
-def of_networks(lab: Experiment) -> Iterator[tuple[str, Figure]]:
+def of_networks(experiment: Experiment) -> Iterator[tuple[str, Figure]]:
     """Draw the pictures of an experiment's teacher and student, one by one, with their names.
 
     Args:
-        lab: one that does not train.
+        experiment: one that does not train.
 
     Raises:
         NotTrainedError: the next picture needs a network that is not there; nothing is trained.
     """
-    folder, profile = lab.folder / "models", lab.config.profile
+    folder, profile = experiment.folder / "models", experiment.config.profile
     if not folder.is_dir():  # said before a benchmark is drawn for nothing
         raise NotTrainedError(
             f"{folder} holds no network; `dakd train --profile {profile}` trains teacher and "
             "student"
         )
     for name, draw in PICTURES.items():
-        yield name, draw(lab)
+        yield name, draw(experiment)
 
 
-def _noted(figure: Figure, lab: Experiment, text: str) -> Figure:
+def _noted(figure: Figure, experiment: Experiment, text: str) -> Figure:
     """Say beneath a picture whom it shows and which training it is."""
-    c = lab.config
+    c = experiment.config
     people = "drawn people (embedded benchmark)" if c.data.root is None else c.data.name
-    return note(figure, text, f"Shown: {people}, {c.profile} profile, seed {c.seed}.")
+    return add_note(figure, text, f"Shown: {people}, {c.profile} profile, seed {c.seed}.")
 
 
-def mask_gallery(lab: Experiment) -> Figure:
+def mask_gallery(experiment: Experiment) -> Figure:
     """Show what the class level's mask keeps of one augmented infrared batch, and drops."""
-    train, teacher = lab.dataset.train, lab.teacher().model
+    train, teacher = experiment.dataset.train, experiment.teacher().model
     infrared = np.flatnonzero(train.infrared)
     batch = np.sort(np.random.default_rng(0).choice(infrared, BATCH, replace=False))
-    x = lab.augmentations()["infrared"](train.images(batch), make_generator(1))
-    centres = lab.centres(teacher).infrared
+    x = experiment.augmentations()["infrared"](train.images(batch), make_generator(1))
+    centres = experiment.centres(teacher).infrared
     with torch.no_grad():
         said = predict(teacher.cpu()(x), centres, train.labels[batch])
     cut = kept_accuracy(said.confidence, said.correct, quantile=QUANTILE)
@@ -73,32 +73,36 @@ def mask_gallery(lab: Experiment) -> Figure:
         f"is kept, on {100 * cut.dropped:.0f} % of the rest",
     )
     text = "An augmented infrared batch; beneath each image the teacher's class-level confidence. "
-    return _noted(figure, lab, f"{text}✓ ✗: does it name the person?")
+    return _noted(figure, experiment, f"{text}✓ ✗: does it name the person?")
 
 
-def reliability_diagram(lab: Experiment) -> Figure:
+def reliability_diagram(experiment: Experiment) -> Figure:
     """Show the teacher's accuracy over its confidence on augmented training images."""
-    train, teacher, c = lab.dataset.train, lab.teacher().model, lab.config
+    train, teacher, c = experiment.dataset.train, experiment.teacher().model, experiment.config
     results: dict[str, Reliability] = {}
-    for side, look in lab.augmentations().items():
+    for side, look in experiment.augmentations().items():
         rows = np.flatnonzero(train.infrared == (side == "infrared"))
         draw = partial(look, generator=make_generator(c.seed, pick_device(c.device)))
         z = extract(teacher, train, rows=rows, transform=draw, device=c.device)
-        said = predict(z, getattr(lab.centres(teacher), side), train.labels[rows])
+        said = predict(z, getattr(experiment.centres(teacher), side), train.labels[rows])
         results[side] = reliability(said.confidence, said.correct)
     figure = figures.reliability_diagram(results, title="Reliability of the teacher, class level")
-    return _noted(figure, lab, "On training images, augmented as for the student.")
+    return _noted(figure, experiment, "On training images, augmented as for the student.")
 
 
-def gap_triptych(lab: Experiment) -> Figure:
+def gap_triptych(experiment: Experiment) -> Figure:
     """Show maps of test images before training, of the teacher and of DAKD, with their numbers."""
-    test = lab.dataset.test
-    student = lab.student().model  # first, so that a missing one is told at once
-    models = {"untrained": lab.untrained(), "teacher": lab.teacher().model, "DAKD": student}
+    test = experiment.dataset.test
+    student = experiment.student().model  # first, so that a missing one is told at once
+    models = {
+        "untrained": experiment.untrained(),
+        "teacher": experiment.teacher().model,
+        "DAKD": student,
+    }
     pick = np.sort(np.random.default_rng(0).permutation(len(test))[:POINTS])
     maps, captions = {}, {}
     for name, model in models.items():
-        z = lab.embeddings(model)
+        z = experiment.embeddings(model)
         maps[name] = umap_map(z[pick], **MAP)
         gap = modality_gap(z, test.infrared, test.pids)
         lines = [f"{key} {gap[key]:.2f} (no gap: {none})" for key, none in NO_GAP.items()]
@@ -115,12 +119,12 @@ def gap_triptych(lab: Experiment) -> Figure:
     text += (
         "all. Margin: mean cosine of the same person across modalities minus that of other people."
     )
-    return _noted(figure, lab, text)
+    return _noted(figure, experiment, text)
 
 
-def ranked_lists(lab: Experiment) -> Figure:
+def ranked_lists(experiment: Experiment) -> Figure:
     """Show an easy, a typical and a hard query of the first trial, as DAKD ranks their gallery."""
-    test, z = lab.dataset.test, lab.embeddings(lab.student().model)
+    test, z = experiment.dataset.test, experiment.embeddings(experiment.student().model)
     trial = sysu_trials(test, mode="all", shots=1, trials=1)[0]
     similarity = z[trial.query] @ z[trial.gallery].T  # (Q, G)
     people, places = ((a[trial.query], a[trial.gallery]) for a in (test.pids, test.cams))
@@ -131,15 +135,19 @@ def ranked_lists(lab: Experiment) -> Figure:
         number = int(order[round(quantile * (len(order) - 1))])
         row = trial.query[number]
         ranked = trial.gallery[similarity[number].argsort(descending=True, stable=True).numpy()]
-        counted = ~((test.cams[ranked] == 2) & (test.cams[row] == 3))  # the camera rule
+        who = (test.pids[row], test.pids[ranked], test.cams[row], test.cams[ranked])
+        counted = ~camera_rule(*who, protocol="sysu")  # (G,)
         lists[f"{name}\nAP {scores[number]:.2f}"] = _tiles(test, row, ranked[counted][:SHOWN])
     title = "Ranked lists of DAKD: ✓ the right person, ✗ somebody else"
-    figure = sheet(list(lists.values()), row_titles=list(lists), title=title, cell=0.68, lead=0.12)
+    rows = list(lists.values())
+    figure = tile_grid(
+        rows, row_titles=list(lists), title=title, cell_width=0.68, first_gap=0.12
+    )
     at = ", ".join(f"{100 * q:.0f} %" for q in QUERIES.values())
     text = (
         f"All-search, single-shot, first trial; queries at the quantiles {at} of average precision"
     )
-    return _noted(figure, lab, f"{text} (AP). In a row without ✓ the person comes later.")
+    return _noted(figure, experiment, f"{text} (AP). In a row without ✓ the person comes later.")
 
 
 def _tiles(test: ImageSet, query: int, ranked: np.ndarray) -> list[Tile]:
@@ -149,8 +157,8 @@ def _tiles(test: ImageSet, query: int, ranked: np.ndarray) -> list[Tile]:
     tiles = [Tile(image=image, frame=PALETTE["infrared"], above="query", below=seen)]
     for rank, (row, image) in enumerate(zip(ranked, test.images(ranked), strict=True), start=1):
         right, seen = test.pids[row] == test.pids[query], f"cam {test.cams[row]}"
-        ink, above = PALETTE["right" if right else "wrong"], f"{rank} {'✓' if right else '✗'}"
-        tiles.append(Tile(image=image, frame=ink, ink=ink, above=above, below=seen))
+        color, above = PALETTE["right" if right else "wrong"], f"{rank} {'✓' if right else '✗'}"
+        tiles.append(Tile(image=image, frame=color, color=color, above=above, below=seen))
     return tiles
 
 

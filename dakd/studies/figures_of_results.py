@@ -12,7 +12,7 @@ from dakd.augment import CutSwap
 from dakd.config import SyntheticConfig
 from dakd.data import ImageSet
 from dakd.data.synthetic import load_synthetic
-from dakd.figures.style import note
+from dakd.figures.style import add_note
 from dakd.runtime import make_generator
 from dakd.studies.ablation import LABELS, MAIN
 from dakd.studies.tables import differences
@@ -41,7 +41,7 @@ def contact_sheet(images: ImageSet) -> Figure:
     ]
     pictures = images.images(np.concatenate(rows))
     infrared = [cam in (3, 6) for cam in CAMERAS for _ in range(EACH)]
-    return figures.contact_sheet(
+    return figures.image_grid(
         pictures.unflatten(0, (PEOPLE, len(CAMERAS) * EACH)),  # (8, 12, 3, H, W)
         row_titles=[f"id {pid}" for pid in complete[:PEOPLE]],
         column_titles=[f"cam {cam}" for cam in CAMERAS for _ in range(EACH)],
@@ -69,7 +69,7 @@ def ablation(table: pd.DataFrame, *, metric: str, measure: str) -> Figure:
     apart = differences(table, metric=metric).drop("untrained", errors="ignore")
     title = f"{measure}: every variant against the teacher of its seed"
     figure = figures.difference_plot(apart, baseline="the teacher", measure=measure, title=title)
-    return note(figure, _seeds(table), LINES)
+    return add_note(figure, _seeds(table), LINES)
 
 
 def ablation_slide(table: pd.DataFrame) -> Figure:
@@ -83,7 +83,7 @@ def ablation_slide(table: pd.DataFrame) -> Figure:
         beside={"mAP": mean},
         title="The main variants against the teacher of their seed",
     )
-    return note(figure, _seeds(table), LINES)
+    return add_note(figure, _seeds(table), LINES)
 
 
 def _seeds(table: pd.DataFrame) -> str:
@@ -99,7 +99,7 @@ def robustness(table: pd.DataFrame) -> Figure:
         table: what `dakd.studies.evidence.robustness_tables` returned.
     """
     title = f"Corrupted test images, seeds {', '.join(map(str, table['seed'].unique()))}"
-    return figures.robustness_bars(table, curves="mAP", labels=LABELS, twins=TWINS, title=title)
+    return figures.robustness_bars(table, curves="mAP", labels=LABELS, hollow=TWINS, title=title)
 
 
 def of_results(folder: Path) -> dict[str, Figure]:
@@ -114,13 +114,13 @@ def of_results(folder: Path) -> dict[str, Figure]:
         names = {"run": "method", "all-1/rank1": "rank1", "all-1/mAP": "mAP"}
         there = [run for run in MAIN if run in set(table["run"])]
         main = table.set_index("run").loc[there].reset_index().rename(columns=names)
-        made["benchmark_demo"] = note(figures.benchmark_bars(main, labels=LABELS), _seeds(main))
+        made["benchmark_demo"] = add_note(figures.benchmark_bars(main, labels=LABELS), _seeds(main))
         for metric, measure in METRICS.items():
             made[f"ablation_{metric}"] = ablation(table, metric=metric, measure=measure)
         made["ablation_main"] = ablation_slide(table)
     if (path := folder / "robustness_demo.csv").is_file():
         table = pd.read_csv(path)
-        made["robustness_demo"] = note(robustness(table), _seeds(table))
+        made["robustness_demo"] = add_note(robustness(table), _seeds(table))
     return made
 
 

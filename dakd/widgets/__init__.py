@@ -1,20 +1,20 @@
-"""Figures with controls. Each widget is a thin shell over a pure ``render_*(...) -> Figure``.
+"""Figures with controls, each on top of a pure function ``render_*(...) -> Figure``.
 
-The figure becomes the bytes of a picture widget, so an error in a render function is an error of
-the cell (or of the moved slider), never an empty box. All controls work from the keyboard.
+An error in such a function is an error of the cell or of the moved control. All controls work from
+the keyboard.
 """
 
 from dakd.widgets.hover import hover_map
-from dakd.widgets.live import LiveCurves
-from dakd.widgets.networks import gap_explorer, loss_terms, mask_explorer, render_mask
-from dakd.widgets.panel import Panel
-from dakd.widgets.pictures import (
+from dakd.widgets.images import (
     cutswap_playground,
     image_browser,
     render_cutswap,
     render_people,
     render_person,
 )
+from dakd.widgets.live import LiveCurves
+from dakd.widgets.networks import gap_explorer, loss_terms, mask_explorer, render_mask
+from dakd.widgets.panel import Panel
 from dakd.widgets.rankings import query_browser, ranking_playground, render_query, render_ranking
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""A map whose points show their images: HTML and CSS alone, so it also works without a kernel."""
+"""A map whose points show their images, in HTML and CSS: it works without a kernel."""
 
 import base64
 import hashlib
@@ -10,20 +10,20 @@ from PIL import Image
 from torch import Tensor
 
 from dakd.figures.gap import point_colours
-from dakd.figures.sheet import Images, picture
 from dakd.figures.style import PALETTE
+from dakd.figures.tiles import Images, to_uint8
 
-MOST = 1000  # points; a thousand small pictures are about half a megabyte
-THUMB, COLUMNS = 96, 40  # tallest small picture in pixels, pictures a row of their sheet
-SIDE, ZOOM = 440, 180  # pixels of the page: side of the map, height of a picture beside it
-MINE = "data-lm-suppress-shortcuts"  # JupyterLab leaves the arrow keys to such an element
+MOST = 1000  # points; a thousand thumbnails are about half a megabyte
+THUMB, COLUMNS = 96, 40  # largest height of a thumbnail in pixels, thumbnails per sprite row
+SIDE, ZOOM = 440, 180  # CSS pixels: side of the map, height of an image beside it
+NO_SHORTCUTS = "data-lm-suppress-shortcuts"  # JupyterLab then leaves arrow keys to the element
 
 CSS = """
 .dakd-map {position:relative; width:680px; color:var(--text); font:13px/1.35 sans-serif}
 .dakd-map .plot {position:relative; width:var(--side); height:var(--side); margin:4px 0;
   border:1px solid var(--line); box-sizing:border-box}
 .dakd-map input {appearance:none; position:absolute; width:9px; height:9px; margin:-4.5px;
-  padding:0; border:0; border-radius:50%; background:var(--ink); opacity:.75; cursor:pointer}
+  padding:0; border:0; border-radius:50%; background:var(--color); opacity:.75; cursor:pointer}
 .dakd-map .ir {border-radius:0; clip-path:polygon(50% 0, 100% 100%, 0 100%)}
 .dakd-map input:hover, .dakd-map input:checked, .dakd-map input:focus-visible {
   transform:scale(2.2); opacity:1; z-index:2; outline:none}
@@ -36,9 +36,9 @@ CSS = """
 .dakd-map input:hover + figure, .dakd-map input:checked + figure {display:block}
 .dakd-map input:checked + figure {top:20px}
 .dakd-map .slot {top:50%; color:var(--muted); white-space:nowrap}
-.dakd-map .held {top:0}
+.dakd-map .selected {top:0}
 .dakd-map i {display:inline-block; width:9px; height:9px; margin:0 4px 0 12px; border-radius:50%;
-  background:var(--ink)}
+  background:var(--color)}
 """
 
 
@@ -53,20 +53,20 @@ def hover_map(
     title: str = "",
     caption: str = "",
 ) -> str:
-    """Return a map as HTML: the point under the pointer shows its image, a click holds it.
+    """Return a map as HTML: hovering over a point shows its image, a click selects it.
 
-    The arrow keys step from the held point to the next one, person by person. There is no script
-    in it: ``IPython.display.HTML(hover_map(...))`` works in a saved page.
+    The arrow keys move the selection, person by person. The HTML has no script, so that
+    ``IPython.display.HTML(hover_map(...))`` also works in a saved page.
 
     Args:
         points: (n, 2), at most `MOST`.
-        infrared: modality of each point, (n,) bool; triangles are infrared.
+        infrared: True for infrared points, which are triangles, (n,) bool.
         images: (n, 3, H, W), uint8 or float in 0..1.
         colouring, cams, pids: as in `dakd.figures.modality_maps`.
-        title, caption: texts over and under the map.
+        title, caption: texts above and below the map.
 
     Raises:
-        ValueError: too many points, arrays that do not fit, or an unknown colouring.
+        ValueError: too many points, arrays of different lengths, or an unknown colouring.
     """
     xy, dark = np.asarray(points, dtype=float), np.asarray(infrared, dtype=bool)
     lengths = {len(part) for part in (xy, dark, images, cams, pids) if part is not None}
@@ -74,40 +74,40 @@ def hover_map(
         raise ValueError(f"points must be (n, 2) with n images, not {xy.shape}; lengths {lengths}")
     if not 0 < len(xy) <= MOST:
         raise ValueError(f"{len(xy)} points; a map with images holds 1 to {MOST}: draw a sample")
-    inks, legend = point_colours(colouring, dark, cams, pids)
+    colors, legend = point_colours(colouring, dark, cams, pids)
     names = _names(dark, cams, pids)
     spread = np.ptp(xy, axis=0)
     share = (xy - xy.min(axis=0)) / np.where(spread > 0, spread, 1)  # 0..1
     left, top = 3 + 94 * share[:, 0], 97 - 94 * share[:, 1]  # per cent of the map
     order = np.arange(len(xy)) if pids is None else np.lexsort((dark, pids))
-    look = _look(images)
-    group = "map" + hashlib.sha256(xy.tobytes() + look.encode()).hexdigest()[:12]
+    variables = _css_variables(images)
+    group = "map" + hashlib.sha256(xy.tobytes() + variables.encode()).hexdigest()[:12]
     dots = "".join(
-        f'<input {MINE} type="radio" name="{group}" aria-label="{names[i]}" '
+        f'<input {NO_SHORTCUTS} type="radio" name="{group}" aria-label="{names[i]}" '
         f'class="{"ir" * int(dark[i])}" '
-        f'style="left:{left[i]:.2f}%;top:{top[i]:.2f}%;--ink:{inks[i]}">'
+        f'style="left:{left[i]:.2f}%;top:{top[i]:.2f}%;--color:{colors[i]}">'
         f'<figure style="--x:{-(i % COLUMNS)};--y:{-(i // COLUMNS)}">{names[i]}</figure>\n'
         for i in order
     )
     if colouring != "modality":
         legend |= {"visible": PALETTE["muted"], "infrared": PALETTE["muted"]}
     keys = "".join(
-        f'<i class="{"ir" * (text == "infrared")}" style="--ink:{ink}"></i>{escape(text)}'
-        for text, ink in legend.items()
+        f'<i class="{"ir" * (text == "infrared")}" style="--color:{color}"></i>{escape(text)}'
+        for text, color in legend.items()
     )
     return (
-        f'<div class="dakd-map" style="{look}">'
+        f'<div class="dakd-map" style="{variables}">'
         f"<style>{CSS}</style>"
         f"<b>{escape(title)}</b>"
         f'<div class="plot" role="radiogroup" aria-label="{escape(title) or "map"}">'
-        f'<div class="slot held">held: click, or arrow keys</div>'
-        f'<div class="slot">under the pointer</div>\n{dots}</div>'
+        f'<div class="slot selected">selected: click, or arrow keys</div>'
+        f'<div class="slot">hovered</div>\n{dots}</div>'
         f"<div>{escape(caption)}</div><div>{keys}</div></div>"
     )
 
 
 def _names(infrared: np.ndarray, cams: np.ndarray | None, pids: np.ndarray | None) -> list[str]:
-    """Return what each point is, safe inside HTML.
+    """Return a description of each point, escaped for HTML.
 
     >>> _names(np.array([True]), np.array([3]), np.array(["<b>"]))
     ['person &lt;b&gt;, camera 3, infrared']
@@ -119,18 +119,18 @@ def _names(infrared: np.ndarray, cams: np.ndarray | None, pids: np.ndarray | Non
     return [escape(", ".join(each)) for each in words]
 
 
-def _look(images: Images | Tensor) -> str:
-    """Return the CSS variables: all images as one JPEG, how to cut one out of it, and colours."""
+def _css_variables(images: Images | Tensor) -> str:
+    """Return CSS variables: a sprite (all images as one JPEG), its dimensions, and colours."""
     height, width = images[0].shape[-2:]
-    tall = max(8, min(height, THUMB) // 8 * 8)  # whole blocks of a JPEG, so that nothing bleeds
+    tall = max(8, min(height, THUMB) // 8 * 8)  # whole JPEG blocks: images do not bleed
     wide = max(8, round(width / height * tall / 8) * 8)
     rows = -(-len(images) // COLUMNS)
-    sheet = Image.new("RGB", (COLUMNS * wide, rows * tall))
+    sprite = Image.new("RGB", (COLUMNS * wide, rows * tall))
     for i, image in enumerate(images):
-        small = Image.fromarray(picture(image)).resize((wide, tall), Image.Resampling.BOX)
-        sheet.paste(small, (i % COLUMNS * wide, i // COLUMNS * tall))
+        small = Image.fromarray(to_uint8(image)).resize((wide, tall), Image.Resampling.BOX)
+        sprite.paste(small, (i % COLUMNS * wide, i // COLUMNS * tall))
     buffer = io.BytesIO()
-    sheet.save(buffer, format="jpeg", quality=80, subsampling=0)
+    sprite.save(buffer, format="jpeg", quality=80, subsampling=0)
     shown = ZOOM * width / height
     values = {
         "all": f"url(data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()})",
@@ -138,8 +138,8 @@ def _look(images: Images | Tensor) -> str:
         "w": f"{shown:.2f}px",
         "h": f"{ZOOM}px",
         "side": f"{SIDE}px",
-        "text": PALETTE["ink"],
-        "line": PALETTE["line"],
+        "text": PALETTE["text"],
+        "line": PALETTE["grid"],
         "muted": PALETTE["muted"],
     }
     return ";".join(f"--{name}:{value}" for name, value in values.items())

@@ -1,4 +1,4 @@
-"""Loss curves of a training that is running."""
+"""Loss curves of a running training."""
 
 import contextlib
 import threading
@@ -16,35 +16,33 @@ from dakd import figures
 from dakd.train.history import HISTORY, read_history
 from dakd.widgets.panel import Panel
 
-SHARE = 20  # pause between two drawings, in times of one: the training keeps the processor
+PAUSE = 20  # between two redraws, in durations of a redraw: the training keeps the CPU
 
 
 def newest_history(folder: Path, since: float = 0.0) -> pd.DataFrame:
-    """Return the history that was written last, after `since`; empty if none was.
+    """Return the history that was written last, or an empty one.
 
     Args:
-        folder: holds run folders, one below the other.
-        since: seconds since the epoch, by the clock of the file system.
+        folder: contains run folders.
+        since: only histories written after this time, in seconds since 1970.
     """
     written = {}
     for path in folder.glob(f"*/{HISTORY}"):
-        with contextlib.suppress(OSError):  # it is being replaced
+        with contextlib.suppress(OSError):  # the file is being replaced
             written[path.stat().st_mtime] = path.parent
     late = [when for when in written if when >= since]
     return read_history(written[max(late)]) if late else pd.DataFrame()
 
 
 class LiveCurves(Panel):
-    """The loss curves of what trains below `folder` while the ``with`` block runs.
-
-    The training knows nothing of it: both read and write the history on the disk.
+    """Loss curves of the training that runs in the ``with`` block, read from its history file.
 
     Args:
-        folder: holds run folders, as ``Experiment(...).folder / "models"`` does.
-        seconds: between two drawings.
+        folder: contains run folders, as ``Experiment(...).folder / "models"`` does.
+        seconds: least time between two redraws.
 
     Example:
-        ``with widgets.LiveCurves(lab.folder / "models"): teacher = lab.teacher()``
+        ``with widgets.LiveCurves(experiment.folder / "models"): experiment.teacher()``
     """
 
     def __init__(self, folder: str | Path, *, seconds: float = 2.0) -> None:
@@ -52,7 +50,7 @@ class LiveCurves(Panel):
         self._over, self.history = threading.Event(), pd.DataFrame()
         super().__init__(
             self._render,
-            "Drawn from the history on the disk while it grows.",
+            "Redrawn from the history file during training.",
             smooth=w.FloatSlider(
                 0.8, min=0, max=0.98, step=0.02, description="smoothing", continuous_update=False
             ),
@@ -61,11 +59,13 @@ class LiveCurves(Panel):
     def _render(self, smooth: float) -> Figure | str:
         if self.history.empty:
             over = self._over.is_set()
-            return "No step yet." if not over else "The run folder held the network already."
+            return (
+                "No step yet." if not over else "Nothing was trained: the network exists already."
+            )
         title = f"{len(self.history):,} steps"
         return figures.loss_curves(self.history, smooth=smooth, title=title)
 
-    def _look(self) -> None:
+    def _update(self) -> None:
         self.history = newest_history(self.folder, self._begun)
         self.redraw()
 
@@ -73,8 +73,8 @@ class LiveCurves(Panel):
         pause = self.seconds
         while not self._over.wait(pause):
             begun = time.monotonic()
-            self._look()
-            pause = max(self.seconds, SHARE * (time.monotonic() - begun))
+            self._update()
+            pause = max(self.seconds, PAUSE * (time.monotonic() - begun))
 
     def __enter__(self) -> Self:
         self._begun, self._over = time.time(), threading.Event()
@@ -91,4 +91,4 @@ class LiveCurves(Panel):
     ) -> None:
         self._over.set()
         self._thread.join()
-        self._look()  # at all of it; what trains afterwards is not drawn here
+        self._update()  # with the last steps

@@ -1,4 +1,4 @@
-"""Loss terms, confidence masks and modality maps of trained networks."""
+"""Loss terms, confidence masks and modality maps."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,7 +19,7 @@ TEMPERATURES = {"as in the method": 0.0, "0.02": 0.02, "0.05": 0.05, "0.2": 0.2,
 
 
 def loss_terms(history: pd.DataFrame, *, title: str | None = None) -> Panel:
-    """Switch the parts of a loss on and off; see `dakd.figures.loss_curves`."""
+    """Show or hide the terms of a loss; see `dakd.figures.loss_curves`."""
     parts = figures.loss_parts(history)
 
     def render(smooth: float, **on: bool) -> Figure:
@@ -31,7 +31,7 @@ def loss_terms(history: pd.DataFrame, *, title: str | None = None) -> Panel:
     boxes = {part: w.Checkbox(value=True, description=part, indent=False) for part in parts}
     return Panel(
         render,
-        "Which part falls first? Switch the large ones off to see the small ones.",
+        "Which term falls first? Hide the large ones to see the small ones.",
         smooth=smooth,
         **boxes,
     )
@@ -47,54 +47,58 @@ def render_mask(
     quantile: float = 0.5,
     keep: Any = "confident",
     temperature: float | None = None,
-    guesses: int = 3,
+    top: int = 3,
 ) -> Figure:
     """Show which images of a batch the confidence mask keeps, and where the teacher is right.
 
     Args:
         images: (n, 3, H, W), uint8 or float in 0..1.
-        embeddings: the teacher's, (n, D).
-        centres: the teacher's class centres of the modality, (K, D).
+        embeddings: of the teacher, (n, D).
+        centres: class centres of the teacher in the images' modality, (K, D).
         labels: true classes, (n,).
         level: ``"class"`` or ``"instance"``: whose confidence orders the images.
         quantile, keep: see `dakd.distill.confidence_mask`.
         temperature: of the softmax; None is 0.05 at the class level and 1 at the instance level.
-        guesses: print so many of the teacher's best guesses under each image, with their
-            probabilities; the true class stands above it, and is green among the guesses.
+        top: number of predictions below each image; the true class is above it, and green among
+            the predictions.
+
+    Raises:
+        ValueError: see `dakd.analysis.predict`.
     """
-    heat = {}
+    temperatures = {}
     if temperature is not None:
-        heat = {"temperature": temperature, "instance_temperature": temperature}
-    said = predict(embeddings, centres, labels, **heat)
-    confidence = said.confidence if level == "class" else said.instance_confidence
-    mask = kept_accuracy(confidence, said.correct, quantile=quantile, keep=keep)
-    shares = {"kept": mask.kept, "dropped": mask.dropped}
-    best = said.logits.softmax(dim=1).topk(min(guesses, len(centres)), dim=1)
-    named = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-    words = [f"{name} {100 * x:.0f} % right" for name, x in shares.items() if not np.isnan(x)]
+        temperatures = {"temperature": temperature, "instance_temperature": temperature}
+    predictions = predict(embeddings, centres, labels, **temperatures)
+    confidence = {"class": predictions.confidence, "instance": predictions.instance_confidence}
+    mask = kept_accuracy(confidence[level], predictions.correct, quantile=quantile, keep=keep)
+    accuracy = {"kept": mask.kept, "dropped": mask.dropped}
+    best = predictions.logits.softmax(dim=1).topk(min(top, len(centres)), dim=1)
+    pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    words = [f"{name} {100 * x:.0f} % right" for name, x in accuracy.items() if not np.isnan(x)]
     return figures.mask_gallery(
         images,
-        confidence=confidence,
-        correct=said.correct,
+        confidence=confidence[level],
+        correct=predictions.correct,
         kept=mask.mask,
-        guesses=[dict(zip(names, values, strict=True)) for names, values in named],
+        predictions=[dict(zip(classes, values, strict=True)) for classes, values in pairs],
         labels=labels,
         title=f"{level} level, {mask.mask.sum()} of {len(images)} kept: {', '.join(words)}",
     )
 
 
 def mask_explorer(images: Tensor, embeddings: Tensor, centres: Tensor, labels: Any) -> Panel:
-    """Move the confidence mask's settings; see `render_mask`."""
+    """Change the settings of the confidence mask; see `render_mask`."""
 
     def render(temperature: float, **values: Any) -> Figure:
-        told = temperature or None  # a Dropdown shows no option whose value is None
-        return render_mask(images, embeddings, centres, labels, temperature=told, **values)
+        values["temperature"] = temperature or None  # a Dropdown cannot show a value of None
+        return render_mask(images, embeddings, centres, labels, **values)
 
     return Panel(
         render,
-        "Which level keeps images on which the teacher is right? Over each image the true class, "
-        "✓ named or ✗ missed; under it the teacher's best guesses with their probabilities, the "
-        "right one in green. (At the instance level the first number is that level's confidence.)",
+        "Which level keeps images on which the teacher is right? Above each image: its true class, "
+        "and whether the teacher predicts it (✓) or not (✗). Below: the top predictions with their "
+        "probabilities, the true class in green. (At the instance level the first number is the "
+        "instance-level confidence.)",
         level=choice(["class", "instance"], "level"),
         quantile=w.FloatSlider(
             0.5, min=0, max=0.9, step=0.1, description="quantile", continuous_update=False
@@ -113,12 +117,12 @@ def gap_explorer(
     captions: Mapping[str, str] | None = None,
     images: Tensor | None = None,
 ) -> Panel:
-    """Choose a network and a colouring of its map; see `dakd.figures.modality_maps`.
+    """Select a network and a colouring of its map; see `dakd.figures.modality_maps`.
 
     Args:
-        points, infrared, cams, pids, captions: as there.
-        images: (n, 3, H, W); the map of one network then shows the image of a point, see
-            `hover_map`, and the panel begins with the last network.
+        points, infrared, cams, pids, captions: as in `dakd.figures.modality_maps`.
+        images: (n, 3, H, W); maps of single networks then show the image of a point, see
+            `hover_map`, and the last network is selected at first.
     """
     colours: Any = {"infrared": infrared, "cams": cams, "pids": pids}
     texts = captions or {}
@@ -139,7 +143,7 @@ def gap_explorer(
 
     words = "Triangles are infrared. Do colours follow the modality, the camera, or the person?"
     if images is not None:
-        words += " Point at a dot to see its image; a click holds it, to compare with another."
+        words += " Point at a dot to see its image; click to keep it for comparison."
     return Panel(
         render,
         words,

@@ -1,4 +1,4 @@
-"""Rankings: one made by hand, and those of a trial."""
+"""Rankings: one set by hand, and those of a trial."""
 
 from collections.abc import Sequence
 
@@ -16,14 +16,14 @@ from dakd.widgets.panel import Panel, slider
 
 
 def render_ranking(positions: Sequence[int], length: int = 10) -> Figure:
-    """Show a ranking whose right images stand at `positions`, with its metrics.
+    """Show a ranking with right images at given ranks, and its metrics.
 
     Args:
-        positions: ranks from 1; a taken one moves to the next free rank.
+        positions: ranks from 1; a rank that is taken moves to the next free one.
         length: images in the gallery.
 
     Raises:
-        ValueError: a position outside 1..length, or more right images than places.
+        ValueError: a position outside 1..length, or more right images than ranks.
     """
     correct = np.zeros(length, dtype=bool)
     for position in positions:
@@ -31,7 +31,7 @@ def render_ranking(positions: Sequence[int], length: int = 10) -> Figure:
             raise ValueError(f"position {position} does not fit a gallery of {length} images")
         free = [(position - 1 + step) % length for step in range(length)]
         correct[next(place for place in free if not correct[place])] = True
-    pids = np.where(correct, 0, np.arange(1, length + 1))  # every wrong image is somebody else
+    pids = np.where(correct, 0, np.arange(1, length + 1))  # each wrong image shows another person
     similarity = np.linspace(1, 0, length)[None]  # (1, length)
     scores = rank_metrics(similarity, [0], pids, ranks=(1, 5))
     title = (
@@ -42,15 +42,15 @@ def render_ranking(positions: Sequence[int], length: int = 10) -> Figure:
 
 
 def ranking_playground(length: int = 10, right: Sequence[int] = (2, 4, 9)) -> Panel:
-    """Move the right images of a ranking, and watch AP, INP and rank-k."""
+    """Move the right images of a ranking, and see AP, INP and rank-k."""
     sliders = {
         f"image_{i}": slider(1, length, position, f"right image {i}")
         for i, position in enumerate(right, start=1)
     }
     return Panel(
         lambda **values: render_ranking(list(values.values()), length),
-        "Move one right image at a time. Which move changes AP most? Which one INP? (Where a rank "
-        "is taken, the image goes to the next free one.)",
+        "Move one right image at a time. Which move changes AP most, and which one INP? (If a "
+        "rank is taken, the image moves to the next free one.)",
         **sliders,
     )
 
@@ -106,12 +106,12 @@ def render_query(
 
 
 def query_browser(dataset: Dataset, embeddings: Tensor, trial: Trial) -> Panel:
-    """Step through the queries of a trial; where the protocol has a camera rule, switch it off.
+    """Browse the queries of a trial, with the protocol's camera rule on or off.
 
     Args:
         dataset, embeddings, trial: as in `render_query`.
     """
-    rule, text, switch = PROTOCOLS[PROTOCOL_OF[dataset.name]], "Step through the queries.", {}
+    rule, text, switch = PROTOCOLS[PROTOCOL_OF[dataset.name]], "Browse the queries.", {}
     if rule.drop is not None:
         text += f" Grey images are dropped by the camera rule: {rule.drops}."
         switch = {"apply_rule": w.Checkbox(value=True, description="camera rule", indent=False)}

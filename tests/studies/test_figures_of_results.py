@@ -21,7 +21,7 @@ from dakd import figures
 from dakd.cli import main
 from dakd.config import load_profile, replace
 from dakd.experiment import Experiment, NotTrainedError
-from dakd.figures.style import PALETTE, note
+from dakd.figures.style import PALETTE, add_note
 from dakd.studies import figures_of_networks, write_figures
 from dakd.studies.ablation import GRID
 from dakd.studies.figures_of_results import SLIDE, ablation_slide
@@ -58,7 +58,7 @@ def runs(tmp_path_factory):
 
 
 @pytest.fixture
-def lab(runs, monkeypatch):
+def experiment(runs, monkeypatch):
     """What finds them; its maps are no UMAP, which compiles for ten seconds."""
     monkeypatch.setattr(figures_of_networks, "umap_map", lambda z, **how: z.numpy()[:, :2])
     return Experiment(CONFIG, runs=runs, show=False, train=False)
@@ -72,7 +72,7 @@ def few_images(monkeypatch):
     )
 
 
-def test_every_picture_is_written_and_the_same_the_second_time(lab, few_images, tmp_path):
+def test_every_picture_is_written_and_the_same_the_second_time(experiment, few_images, tmp_path):
     names = {
         "cutswap",
         "benchmark_demo",
@@ -84,7 +84,7 @@ def test_every_picture_is_written_and_the_same_the_second_time(lab, few_images, 
         folder.mkdir()
         ablation_table(["teacher", "dakd"]).to_csv(folder / "ablation_demo.csv", index=False)
         torch.manual_seed(0)
-        written = list(write_figures.draw(folder, slides=folder / "slides", lab=lab))
+        written = list(write_figures.draw(folder, slides=folder / "slides", experiment=experiment))
         assert sorted(written) == sorted([*folder.glob("*.png"), *folder.glob("slides/*")])
     assert {path.stem for path in folder.glob("*.png")} == names
     slides = {f"{name}{ending}" for name in {*names, *FOR_SLIDES} for ending in (".pdf", ".svg")}
@@ -118,7 +118,7 @@ def test_without_networks_their_pictures_are_left_out_and_nothing_is_trained(
     ]  # fmt: skip
 
 
-def test_with_a_teacher_alone_its_pictures_are_drawn(runs, lab, tmp_path):
+def test_with_a_teacher_alone_its_pictures_are_drawn(runs, experiment, tmp_path):
     shutil.copytree(runs / "smoke" / "data", tmp_path / "smoke" / "data")
     (teacher,) = (runs / "smoke" / "models").glob("teacher-*")
     shutil.copytree(teacher, tmp_path / "smoke" / "models" / teacher.name)
@@ -134,8 +134,8 @@ def test_with_a_teacher_alone_its_pictures_are_drawn(runs, lab, tmp_path):
     assert [path.name for path in (tmp_path / "smoke" / "models").iterdir()] == [teacher.name]
 
 
-def test_pictures_of_networks_say_whom_they_show(lab):
-    for name, figure in figures_of_networks.of_networks(lab):
+def test_pictures_of_networks_say_whom_they_show(experiment):
+    for name, figure in figures_of_networks.of_networks(experiment):
         assert "drawn people (embedded benchmark), smoke profile, seed 0" in words(figure), name
 
 
@@ -196,7 +196,7 @@ def test_a_note_is_inside_the_figure_and_covers_nothing(draw_one):
     plain = draw_one()
     height = plain.get_size_inches()[1]
     text = "Words that a reader needs, and so many of them that they need more than a line. " * 3
-    figure = note(draw_one(), text)
+    figure = add_note(draw_one(), text)
     assert figure.get_size_inches()[1] > height + 0.3
     figure.canvas.draw()
     (own,) = (t for t in figure.findobj(Text) if t.get_text().startswith("Words that"))

@@ -283,13 +283,13 @@ def words(figure):
 
 
 def paper_of(figure):
-    """Return a sheet in its own pixels, uint8 (H, W, 3)."""
+    """Return a grid in its own pixels, uint8 (H, W, 3)."""
     shown = np.asarray(figure.axes[0].images[0].get_array())
     return (255 * shown[..., :3]).round().astype(np.uint8)
 
 
 def tile_under(name, figure, *, height, width):
-    """Return the picture under a text of a sheet, in its own pixels."""
+    """Return the image below a text of a grid, in pixels of the grid."""
     paper = paper_of(figure)
     x, y = next(text.get_position() for text in figure.texts if text.get_text() == name)
     white = (paper == 255).all(axis=2)
@@ -300,9 +300,9 @@ def tile_under(name, figure, *, height, width):
     return paper[top : top + zoom * height : zoom, left:right:zoom]
 
 
-def test_sheet_names_every_kind_and_shows_what_corrupt_makes(data):
+def test_grid_names_every_kind_and_shows_what_corrupt_makes(data):
     images = data.test.images([0, 5])
-    figure = figures.corruption_sheet(images, severity=2, title="t")
+    figure = figures.corruption_grid(images, severity=2, title="t")
     assert {kind.replace("_", " ") for kind in KINDS} | set(FAMILIES) | {"t"} <= words(figure)
     assert len([text for text in figure.texts if text.get_text() == "clean"]) == len(FAMILIES)
     pair = tile_under("clean", figure, height=32, width=32)  # two images side by side
@@ -313,12 +313,12 @@ def test_sheet_names_every_kind_and_shows_what_corrupt_makes(data):
     )
 
 
-def test_severity_sheet_has_a_row_a_kind(data):
-    figure = figures.severity_sheet(data.test.images([0])[0], ["fog", "motion_blur"])
+def test_severity_grid_has_one_row_per_kind(data):
+    figure = figures.severity_grid(data.test.images([0])[0], ["fog", "motion_blur"])
     assert {"fog", "motion blur", "clean", "1", "5"} <= words(figure)
     white = (paper_of(figure) == 255).all(axis=2)
     gaps = [np.diff(white.all(axis=1 - side).astype(int)) for side in (0, 1)]
-    assert [int((gap == -1).sum()) for gap in gaps] == [2, 6]  # rows and columns of pictures
+    assert [int((gap == -1).sum()) for gap in gaps] == [2, 6]  # rows and columns of images
 
 
 def test_bars_and_curves_show_the_numbers():
@@ -349,11 +349,11 @@ def test_several_seeds_are_averaged_and_shown():
     assert not alone.lines
 
 
-def test_one_figure_holds_sides_families_and_twins():
+def test_one_figure_holds_sides_families_and_hollow_bars():
     table = table_of("teacher", "teacher_no_cutswap", "dakd")
     table.loc[table["family"] == "blur", "mAP"] *= 2
-    twins = {"teacher_no_cutswap": "teacher"}
-    figure = figures.robustness_bars(table, curves="mAP", twins=twins)
+    hollow = {"teacher_no_cutswap": "teacher"}
+    figure = figures.robustness_bars(table, curves="mAP", hollow=hollow)
     assert [axes.get_title("left") for axes in figure.axes] == ["rank-1", "mAP", *FAMILIES]
     full, hollow, other = (figure.axes[0].patches[4 * i] for i in range(3))  # four sides each
     assert hollow.get_edgecolor() == full.get_facecolor() != other.get_facecolor()

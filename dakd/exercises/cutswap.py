@@ -38,7 +38,7 @@ images, and the share in the formula above on average.
 
 
 @exercise
-def mended(picture: Any, *, image: Tensor, height: int = 10, width: int = 5) -> Verdict:
+def fixed_cutswap(picture: Any, *, image: Tensor, height: int = 10, width: int = 5) -> Verdict:
     """What do the four lines give when the exchange no longer reaches the whole image?
 
     Red stands in all three channels of the first `height` rows and `width` columns; the rest is
@@ -55,7 +55,7 @@ def mended(picture: Any, *, image: Tensor, height: int = 10, width: int = 5) -> 
 
     Example:
         >>> image = torch.rand(1, 3, 12, 6, generator=torch.Generator().manual_seed(0))
-        >>> mended(image[:, :1].expand(-1, 3, -1, -1), image=image)
+        >>> fixed_cutswap(image[:, :1].expand(-1, 3, -1, -1), image=image)
         ✗ Not yet. Outside the rectangle something changed. Which line makes a second name where a \
 copy is meant?
     """

@@ -74,7 +74,7 @@ def dropped_gradient(paper: Any, release: Any, *, mask: Tensor) -> Verdict:
 
 
 @exercise
-def honest_temperature(
+def calibrated_temperature(
     temperature: Any, *, embeddings: Tensor, centres: Tensor, labels: np.ndarray
 ) -> Verdict:
     """Which temperature, instead of 0.05, makes the class-level confidence honest?
@@ -90,7 +90,8 @@ def honest_temperature(
 
     Example:
         >>> import torch
-        >>> honest_temperature(-1, embeddings=torch.eye(3), centres=torch.eye(3), labels=[0, 1, 2])
+        >>> z = torch.eye(3)
+        >>> calibrated_temperature(-1, embeddings=z, centres=z, labels=[0, 1, 2])
         ✗ Not yet. Give a temperature between 0.001 and 1.
     """
     mine = number(temperature, "a temperature between 0.001 and 1", low=0.001, high=1)

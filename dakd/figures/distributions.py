@@ -1,21 +1,21 @@
-"""How one quantity is spread: a scatter of people, outlines of histograms."""
+"""Distributions: a scatter plot of brightness, and histograms."""
 
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from dakd.figures.style import BODY, PALETTE, colour, new_figure, per_cent, styled
+from dakd.figures.style import BODY, PALETTE, colour, new_figure, percent_axis, styled
 
 
 @styled
 def brightness_scatter(
     visible: np.ndarray, infrared: np.ndarray, *, title: str | None = None
 ) -> Figure:
-    """Plot each person's mean brightness in one modality against that in the other.
+    """Plot the mean brightness of each person in infrared against that in visible images.
 
     Args:
-        visible, infrared: mean grey levels in 0..1, (n,) each, a value a person.
+        visible, infrared: mean grey levels in 0..1, one per person, (n,) each.
         title: of the figure.
     """
     visible, infrared = np.asarray(visible), np.asarray(infrared)
@@ -39,10 +39,10 @@ def brightness_scatter(
 def histogram(
     samples: dict[str, Any], *, label: str, title: str | None = None, bins: int = 30
 ) -> Figure:
-    """Compare distributions of one quantity, as outlines over shared bins.
+    """Compare distributions of one quantity by histograms with shared bins.
 
     Args:
-        samples: values of each group; a group named like a modality or method has its colour.
+        samples: group name -> values; a group named after a modality or method has its colour.
         label: the quantity and its unit.
         title: of the figure.
         bins: number of bins over the range of all groups.
@@ -55,11 +55,11 @@ def histogram(
     styles = ["-", "--", ":", "-."]
     for i, (name, values) in enumerate(arrays.items()):
         height = np.histogram(values, edges)[0] / len(values)
-        ink = colour(name) if colour(name) != PALETTE["muted"] else list(PALETTE.values())[5 - i]
-        axes.stairs(height, edges, color=ink, alpha=0.18, fill=True)
-        axes.stairs(height, edges, color=ink, linewidth=1.8, linestyle=styles[i % 4], label=name)
-    axes.set(xlabel=label, ylabel="share of the group")
-    per_cent(axes.yaxis)
+        color = colour(name) if colour(name) != PALETTE["muted"] else list(PALETTE.values())[5 - i]
+        axes.stairs(height, edges, color=color, alpha=0.18, fill=True)
+        axes.stairs(height, edges, color=color, linewidth=1.8, linestyle=styles[i % 4], label=name)
+    axes.set(xlabel=label, ylabel="fraction of the group")
+    percent_axis(axes.yaxis)
     if len(arrays) > 1:
         axes.legend()
     return figure

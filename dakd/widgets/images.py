@@ -1,4 +1,4 @@
-"""People and cameras; CutSwap."""
+"""Browse people and cameras; try CutSwap."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,7 @@ CHANNELS = ("random", "red", "green", "blue")
 
 
 def render_person(images: ImageSet, *, person: int, camera: str | int = "all") -> Figure:
-    """Show every image of one person, a camera a column; or one camera's, in lines.
+    """Show all images of a person, one column per camera, or those of one camera in a row.
 
     Args:
         images: a split.
@@ -35,21 +35,21 @@ def render_person(images: ImageSet, *, person: int, camera: str | int = "all") -
     if camera != "all":
         title += f" in camera {camera}"
         if not columns[0]:
-            return figures.contact_sheet([[None] * 4], title=f"{title}: never seen there")
+            return figures.image_grid([[None] * 4], title=f"{title}: no image")
         names = [f"image {n + 1}" for n in range(len(columns[0]))]
         return figures.strip(columns[0], titles=names, modalities=kinds * len(names), title=title)
     depth = max(map(len, columns))
     rows = [[c[i] if i < len(c) else None for c in columns] for i in range(depth)]
     names = [f"camera {cam}\n{kind}" for cam, kind in zip(cams, kinds, strict=True)]
-    return figures.contact_sheet(rows, column_titles=names, column_modalities=kinds, title=title)
+    return figures.image_grid(rows, column_titles=names, column_modalities=kinds, title=title)
 
 
 def render_people(images: ImageSet, *, people: Sequence[int], title: str | None = None) -> Figure:
-    """Show people, one a row, in every camera, one a column; a dash where one was never seen.
+    """Show people by one image per camera: one row per person, a dash where there is no image.
 
     Args:
         images: a split.
-        people: indices into ``images.classes``; the first image of each camera is shown.
+        people: indices into ``images.classes``.
         title: of the figure.
     """
     first = images.table.drop_duplicates(["pid", "cam"]).reset_index()
@@ -57,7 +57,7 @@ def render_people(images: ImageSet, *, people: Sequence[int], title: str | None 
     pids, cams = images.classes[list(people)], np.unique(images.cams)
     rows = [[row_of.get((pid, cam)) for cam in cams] for pid in pids]
     kinds = ["infrared" if images.infrared[images.cams == cam][0] else "visible" for cam in cams]
-    return figures.contact_sheet(
+    return figures.image_grid(
         [[None if row is None else images.images([row])[0] for row in line] for line in rows],
         row_titles=[f"person {pid}" for pid in pids],
         column_titles=[f"camera {cam}\n{kind}" for cam, kind in zip(cams, kinds, strict=True)],
@@ -67,10 +67,10 @@ def render_people(images: ImageSet, *, people: Sequence[int], title: str | None 
 
 
 def image_browser(images: ImageSet) -> Panel:
-    """Step through people and cameras of a split."""
+    """Browse the people and cameras of a split."""
     return Panel(
         lambda **values: render_person(images, **values),
-        "Step through the people with the arrow keys. What stays the same in infrared?",
+        "Browse the people with the arrow keys. What stays the same in infrared?",
         person=w.SelectionSlider(
             options=[(str(pid), row) for row, pid in enumerate(images.classes)],
             description="person",
@@ -88,14 +88,14 @@ def render_cutswap(
     channel: str = "random",
     seed: int = 0,
 ) -> Figure:
-    """Show CutSwap on images (n, 3, H, W): image, rectangle, the paper's result, the release's.
+    """Show CutSwap step by step: image, rectangle, the paper's result, the release's.
 
     Args:
-        images: uint8 or float in 0..1.
+        images: (n, 3, H, W), uint8 or float in 0..1.
         p: probability that an image is changed.
-        ratio: smallest and largest side of the rectangle, as a share of the image's.
+        ratio: smallest and largest side of the rectangle, as a fraction of the image's.
         channel: ``"random"``, ``"red"``, ``"green"`` or ``"blue"``.
-        seed: of the draws.
+        seed: of the random draws.
     """
     paper = CutSwap(p, *ratio, variant="paper")
     release = CutSwap(p, *ratio, variant="release")
@@ -110,23 +110,23 @@ def render_cutswap(
         rectangles,
         paper.apply(images, draws),
         release.apply(images, draws),
-        title=f"CutSwap: {changed} of {len(images)} images drawn, {channel} channel",
+        title=f"CutSwap: {changed} of {len(images)} images changed, {channel} channel",
     )
 
 
 def cutswap_playground(visible: Tensor, infrared: Tensor | None = None) -> Panel:
-    """Change CutSwap's settings and compare the paper with the release.
+    """Change the settings of CutSwap, and compare the paper's version with the release's.
 
     Args:
-        visible: images (n, 3, H, W).
-        infrared: others, (m, 3, H, W), to choose instead.
+        visible: images (n, 3, H, W), uint8 or float in 0..1.
+        infrared: images (m, 3, H, W) that can be selected instead.
     """
     both = {"visible": visible, "infrared": visible if infrared is None else infrared}
     share = {"continuous_update": False, "readout_format": ".2f"}
-    text = "Change the settings; the seed draws again. The release changes the whole image."
+    text = "Change the settings; the seed changes the draws. The release changes the whole image."
     switch = {}
     if infrared is not None:
-        text += " Then take infrared images: what is there left to swap?"
+        text += " Then select infrared images: what is left to swap?"
         switch = {"kind": choice(both, "images")}
     return Panel(
         lambda kind="visible", **values: render_cutswap(both[kind], **values),

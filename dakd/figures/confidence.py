@@ -1,4 +1,4 @@
-"""Is the teacher's confidence right? Histograms, masks, calibration."""
+"""The teacher's confidence: histograms, masks, calibration."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from dakd.analysis import Reliability, RiskCoverage
-from dakd.figures.sheet import Images, Tile, broken, sheet
-from dakd.figures.style import PALETTE, SMALL, colour, new_figure, per_cent, styled
+from dakd.figures.style import PALETTE, SMALL, colour, new_figure, percent_axis, styled
+from dakd.figures.tiles import Images, Tile, tile_grid, wrap_rows
 
-LEAST = 0.05  # the probability of a guess that is worth a line
+LEAST = 0.05  # smaller probabilities are not printed
 
 
 @styled
@@ -26,12 +26,12 @@ def confidence_histograms(
     title: str | None = None,
     bins: int = 24,
 ) -> Figure:
-    """Stack right on wrong predictions over confidence, with the mask's threshold.
+    """Show stacked histograms of the confidence of right and of wrong predictions.
 
     Args:
         confidence, correct: (N,) each.
-        threshold: drawn as a line; accuracy is printed on its both sides.
-        label: which confidence this is.
+        threshold: of the mask, drawn as a line with the accuracy on both sides of it.
+        label: of the confidence axis.
         title: of the figure.
         bins: number of bins over the range of the confidences.
     """
@@ -45,7 +45,7 @@ def confidence_histograms(
         stacked=True,
         color=[PALETTE["right"], PALETTE["wrong"]],
         label=[f"right ({correct.sum()})", f"wrong ({(~correct).sum()})"],
-        edgecolor=PALETTE["ground"],
+        edgecolor=PALETTE["background"],
         linewidth=0.6,
     )
     for patch in axes.containers[1]:
@@ -53,7 +53,7 @@ def confidence_histograms(
     axes.set(xlabel=label, ylabel="images")
     axes.ticklabel_format(axis="x", useOffset=False)
     if threshold is not None:
-        axes.axvline(threshold, color=PALETTE["ink"], linewidth=1.5, linestyle="--")
+        axes.axvline(threshold, color=PALETTE["text"], linewidth=1.5, linestyle="--")
         sides = (("right", confidence < threshold, -6), ("left", confidence >= threshold, 6))
         for align, mask, shift in sides:
             if mask.any():
@@ -72,51 +72,52 @@ def mask_gallery(
     confidence: ArrayLike,
     correct: ArrayLike,
     kept: ArrayLike,
-    guesses: Sequence[Mapping[int, float]] | None = None,
+    predictions: Sequence[Mapping[int, float]] | None = None,
     labels: ArrayLike | None = None,
     title: str | None = None,
 ) -> Figure:
-    """Show what a mask keeps over what it drops, the most confident first in either part.
+    """Show the images that a mask keeps above those that it drops, by falling confidence.
 
     Args:
         images: a batch, (n, 3, H, W).
-        confidence: the teacher's, printed under each image unless its first guess says the same.
-        correct: whether the teacher names the right person (✓ or ✗).
-        kept: the mask.
-        guesses: for each image the teacher's best guesses, {class: probability}, printed under
-            the confidence, a line each; all but the best are left out below `LEAST`.
-        labels: true classes, (n,), printed above the images; a guess of it is bold and green.
+        confidence: of the teacher, (n,), printed below each image unless it equals the probability
+            of the top prediction.
+        correct: whether the teacher's prediction is right (✓ or ✗), (n,).
+        kept: the mask, (n,) bool.
+        predictions: the top predictions of each image, {class: probability}, printed below the
+            confidence, one per line; only the first may be below `LEAST`.
+        labels: true classes, (n,), printed above the images; their prediction is bold and green.
         title: of the figure.
 
     Raises:
-        ValueError: lengths that do not fit.
+        ValueError: no image, or arguments of different lengths.
     """
-    pictures = list(images)
+    shown = list(images)
     score, mask = np.asarray(confidence, dtype=float), np.asarray(kept, dtype=bool)
     right = np.asarray(correct, dtype=bool)
-    said = [{}] * len(pictures) if guesses is None else list(guesses)
-    true = np.full(len(pictures), -1) if labels is None else np.asarray(labels)
-    lengths = {len(pictures), len(score), len(right), len(mask), len(said), len(true)}
-    if len(lengths) != 1 or not pictures:
+    top = [{}] * len(shown) if predictions is None else list(predictions)
+    true = np.full(len(shown), -1) if labels is None else np.asarray(labels)
+    lengths = {len(shown), len(score), len(right), len(mask), len(top), len(true)}
+    if len(lengths) != 1 or not shown:
         raise ValueError(f"images, confidence, correct and kept differ in length: {lengths}")
-    digits = 2 if np.ptp(score) > 0.05 else 5  # flat instance-level confidences need more
+    digits = 2 if np.ptp(score) > 0.05 else 5  # instance-level confidences are all alike
     tiles = [
-        _judged(*facts, digits)
-        for facts in zip(pictures, score, right, said, true.tolist(), strict=True)
+        _tile(*values, digits)
+        for values in zip(shown, score, right, top, true.tolist(), strict=True)
     ]
     order = np.argsort(-score, kind="stable")
     parts = {"kept": order[mask[order]], "dropped": order[~mask[order]]}
     parts = {name: part for name, part in parts.items() if len(part)}
-    lines = broken([[tiles[i] for i in part] for part in parts.values()], margin=0.9)
+    lines = wrap_rows([[tiles[i] for i in part] for part in parts.values()], margin=0.9)
     rows, names = [], []
     for name, part in zip(parts, lines, strict=True):
         rows += part
         names += [name, *[""] * (len(part) - 1)]
-    return sheet(rows, row_titles=names, title=title, cell=0.5)
+    return tile_grid(rows, row_titles=names, title=title, cell_width=0.5)
 
 
 def short(value: float, digits: int = 2) -> str:
-    """Return a probability without the zero before its point.
+    """Return a probability without its leading zero.
 
     >>> short(0.8149), short(0.00812, 5), short(0.9999)
     ('.81', '.00812', '1.00')
@@ -124,27 +125,30 @@ def short(value: float, digits: int = 2) -> str:
     return f"{value:.{digits}f}".removeprefix("0")
 
 
-def _judged(
-    image: Any, score: float, right: bool, guesses: Mapping[int, float], label: int, digits: int
+def _tile(
+    image: Any, score: float, right: bool, top: Mapping[int, float], label: int, digits: int
 ) -> Tile:
-    """Return an image with what the teacher says of it."""
-    ink = PALETTE["right"] if right else PALETTE["wrong"]
+    """Return an image with the teacher's predictions."""
+    color = PALETTE["right"] if right else PALETTE["wrong"]
     sign = "✓" if right else "✗"
-    best = max(guesses.values(), default=-1.0)
-    said = {name: p for name, p in guesses.items() if p >= min(best, LEAST)}
+    best = max(top.values(), default=-1.0)
+    printed = {name: p for name, p in top.items() if p >= min(best, LEAST)}
     lines = [] if np.isclose(best, score) else [short(score, digits)]
-    marked = len(lines) + list(said).index(label) if label in said else None
-    lines += [f"{name}: {short(p)}" for name, p in said.items()]
+    highlighted = len(lines) + list(printed).index(label) if label in printed else None
+    lines += [f"{name}: {short(p)}" for name, p in printed.items()]
     above = f"{label} {sign}" if label >= 0 else sign
-    return Tile(image=image, frame=ink, ink=ink, above=above, below="\n".join(lines), marked=marked)
+    below = "\n".join(lines)
+    return Tile(
+        image=image, frame=color, color=color, above=above, below=below, highlighted=highlighted
+    )
 
 
 @styled
 def reliability_diagram(results: Mapping[str, Reliability], *, title: str | None = None) -> Figure:
-    """Plot accuracy against confidence; on the diagonal the confidence can be taken at its word.
+    """Plot accuracy against confidence; on the diagonal the confidence is calibrated.
 
     Args:
-        results: for each name, from `dakd.analysis.reliability`; the dots grow with their count.
+        results: name -> `dakd.analysis.reliability`; the area of a dot shows the size of its bin.
         title: of the figure.
     """
     figure = new_figure(4.8, 4.3, title=title)
@@ -157,11 +161,12 @@ def reliability_diagram(results: Mapping[str, Reliability], *, title: str | None
         label = f"{name}: ECE {100 * result.ece:.1f} %"
         axes.plot(table["confidence"], table["accuracy"], color=colour(name), linewidth=1.4)
         axes.scatter(table["confidence"], table["accuracy"], s=size, color=colour(name),
-                     marker=marker, label=label, edgecolor=PALETTE["ground"], zorder=3)  # fmt: skip
+                     marker=marker, label=label, edgecolor=PALETTE["background"],
+                     zorder=3)  # fmt: skip
     axes.set(xlim=(-0.02, 1.04), ylim=(-0.02, 1.04), aspect="equal")
-    axes.set(xlabel="confidence", ylabel="share of right predictions")
-    axes.text(0.97, 0.05, "over-confident", ha="right", fontsize=SMALL, color=PALETTE["muted"])
-    axes.text(0.03, 0.93, "under-confident", fontsize=SMALL, color=PALETTE["muted"])
+    axes.set(xlabel="confidence", ylabel="accuracy")
+    axes.text(0.97, 0.05, "overconfident", ha="right", fontsize=SMALL, color=PALETTE["muted"])
+    axes.text(0.03, 0.93, "underconfident", fontsize=SMALL, color=PALETTE["muted"])
     axes.legend(loc="lower right", bbox_to_anchor=(1.0, 0.1))
     return figure
 
@@ -170,29 +175,29 @@ def reliability_diagram(results: Mapping[str, Reliability], *, title: str | None
 def risk_coverage_curve(
     results: Mapping[str, RiskCoverage], *, title: str | None = None, quantile: float | None = 0.5
 ) -> Figure:
-    """Plot the error rate of what is kept, from only the most confident image to all.
+    """Plot risk (error rate) against coverage (fraction of the most confident images kept).
 
     Args:
-        results: for each name, from `dakd.analysis.risk_coverage`. A name that begins with a
-            modality or a method, such as ``"visible, class level"``, has its colour.
+        results: name -> `dakd.analysis.risk_coverage`. A name that begins with a modality or a
+            method, such as ``"visible, class level"``, has its colour.
         title: of the figure.
-        quantile: of the mask; its coverage is marked.
+        quantile: of a mask, whose coverage is marked.
     """
     figure = new_figure(5.8, 3.4 + 0.2 * len(results), title=title)
     axes = figure.subplots()
-    for stroke, (name, result) in zip(("-", "--", "-.", ":") * 3, results.items(), strict=False):
+    for linestyle, (name, result) in zip(("-", "--", "-.", ":") * 3, results.items(), strict=False):
         label = f"{name}: area {result.area:.3f} (best {result.best:.3f})"
-        ink = colour(name.split(",")[0])
-        axes.plot(result.coverage, result.risk, color=ink, linestyle=stroke, label=label)
+        color = colour(name.split(",")[0])
+        axes.plot(result.coverage, result.risk, color=color, linestyle=linestyle, label=label)
     if quantile is not None:
-        axes.axvline(1 - quantile, color=PALETTE["ink"], linewidth=1, linestyle=":")
+        axes.axvline(1 - quantile, color=PALETTE["text"], linewidth=1, linestyle=":")
         axes.annotate("kept by the mask", (1 - quantile, 1), xycoords=("data", "axes fraction"),
                       xytext=(-4, -2), textcoords="offset points", ha="right", va="top",
                       fontsize=SMALL)  # fmt: skip
-    axes.set(xlabel="coverage: share of images kept", ylabel="error rate among them")
+    axes.set(xlabel="coverage: fraction of images kept", ylabel="risk: error rate among them")
     axes.set(xlim=(0, 1), ylim=(0, None))
-    per_cent(axes.xaxis)
-    per_cent(axes.yaxis)
+    percent_axis(axes.xaxis)
+    percent_axis(axes.yaxis)
     rest = partial(np.subtract, 1)  # its own inverse
     above = axes.secondary_xaxis("top", functions=(rest, rest))
     above.set_xlabel("quantile of the mask")

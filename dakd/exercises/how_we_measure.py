@@ -62,7 +62,9 @@ down.
 
 
 @exercise
-def by_camera(three: Any, six: Any, *, embeddings: Tensor, test: ImageSet, trial: Trial) -> Verdict:
+def map_by_camera(
+    three: Any, six: Any, *, embeddings: Tensor, test: ImageSet, trial: Trial
+) -> Verdict:
     """What is the mAP of the queries from camera 3, and of those from camera 6?
 
     Args:
@@ -80,7 +82,7 @@ def by_camera(three: Any, six: Any, *, embeddings: Tensor, test: ImageSet, trial
         ... )
         >>> one = Trial(1, query=np.array([0, 1]), gallery=np.array([2, 3]))
         >>> z = Tensor([[1, 0], [0, 1], [1, 0], [0, 1]])
-        >>> by_camera(1.0, 0.5, embeddings=z, test=split, trial=one)
+        >>> map_by_camera(1.0, 0.5, embeddings=z, test=split, trial=one)
         ✗ Not yet. At least one of the two is off. Take the mean of AP, query by query, over the \
 queries of either camera.
     """

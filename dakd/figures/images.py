@@ -1,4 +1,4 @@
-"""Pictures of people: sheets, rows, pairs, CutSwap step by step, Grad-CAM."""
+"""Images of people: grids, rows, pairs, CutSwap step by step, Grad-CAM."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,8 +11,8 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from dakd.figures.sheet import Images, Tile, broken, picture, sheet
 from dakd.figures.style import PALETTE, SMALL, colour, styled
+from dakd.figures.tiles import Images, Tile, tile_grid, to_uint8, wrap_rows
 
 
 def _titles(titles: Sequence[str] | None, count: int, what: str) -> Sequence[str]:
@@ -24,14 +24,14 @@ def _titles(titles: Sequence[str] | None, count: int, what: str) -> Sequence[str
 def _headed(
     images: Sequence[Any], heads: Sequence[str], modalities: Sequence[str] | None
 ) -> list[Tile]:
-    """Return a row of images under their titles."""
+    """Return a row of images with their titles above."""
     kinds = _titles(modalities, len(images), "column")
-    inks = [colour(kind) if kind else PALETTE["ink"] for kind in kinds]
-    each = zip(images, heads, inks, strict=True)
-    return [Tile(image=image, above=text, ink=ink) for image, text, ink in each]
+    colors = [colour(kind) if kind else PALETTE["text"] for kind in kinds]
+    each = zip(images, heads, colors, strict=True)
+    return [Tile(image=image, above=text, color=color) for image, text, color in each]
 
 
-def contact_sheet(
+def image_grid(
     images: Images,
     *,
     row_titles: Sequence[str] | None = None,
@@ -39,17 +39,17 @@ def contact_sheet(
     column_modalities: Sequence[str] | None = None,
     title: str | None = None,
 ) -> Figure:
-    """Show a grid of images, for example a person a row and a camera a column.
+    """Show a grid of images, for example one row per person and one column per camera.
 
     Args:
-        images: (R, C, 3, H, W), or R lists of C images; None is a hole.
+        images: (R, C, 3, H, W), or R lists of up to C images; None is an empty cell.
         row_titles, column_titles: R and C texts.
         column_modalities: ``"visible"`` or ``"infrared"`` for each column; colours its title.
         title: of the figure.
 
     Raises:
-        ValueError: titles that do not fit, no image, images of different sizes, or more columns
-            than there is room for.
+        ValueError: the number of titles does not match, there is no image, images differ in size,
+            or the columns do not fit the width.
     """
     rows = [list(row) for row in images]
     columns = max((len(row) for row in rows), default=0)
@@ -58,7 +58,7 @@ def contact_sheet(
     full = [[*row, *[None] * (columns - len(row))] for row in rows]
     above = [heads if r == 0 else [""] * columns for r in range(len(rows))]
     tiles = [_headed(*row, column_modalities) for row in zip(full, above, strict=True)]
-    return sheet(tiles, row_titles=names, title=title)
+    return tile_grid(tiles, row_titles=names, title=title)
 
 
 def strip(
@@ -68,10 +68,10 @@ def strip(
     modalities: Sequence[str] | None = None,
     title: str | None = None,
 ) -> Figure:
-    """Show images (n, 3, H, W) in a row, or in as many lines as they need; see `contact_sheet`."""
+    """Show images (n, 3, H, W) in a row that wraps; see `image_grid`."""
     row = list(images)
-    (lines,) = broken([_headed(row, _titles(titles, len(row), "column"), modalities)])
-    return sheet(lines, title=title)
+    (lines,) = wrap_rows([_headed(row, _titles(titles, len(row), "column"), modalities)])
+    return tile_grid(lines, title=title)
 
 
 def pairs(
@@ -81,13 +81,15 @@ def pairs(
     titles: Sequence[str] | None = None,
     title: str | None = None,
 ) -> Figure:
-    """Show visible images over infrared ones, (n, 3, H, W) each; a column is one person."""
+    """Show visible images above infrared ones, (n, 3, H, W) each; a column is one person.
+
+    Raises:
+        ValueError: different numbers of visible and infrared images.
+    """
     rows = [list(visible), list(infrared)]
     if len(rows[0]) != len(rows[1]):
         raise ValueError(f"{len(rows[0])} visible and {len(rows[1])} infrared images do not pair")
-    return contact_sheet(
-        rows, row_titles=["visible", "infrared"], column_titles=titles, title=title
-    )
+    return image_grid(rows, row_titles=["visible", "infrared"], column_titles=titles, title=title)
 
 
 def cutswap_strip(
@@ -101,8 +103,8 @@ def cutswap_strip(
     """Show CutSwap step by step: image, rectangle, the paper's result, the release's.
 
     Args:
-        original, paper, release: (n, 3, H, W) each, a column an image.
-        rectangles: top, left, height, width in pixels, (n, 4); height 0 draws none.
+        original, paper, release: (n, 3, H, W) each, one column per image.
+        rectangles: top, left, height, width in pixels, (n, 4); none is drawn for height 0.
         title: of the figure.
     """
     boxes = [box if box[2] else None for box in np.asarray(rectangles).tolist()]
@@ -114,39 +116,42 @@ def cutswap_strip(
         [Tile(image=image) for image in release],
     ]
     names = ["image", "rectangle", "paper:\ninside", "release:\neverywhere"]
-    return sheet(rows, row_titles=names, title=title)
+    return tile_grid(rows, row_titles=names, title=title)
 
 
 @styled
 def gradcam_overlay(
     images: Images,
-    heats: np.ndarray,
+    heatmaps: np.ndarray,
     *,
     titles: Sequence[str] | None = None,
     title: str | None = None,
 ) -> Figure:
-    """Show images over the places that matter in them.
+    """Show images above their Grad-CAM heat maps.
 
     Args:
         images: (n, 3, H, W).
-        heats: importance in 0..1, (n, H, W), see `dakd.analysis.gradcam`.
-        titles: one for each image.
+        heatmaps: importance in 0..1, (n, H, W), see `dakd.analysis.gradcam`.
+        titles: one per image.
         title: of the figure.
+
+    Raises:
+        ValueError: the numbers of images, heat maps and titles differ.
     """
-    plain = [picture(image) for image in images]
-    if len(heats) != len(plain):
-        raise ValueError(f"{len(plain)} images, but {len(heats)} heat maps")
-    hot = colormaps["inferno"](np.asarray(heats))[..., :3]  # (n, H, W, 3)
+    plain = [to_uint8(image) for image in images]
+    if len(heatmaps) != len(plain):
+        raise ValueError(f"{len(plain)} images, but {len(heatmaps)} heat maps")
+    hot = colormaps["inferno"](np.asarray(heatmaps))[..., :3]  # (n, H, W, 3)
     mixed = torch.from_numpy(0.4 * np.stack(plain) / 255 + 0.6 * hot).movedim(-1, 1)
     heads = _titles(titles, len(plain), "column")
     rows = [
         [Tile(image=image, above=text) for image, text in zip(images, heads, strict=True)],
         [Tile(image=image) for image in mixed],
     ]
-    figure = sheet(rows, row_titles=["image", "Grad-CAM"], title=title, right=0.75)
+    figure = tile_grid(rows, row_titles=["image", "Grad-CAM"], title=title, right=0.75)
     width, height = figure.get_size_inches()
     place = (1 - 0.65 / width, 0.1 / height, 0.1 / width, 1 - 0.9 / height)
     over_white = ListedColormap(0.4 + 0.6 * colormaps["inferno"](np.linspace(0, 1, 256))[:, :3])
     bar = figure.colorbar(ScalarMappable(cmap=over_white), cax=figure.add_axes(place))
-    bar.set_label("importance (1 = the image's greatest)", fontsize=SMALL)
+    bar.set_label("importance (1 = maximum of the image)", fontsize=SMALL)
     return figure
