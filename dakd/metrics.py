@@ -1,17 +1,17 @@
 """CMC, mAP and mINP of a ranking, with the camera rules of the VI-ReID protocols.
 
-Each query ranks the gallery by falling similarity; of equal similarities the wrong identities come
-first, so that no result depends on the order of the gallery, nor gains by what a network cannot
-tell apart. After the protocol's camera rule has dropped gallery images, let r_1 < ... < r_m be the
+Each query ranks the gallery by decreasing similarity. Ties count against the query: among equal
+similarities, images of other identities come first, so that no result depends on the order of the
+gallery. After the protocol's camera rule has dropped gallery images, let r_1 < ... < r_m be the
 ranks, from 1, of the m images of the query's identity. Then
 
 * AP = (1/m) sum_i i / r_i, the mean precision at the correct images (no interpolation);
-* INP = m / r_m, the effort to find the last one;
+* INP = m / r_m, the inverse negative penalty, which is set by the last correct image;
 * CMC@k is the fraction of queries with a first match of rank k or better.
 
-mAP, mINP and CMC are means over the queries with m > 0; the others are left out. A rank in CMC
-counts *images*, or *identities*: only the best image of every identity stays in the list. Rank 1 is
-the same either way.
+mAP, mINP and CMC are means over the queries with m > 0; the others are excluded. A rank in CMC
+counts either *images*, or *identities*: then only the best image of each identity stays in the
+list. Rank 1 is the same in both cases.
 
 Source: Ye et al., "Deep Learning for Person Re-identification: A Survey and Outlook", TPAMI 2021
 (mINP); Wu et al., ICCV 2017 (the rules of SYSU-MM01); Zhang and Wang, CVPR 2023 (those of LLCM).
@@ -41,13 +41,13 @@ class People(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """What a protocol does to a ranking.
+    """How a protocol ranks.
 
     Attributes:
         drops: the camera rule in words.
         unit: what a rank in CMC counts.
         drop: the camera rule: queries (B, 1) and gallery (G,) -> True where dropped, (B, G).
-        exchanged: queries and gallery change places before they are ranked.
+        exchanged: queries and gallery swap roles before ranking.
     """
 
     drops: str
@@ -141,7 +141,7 @@ class RankMetrics:
         mAP, mINP: 0..1, means over the valid queries.
         num_valid: queries with a correct gallery image after the camera rule.
         num_queries: all queries.
-        per_query: a row a query: ``rank`` of the first match (in the unit of the CMC), ``AP``,
+        per_query: one row per query: ``rank`` of the first match (in the unit of the CMC), ``AP``,
             ``INP`` (all NaN without a match) and ``matches``, the number m of correct images.
     """
 
@@ -172,31 +172,31 @@ def rank_metrics(
     MPANet's identities (``cmc_unit="identity"``), which gives the higher rank-5, 10 and 20; rank-1,
     mAP and mINP do not depend on it.
 
-    Ties are counted against the query: of equal similarities, images of other identities come
-    before those of its own. Results without ties are those of any sorting.
+    Ties count against the query: among equal similarities, images of other identities come before
+    those of its own.
 
     ``"llcm-released"`` is what the authors' script computes for visible queries: it ranks all query
-    images for every gallery image. Pass the arguments as for ``"llcm"``; they change places here,
-    so that `RankMetrics` counts gallery images and its ``per_query`` has a row for each. (For
-    infrared queries the script keeps the roles: that is ``"llcm"``.)
+    images for each gallery image. Pass the arguments as for ``"llcm"``; their roles are swapped
+    here, so that `RankMetrics` counts gallery images and ``per_query`` has one row for each. (For
+    infrared queries the script does not swap the roles: use ``"llcm"``.)
 
-    The work is done on the CPU in float32 or float64, with ``torch.get_num_threads()`` threads; a
-    tensor on another device comes over in chunks.
+    Computes on the CPU in float32 or float64 with ``torch.get_num_threads()`` threads; a tensor on
+    another device is copied in chunks.
 
     Args:
-        similarity: (Q, G) real numbers, higher is more alike; a tensor on any device or an array.
+        similarity: (Q, G) real numbers, higher is more similar; a tensor on any device or an array.
         query_pids, gallery_pids: identities, whole numbers, (Q,) and (G,).
-        query_cams, gallery_cams: cameras, (Q,) and (G,); needed where there is a camera rule.
+        query_cams, gallery_cams: cameras, (Q,) and (G,); required if there is a camera rule.
         protocol: ``"sysu"``, ``"regdb"``, ``"llcm"``, ``"llcm-released"``, ``"none"`` or None.
         ranks: the k of CMC@k.
         cmc_unit: ``"identity"`` or ``"image"`` instead of the protocol's own.
-        chunk: queries a thread handles at once; None is as many as a few MiB hold.
+        chunk: queries per thread at a time; None limits the memory to a few MiB per thread.
 
     Raises:
-        ValueError: an argument does not fit, a similarity is not finite, or no query has a match.
+        ValueError: an invalid argument, similarities that are not finite, or no query has a match.
 
     Example:
-        The only match of query 7 is third in line, behind two images of identity 8:
+        The only match of query 7 is third, behind two images of identity 8:
 
         >>> scores = np.array([[0.9, 0.8, 0.7], [0.9, 0.8, 0.7]])
         >>> result = rank_metrics(scores, [7, 8], [8, 8, 7], ranks=(1, 2))
@@ -226,10 +226,10 @@ def rank_metrics(
     valid = matches > 0
     if not valid.any():
         raise ValueError(
-            f"no query has an image of its identity in the gallery: queries show "
-            f"{np.unique(query.pids)[:8]}, the gallery {np.unique(gallery.pids)[:8]}, to name a "
-            f"few; protocol {protocol!r} drops {rule.drops}. Check that both sides number "
-            "identities alike"
+            f"no query has an image of its identity in the gallery: among the queries' identities "
+            f"are {np.unique(query.pids)[:8]}, among the gallery's {np.unique(gallery.pids)[:8]}; "
+            f"dropped by protocol {protocol!r}: {rule.drops}. Check that both use the same identity "
+            "numbers"
         )
     return RankMetrics(
         cmc={int(k): float((first[valid] <= k).mean()) for k in ranks},
@@ -244,10 +244,10 @@ def rank_metrics(
 class _Ranking:
     """A gallery sorted by identity, ranked for a few queries at a time.
 
-    A similarity becomes a whole number, the *key*: the larger it is, the earlier the image.
+    Similarities are mapped to integers of the same order, the *keys*.
     """
 
-    KEYS = 2**18  # in a chunk: a few MiB, so that a core's cache holds the work
+    KEYS = 2**18  # per chunk: a few MiB, which fit into the cache of a core
 
     def __init__(
         self, scores: Tensor | np.ndarray, query: People, gallery: People, rule: Rule
@@ -283,7 +283,7 @@ class _Ranking:
         return *(np.where(matches > 0, value, np.nan) for value in values), matches
 
     def _own(self, keys: np.ndarray, rows: slice) -> tuple[np.ndarray, np.ndarray]:
-        """Keys of the query's identity, falling, filled up with the lowest; how many are not."""
+        """Decreasing keys of the query's identity, padded with the lowest, and their number."""
         begin, end = self.begin[rows, None], self.end[rows, None]  # (B, 1)
         column = begin + np.arange(max(1, int((end - begin).max())))  # (B, M)
         own = np.take_along_axis(keys, np.minimum(column, keys.shape[1] - 1), axis=1)
@@ -292,14 +292,14 @@ class _Ranking:
         return own, (own > dropped).sum(axis=1)
 
     def _keys(self, rows: slice) -> np.ndarray:
-        """Keys in order of identity, (B, G) int32 or int64."""
+        """Keys sorted by identity, (B, G) int32 or int64."""
         scores = _floats(self.scores[rows])
         if not np.isfinite(scores).all():
             row, column = np.argwhere(~np.isfinite(scores))[0].tolist()
             place = [rows.start + row, column][:: -1 if self.rule.exchanged else 1]
             raise ValueError(
-                f"similarity{place} is {scores[row, column]}; look for features that are not "
-                "finite or have zero length before they are normalised"
+                f"similarity{place} is {scores[row, column]}; check for features that are not "
+                "finite, or have zero length before they are normalised"
             )
         keys = np.take(_codes(scores), self.columns, axis=1)
         if self.rule.drop:
@@ -309,24 +309,24 @@ class _Ranking:
 
 
 def _codes(scores: np.ndarray) -> np.ndarray:
-    """Whole numbers with the order and the ties of `scores`, (B, G), int32 or int64 as they."""
+    """Map `scores`, (B, G), to int32 or int64 with the same order and ties."""
     kind, sign = (np.int32, 31) if scores.dtype == np.float32 else (np.int64, 63)
     bits = (scores + scores.dtype.type(0)).view(kind)  # + 0: no negative zero
-    return bits ^ ((bits >> sign) & np.iinfo(kind).max)  # negative: the larger, the fewer bits
+    return bits ^ ((bits >> sign) & np.iinfo(kind).max)  # reverse the order of negative floats
 
 
 def _dropped(keys: np.ndarray) -> int:
-    """Return the key of what the camera rule drops, below that of every finite number."""
+    """Return the key of dropped images, which is below that of every finite number."""
     return int(np.iinfo(keys.dtype).min)
 
 
 def _positions(reached: np.ndarray, matches: np.ndarray) -> np.ndarray:
-    """Ranks of a query's own images, (B, M) rising, with ties against them.
+    """Ranks of the correct images, (B, M) increasing, with ties counted against them.
 
     Args:
-        reached: for its i-th own image, all that are as similar or more, (B, M). Of several equal
-            ones this is the rank of the last, and the others stand right before it.
-        matches: how many of a row count, (B,).
+        reached: number of images that are at least as similar as the i-th correct one, (B, M). Of
+            several equal ones this is the rank of the last; the others come right before it.
+        matches: number of correct images in each row, (B,).
     """
     hits = np.arange(1, reached.shape[1] + 1)
     ahead = np.where(hits <= matches[:, None], reached - hits, np.iinfo(np.int64).max)
@@ -334,15 +334,17 @@ def _positions(reached: np.ndarray, matches: np.ndarray) -> np.ndarray:
 
 
 def _average_precision(position: np.ndarray, matches: np.ndarray) -> np.ndarray:
-    """AP of rows of rising ranks (B, M), of which the first `matches` count."""
+    """AP of rows of increasing ranks (B, M), of which the first `matches` count."""
     hits = np.arange(1, position.shape[1] + 1)
     precision = np.where(hits <= matches[:, None], hits / position, 0.0)  # (B, M)
-    total = precision.cumsum(axis=1)[:, -1]  # in order, so that padding does not round otherwise
+    total = precision.cumsum(axis=1)[
+        :, -1
+    ]  # in sequence, so that padding does not change the rounding
     return total / np.maximum(matches, 1)
 
 
 def _last_penalty(position: np.ndarray, matches: np.ndarray) -> np.ndarray:
-    """INP of rows of rising ranks (B, M), of which the first `matches` count."""
+    """INP of rows of increasing ranks (B, M), of which the first `matches` count."""
     last = np.take_along_axis(position, np.maximum(matches, 1)[:, None] - 1, axis=1)[:, 0]
     return matches / last
 
@@ -360,7 +362,7 @@ def _matrix(similarity: Any) -> Tensor | np.ndarray:
 
 
 def _floats(scores: Tensor | np.ndarray) -> np.ndarray:
-    """Return `scores` in float32 where their type fits into it, else in float64."""
+    """Return `scores` in float32 if it represents their type exactly, else in float64."""
     if isinstance(scores, Tensor):
         wide = scores.dtype == torch.float64 or not scores.is_floating_point()
         return scores.detach().to(torch.float64 if wide else torch.float32).cpu().numpy()
@@ -381,7 +383,7 @@ def _people(side: str, pids: Any, cams: Any, length: int, protocol: str | None) 
 
 
 def _whole(values: Any, length: int, name: str) -> np.ndarray:
-    """Return checked whole numbers, (length,) int64."""
+    """Check that `values` are integers, and return them as (length,) int64."""
     array = np.asarray(values.tolist() if isinstance(values, Tensor) else values)
     require(
         array.shape == (length,),

@@ -57,7 +57,7 @@ def test_predict_temperatures_flatten():
         (torch.eye(2), torch.eye(3), [0, 1], r"\(N, D\)"),
         (torch.eye(2), torch.eye(2), [0], "labels of shape"),
         (torch.eye(2)[:0], torch.eye(2), [], "0 embeddings"),
-        (torch.eye(2), torch.eye(2), [0, 2], "has a centre"),
+        (torch.eye(2), torch.eye(2), [0, 2], "needs a centre"),
         (torch.eye(2) * torch.nan, torch.eye(2), [0, 1], "not finite"),
     ],
 )
@@ -264,9 +264,9 @@ def test_modality_gap_orders_a_wide_and_a_narrow_gap():
 @pytest.mark.parametrize(
     ("z", "infrared", "message"),
     [
-        (np.eye(4), [0, 0, 0, 0], "two modalities"),
+        (np.eye(4), [0, 0, 0, 0], "at least two images of each"),
         (np.eye(4), [0, 1, 1, 1], "1 visible and 3 infrared"),
-        (np.full((4, 2), np.nan), [0, 0, 1, 1], "row 0 first"),
+        (np.full((4, 2), np.nan), [0, 0, 1, 1], "the first in row 0"),
         (np.eye(4), [0, 0, 1], "modalities of shape"),
         (np.ones(4), [0, 0, 1, 1], r"\(N, D\)"),
     ],

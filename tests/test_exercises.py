@@ -134,7 +134,7 @@ def mean_ap(z, test, trial, cam, *, rule):
     return np.mean(each)
 
 
-def test_by_camera_wants_the_rule():
+def test_map_by_camera_needs_the_rule():
     z, test, trial = scene()
     data = {"embeddings": z, "test": test, "trial": trial}
     three, six = (mean_ap(z, test, trial, cam, rule=True) for cam in (3, 6))
@@ -167,7 +167,7 @@ def test_same_area_changes_as_many_pixels():
     assert "between 0 and 1" in exercises.same_area((0.3, 0.3)).text
 
 
-def test_mended_changes_the_rectangle_alone():
+def test_fixed_cutswap_changes_the_rectangle_only():
     image = torch.rand(1, 3, 12, 8, generator=make_generator(0))
     exchanged = image.clone()
     exchanged[:] = exchanged[:, :1].clone()
@@ -175,7 +175,7 @@ def test_mended_changes_the_rectangle_alone():
     right[..., :10, :5] = exchanged[..., :10, :5]
     assert exercises.fixed_cutswap(right, image=image).right
     assert exercises.fixed_cutswap(right.numpy(), image=image).right
-    assert "Outside the rectangle" in exercises.fixed_cutswap(exchanged, image=image).text
+    assert "outside the rectangle" in exercises.fixed_cutswap(exchanged, image=image).text
     assert "Inside" in exercises.fixed_cutswap(image, image=image).text
     for wrong in (exchanged, image):
         assert exercises.fixed_cutswap(wrong, image=image).right is False
@@ -183,14 +183,14 @@ def test_mended_changes_the_rectangle_alone():
         assert "shape (1, 3, 12, 8)" in exercises.fixed_cutswap(nonsense, image=image).text
 
 
-def test_mended_sees_that_nothing_was_mended():
+def test_fixed_cutswap_rejects_an_exchange_in_place():
     images = torch.rand(2, 3, 12, 8, generator=make_generator(0))
     untouched, image = images[:1].clone(), images[:1]  # no clone, as somebody forgets it
     exchanged = image
     exchanged[:] = exchanged[:, :1].clone()
     image[..., :10, :5] = exchanged[..., :10, :5].clone()
-    assert "Outside the rectangle" in exercises.fixed_cutswap(image, image=untouched).text
-    with pytest.raises(ValueError, match="read it anew"):
+    assert "outside the rectangle" in exercises.fixed_cutswap(image, image=untouched).text
+    with pytest.raises(ValueError, match="read it again"):
         exercises.fixed_cutswap(image, image=images[:1])
 
 
@@ -219,7 +219,7 @@ def test_best_channel_looks_inside_only():
 # 03 Training
 
 
-def test_undecided_is_what_the_loss_says_of_equal_prototypes():
+def test_uniform_prediction_loss_is_the_loss_of_equal_prototypes():
     objective, same = TeacherLoss(24, 8), nn.functional.normalize(torch.ones(24, 8), dim=1)
     labels = torch.arange(24)
     objective.rebuild(same, labels, same, labels, same)
@@ -232,8 +232,10 @@ def test_undecided_is_what_the_loss_says_of_equal_prototypes():
         assert exercises.uniform_prediction_loss(wrong, num_classes=24).right is False
 
 
-def test_undecided_tells_the_margin_apart_however_many_people_there_are():
-    assert exercises.uniform_prediction_loss(3.4 * np.log(100_000), num_classes=100_000).right is False
+def test_uniform_prediction_loss_needs_the_margin_for_any_number_of_people():
+    assert (
+        exercises.uniform_prediction_loss(3.4 * np.log(100_000), num_classes=100_000).right is False
+    )
     assert exercises.uniform_prediction_loss(3.4 * np.log(100_000) + 0.3, num_classes=100_000).right
 
 

@@ -420,7 +420,10 @@ def test_confidence_histogram_counts_both_sides():
             "lack the columns low",
         ),
         (lambda: figures.difference_plot(APART[:0], baseline="a", measure="b"), "no variant"),
-        (lambda: figures.benchmark_bars(SEEDS.assign(mode=["all", "all", "indoor"])), "several values of 'mode'"),
+        (
+            lambda: figures.benchmark_bars(SEEDS.assign(mode=["all", "all", "indoor"])),
+            "several values of 'mode'",
+        ),
     ],
 )
 def test_bad_input(draw, message):

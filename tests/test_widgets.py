@@ -266,7 +266,9 @@ def test_the_mask_shows_the_top_predictions():
     z = UNIT(torch.tensor([[0.0, 1, 0], [1, 0, 1]]), dim=1)
     images = torch.zeros(2, 3, 16, 8)
     figure = widgets.render_mask(images, z, torch.eye(3), [1, 2], top=2)
-    printed = [t.get_text() for t in figure.findobj(matplotlib.text.Text) if ":" in t.get_text()[:2]]
+    printed = [
+        t.get_text() for t in figure.findobj(matplotlib.text.Text) if ":" in t.get_text()[:2]
+    ]
     assert printed[0] == "1: 1.00"
     assert sorted(printed[1:]) == ["0: .50", "2: .50"]
     assert "2: .50" in [

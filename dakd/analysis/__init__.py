@@ -1,4 +1,4 @@
-"""Numbers about trained networks: confidence, the modality gap, and whether one beats another."""
+"""Analysis of trained networks: confidence, the modality gap, significance of differences."""
 
 from dakd.analysis.compare import paired_differences
 from dakd.analysis.confidence import (

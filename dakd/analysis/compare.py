@@ -1,4 +1,4 @@
-"""Is one method better than another? Paired differences over seeds and trials, with intervals."""
+"""Paired differences between methods over seeds and trials, with confidence intervals."""
 
 import json
 
@@ -16,27 +16,27 @@ def paired_differences(
     draws: int = 2000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Return how much every run differs from a baseline, with a bootstrap interval.
+    """Return the difference of each run from a baseline, with two confidence intervals.
 
-    A difference is taken within a seed and a trial, so that what both runs share (starting weights,
-    teacher, gallery) cancels. Two intervals are given. The bootstrap draws seeds with replacement,
-    and for each of them trials with replacement, and holds the middle `level` of the means. With
-    three seeds it is too narrow: it leaves zero out whenever all three have one sign, and that
-    happens by chance in one of four comparisons of equals. Student's t over the seeds' means is
-    wider and keeps its promise if these are normal; judge by it. Neither knows of other data.
+    Differences are taken within a seed and a trial, so that what both runs share (initial weights,
+    teacher, gallery) cancels. The bootstrap resamples seeds, and trials within each seed; its
+    interval contains the middle `level` of the means. With three seeds it is too narrow: it
+    excludes zero whenever all three differences have the same sign, which happens by chance in one
+    of four comparisons of equal methods. Student's t interval over the means of the seeds is wider,
+    and has the stated coverage if they are normal: prefer it. Neither accounts for other data.
 
     Args:
         table: from `dakd.studies.ablation.run_grid`; uses ``run``, ``seed`` and ``trials``.
-        baseline: a run in it.
+        baseline: a run of the table.
         metric: ``"rank1"``, ``"rank5"``, ``"rank10"``, ``"rank20"``, ``"mAP"`` or ``"mINP"``.
-        level: 0..1.
-        draws: resamples.
+        level: of both intervals, 0..1.
+        draws: number of bootstrap resamples.
         seed: of the resampling.
 
     Returns:
-        Indexed by run, differences as fractions: ``mean``; ``low`` and ``high`` of the bootstrap;
-        ``t_low`` and ``t_high`` of Student's t (NaN for one seed); ``each``, a list with every
-        shared seed's mean.
+        One row per run, differences as fractions: ``mean``; ``low`` and ``high`` of the bootstrap;
+        ``t_low`` and ``t_high`` of Student's t (NaN for one seed); ``each``, the list of the means
+        of the shared seeds.
 
     Raises:
         ValueError: the baseline or the metric is not in the table, or a run shares no seed with it.

@@ -1,4 +1,4 @@
-"""Can the teacher's confidence be trusted? Calibration, and what a confidence mask keeps."""
+"""The teacher's confidence: calibration, risk and coverage, accuracy of what a mask keeps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ Keep = Literal["confident", "uncertain", "none"]
 
 
 def _rows(values: Array, name: str) -> np.ndarray:
-    """Return a non-empty vector as float64, or say which argument is at fault."""
+    """Check that `values` are a finite, non-empty vector, and return it as float64."""
     values = np.asarray(values, dtype=np.float64)
     if values.ndim != 1 or not values.size:
         raise ValueError(f"{name} must be a non-empty vector, not of shape {values.shape}")
@@ -27,7 +27,7 @@ def _rows(values: Array, name: str) -> np.ndarray:
 
 
 def _scores(confidence: Array, correct: Array) -> tuple[np.ndarray, np.ndarray]:
-    """Check a confidence and a correctness per sample."""
+    """Check the confidence and the correctness of each sample."""
     confidence, correct = _rows(confidence, "confidence"), _rows(correct, "correct")
     if len(confidence) != len(correct):
         raise ValueError(f"{len(confidence)} confidences, but {len(correct)} values of correct")
@@ -40,12 +40,12 @@ def _scores(confidence: Array, correct: Array) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What a network says about each of N images.
+    """Predictions of a network for N images.
 
     Attributes:
         logits: similarities to the class centres / temperature, (N, K).
         predicted: class of the most similar centre, (N,) int64.
-        correct: whether that is the image's class, (N,) bool.
+        correct: whether it is the class of the image, (N,) bool.
         confidence: largest softmax probability of the centre logits (class level), (N,).
         instance_confidence: largest softmax probability of the embedding itself, (N,).
     """
@@ -65,17 +65,17 @@ def predict(
     temperature: float = 0.05,
     instance_temperature: float = 1.0,
 ) -> Predictions:
-    """Classify embeddings by their centre logits, and measure both confidences of DAKD's masks.
+    """Classify embeddings by their centre logits, and compute both confidences of DAKD's masks.
 
     Args:
         embeddings: unit-length rows, (N, D).
         centres: class centres of the same modality, unit length, (K, D).
-        labels: the true classes, as rows of `centres`, (N,).
+        labels: true classes, indices of `centres`, (N,).
         temperature: divides the centre logits; 0.05 in DAKD.
         instance_temperature: divides the embeddings before their softmax; 1 in DAKD.
 
     Raises:
-        ValueError: no images, shapes that do not fit, labels without a centre, or NaN.
+        ValueError: no images, shapes that do not match, labels without a centre, or NaN.
     """
     labels = np.asarray(labels)
     if embeddings.ndim != 2 or centres.ndim != 2 or embeddings.shape[1] != centres.shape[1]:
@@ -87,8 +87,8 @@ def predict(
         raise ValueError(f"{len(embeddings)} embeddings, but labels of shape {labels.shape}")
     if labels.min() < 0 or labels.max() >= len(centres):
         raise ValueError(
-            f"labels {labels.min()}..{labels.max()} for {len(centres)} centres; a prediction can "
-            "only be judged for an identity that has a centre"
+            f"labels {labels.min()}..{labels.max()} for {len(centres)} centres; every label needs "
+            "a centre"
         )
     if not embeddings.isfinite().all() or not centres.isfinite().all():
         raise ValueError("embeddings or centres hold values that are not finite")
@@ -105,10 +105,10 @@ def predict(
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """Confidence against accuracy in equally wide bins, only bins that hold samples.
+    """Confidence and accuracy in bins of equal width, without empty bins.
 
     Attributes:
-        table: columns low, high (edges), confidence, accuracy (means) and count.
+        table: columns ``low``, ``high`` (edges), ``confidence``, ``accuracy`` (means), ``count``.
         ece: expected calibration error, the mean of |accuracy - confidence| weighted by count.
     """
 
@@ -117,15 +117,15 @@ class Reliability:
 
 
 def reliability(confidence: Array, correct: Array, *, bins: int = 10) -> Reliability:
-    """Bin samples by confidence and compare with accuracy (Guo et al., ICML 2017).
+    """Compare confidence with accuracy in bins (Guo et al., ICML 2017).
 
     Args:
         confidence: probabilities in 0..1, (N,).
         correct: whether the prediction was right, (N,).
-        bins: number of equal bins of 0..1; bin i is (i/bins, (i+1)/bins], 0 falls into the first.
+        bins: number of bins of 0..1; bin i is (i/bins, (i+1)/bins], and the first contains 0.
 
     Raises:
-        ValueError: bad lengths or values.
+        ValueError: different lengths, no samples, or values out of range.
 
     Example:
         >>> reliability([0.9, 0.9, 0.6, 0.6], [1, 1, 1, 0], bins=5).ece  # two bins, off by 0.1 each
@@ -144,13 +144,13 @@ def reliability(confidence: Array, correct: Array, *, bins: int = 10) -> Reliabi
 
 @dataclass(frozen=True, eq=False)
 class RiskCoverage:
-    """Error rate among the most confident samples, as more and more are let in.
+    """Error rate of the most confident samples as a function of how many are kept.
 
     Attributes:
-        coverage: share of samples kept, 1/N..1, (N,).
-        risk: error rate among those kept, (N,).
+        coverage: fraction of samples kept, 1/N..1, (N,).
+        risk: error rate among the samples kept, 0..1, (N,).
         area: mean risk over all coverages (lower is better).
-        best: the area of a perfect order, which keeps every right prediction first.
+        best: area of a perfect order, in which all errors come last.
     """
 
     coverage: np.ndarray
@@ -160,13 +160,17 @@ class RiskCoverage:
 
 
 def risk_coverage(confidence: Array, correct: Array) -> RiskCoverage:
-    """Order samples by confidence and return the error rate of every prefix.
+    """Order samples by confidence, and return the error rate of each prefix.
 
-    Samples of equal confidence share their error rate, so their order does not matter
-    (Geifman and El-Yaniv, NeurIPS 2017).
+    Samples of equal confidence share their mean error rate, so that their order does not matter.
+    Source: Geifman and El-Yaniv, NeurIPS 2017.
+
+    Args:
+        confidence: 0..1, (N,).
+        correct: whether the prediction was right, (N,).
 
     Raises:
-        ValueError: bad lengths or values.
+        ValueError: different lengths, no samples, or values out of range.
 
     Example:
         >>> risk_coverage([0.9, 0.8, 0.1], [1, 0, 1]).risk.round(2).tolist()
@@ -183,12 +187,12 @@ def risk_coverage(confidence: Array, correct: Array) -> RiskCoverage:
 
 @dataclass(frozen=True, eq=False)
 class KeptAccuracy:
-    """What a confidence mask keeps, and how often the teacher is right there.
+    """Accuracy of the samples that a confidence mask keeps, and of those that it drops.
 
     Attributes:
-        threshold: the quantile of the confidences.
-        mask: True for what is kept, (N,).
-        kept, dropped: accuracy among kept and dropped samples (NaN when there are none).
+        threshold: the quantile of the confidences, 0..1.
+        mask: True for samples that are kept, (N,) bool.
+        kept, dropped: accuracy of kept and of dropped samples, 0..1 (NaN if there are none).
     """
 
     threshold: float
@@ -200,16 +204,16 @@ class KeptAccuracy:
 def kept_accuracy(
     confidence: Array, correct: Array, *, quantile: float = 0.5, keep: Keep = "confident"
 ) -> KeptAccuracy:
-    """Compare the teacher's accuracy on both sides of a confidence threshold.
+    """Compare the accuracy of samples above and below a confidence threshold.
 
-    The threshold is taken over all samples given; in training it is a batch's.
+    The threshold is a quantile of all samples given; in training, of the batch.
 
     Args:
         confidence, correct: (N,) each.
         quantile, keep: of `dakd.distill.confidence_mask`.
 
     Raises:
-        ValueError: bad lengths or values.
+        ValueError: different lengths, no samples, or values out of range.
 
     Example:
         >>> half = kept_accuracy([0.9, 0.8, 0.3, 0.2], [1, 1, 1, 0])

@@ -1,4 +1,4 @@
-"""How far apart are the modalities? Measures on embeddings (N, D) and a modality per row."""
+"""Measures of the modality gap, on embeddings (N, D) and the modality of each row."""
 
 import numpy as np
 import pandas as pd
@@ -8,7 +8,7 @@ Array = np.ndarray | Tensor
 
 
 def _two_modalities(embeddings: Array, infrared: Array) -> tuple[np.ndarray, np.ndarray]:
-    """Check embeddings (N, D) and a modality per row; return them as float64 and bool."""
+    """Check embeddings (N, D) and modalities (N,); return them as float64 and bool."""
     z, infrared = np.asarray(embeddings, dtype=np.float64), np.asarray(infrared, dtype=bool)
     if z.ndim != 2:
         raise ValueError(f"embeddings must be (N, D), not of shape {z.shape}")
@@ -16,10 +16,10 @@ def _two_modalities(embeddings: Array, infrared: Array) -> tuple[np.ndarray, np.
         raise ValueError(f"{len(z)} embeddings, but modalities of shape {infrared.shape}")
     bad = np.flatnonzero(~np.isfinite(z).all(axis=1))
     if bad.size:
-        raise ValueError(f"{len(bad)} embeddings are not finite, that of row {bad[0]} first")
+        raise ValueError(f"{len(bad)} embeddings are not finite, the first in row {bad[0]}")
     if infrared.sum() < 2 or (~infrared).sum() < 2:
         raise ValueError(
-            f"a gap needs two modalities with at least two images each; there are "
+            f"the gap needs at least two images of each modality; there are "
             f"{(~infrared).sum()} visible and {infrared.sum()} infrared ones"
         )
     return z, infrared
@@ -49,16 +49,16 @@ def centroid_distance(embeddings: Array, infrared: Array) -> float:
 def modality_accuracy(
     embeddings: Array, infrared: Array, *, folds: int = 5, ridge: float = 1e-2, seed: int = 0
 ) -> float:
-    """Return how well a linear classifier tells the modality of unseen images, 0..1.
+    """Return the accuracy of a linear classifier of the modality on held-out images, 0..1.
 
-    Ridge regression onto -1 / +1 with both modalities weighing the same, cross-validated; the
-    result is the balanced accuracy: 0.5 is chance (the modality cannot be read off linearly).
+    Ridge regression onto -1 / +1 with equal weights of both modalities, cross-validated; the result
+    is the balanced accuracy, whose chance level is 0.5.
 
     Args:
         embeddings: (N, D).
         infrared: modality of each row, (N,).
-        folds: number of held-out parts; every modality is spread evenly over them.
-        ridge: penalty, as a share of the features' mean variance.
+        folds: number of folds, stratified by modality.
+        ridge: penalty, as a fraction of the mean variance of the features.
         seed: of the split into folds.
 
     Raises:
@@ -96,9 +96,9 @@ def _ridge_scores(
 def mmd(embeddings: Array, infrared: Array, *, bandwidth: float | None = None) -> float:
     """Return the squared maximum mean discrepancy between the modalities (unbiased estimate).
 
-    RBF kernel exp(-d² / (2 bandwidth²)); without a bandwidth, the median distance between any two
-    different rows is taken (the median heuristic). 0 means equal distributions; the estimate may
-    fall a little below. Source: Gretton et al., JMLR 2012, equation 3.
+    RBF kernel exp(-d² / (2 bandwidth²)); the default bandwidth is the median distance between two
+    rows (the median heuristic). 0 means equal distributions; the estimate can be slightly negative.
+    Source: Gretton et al., JMLR 2012, equation 3.
 
     Raises:
         ValueError: NaN, or fewer than two images of a modality.
@@ -115,10 +115,10 @@ def mmd(embeddings: Array, infrared: Array, *, bandwidth: float | None = None) -
 
 
 def neighbour_mixing(embeddings: Array, infrared: Array, *, neighbours: int = 10) -> float:
-    """Return how often near neighbours are of the other modality, relative to chance.
+    """Return the fraction of nearest neighbours of the other modality, relative to chance.
 
-    0: an image's nearest neighbours (by cosine, itself excepted) all share its modality;
-    1: modalities are mixed as if drawn at random.
+    0: the nearest neighbours of an image (by cosine, without itself) all have its modality;
+    1: neighbours are as mixed as random images.
 
     Raises:
         ValueError: NaN, one modality only, or fewer than `neighbours` + 1 images.
@@ -138,9 +138,9 @@ def identity_similarity(embeddings: Array, infrared: Array, pids: Array) -> dict
     """Return mean cosine similarities of pairs of images.
 
     Returns:
-        ``within``: same identity and modality (no image with itself); ``across``: same identity,
-        other modality; ``others``: different identities, other modality. A network without a gap
-        has ``across`` close to ``within`` and far above ``others``.
+        ``within``: same identity and modality (without pairs of an image and itself); ``across``:
+        same identity, different modalities; ``others``: different identities and modalities.
+        Without a gap, ``across`` is close to ``within`` and far above ``others``.
 
     Raises:
         ValueError: NaN, one modality only, or no pair of one of the kinds.
@@ -171,18 +171,18 @@ def modality_gap(
     limit: int = 2000,
     seed: int = 0,
 ) -> pd.Series:
-    """Return all measures of the gap for one network, as a row of a table.
+    """Return all measures of the gap for one network.
 
     Args:
         embeddings: unit-length rows, (N, D).
         infrared, pids: modality and identity of each row, (N,).
         neighbours: of `neighbour_mixing`.
-        limit: at most so many rows, drawn with `seed`, are used (N x N similarities are kept).
-        seed: of the draw and of the folds.
+        limit: largest number of rows to use, drawn at random (memory grows with its square).
+        seed: of the random rows and of the folds.
 
     Returns:
-        centroid distance, modality accuracy, MMD², neighbour mixing, and the similarities
-        within, across, others (see the functions of these names).
+        ``centroid distance``, ``modality accuracy``, ``MMD²``, ``neighbour mixing``, and the
+        similarities ``within``, ``across`` and ``others`` (see the functions of these names).
 
     Raises:
         ValueError: NaN, or one modality only.

@@ -1,4 +1,4 @@
-"""Two ways to look into a network; both need the notebook extras, loaded when called."""
+"""Visualisations of networks: UMAP and Grad-CAM. Both need the notebook extras."""
 
 import copy
 
@@ -18,15 +18,15 @@ def umap_map(
 ) -> np.ndarray:
     """Return a two-dimensional UMAP of embeddings, (N, 2) float32 (McInnes et al., 2018).
 
-    One thread and a fixed seed, so that the map is the same every time. Distances between far
-    groups on such a map mean little; the numbers of `modality_gap` are the evidence. A map should
-    be shown with these arguments: other ones give another picture.
+    It runs on one thread with a fixed seed, so that the map is reproducible. Distances between
+    distant groups mean little on such a map: `modality_gap` measures them. Show a map with these
+    arguments, on which it depends.
 
     Args:
         embeddings: (N, D).
-        neighbours: whose distances the map tries to keep; more of them show coarser structure.
-        min_dist: how close points may lie on the map, 0..1.
-        metric: distance between embeddings, a name that UMAP knows.
+        neighbours: size of the neighbourhoods to preserve; more show coarser structure.
+        min_dist: smallest distance between points of the map, 0..1.
+        metric: distance between embeddings, a metric of UMAP.
         seed: of the optimisation.
 
     Raises:
@@ -45,19 +45,19 @@ def umap_map(
 
 
 def gradcam(model: ReIDModel, images: Tensor, targets: Tensor) -> np.ndarray:
-    """Return where an image's similarity to a target embedding comes from (Selvaraju et al., 2017).
+    """Return Grad-CAM maps of the similarity to a target embedding (Selvaraju et al., ICCV 2017).
 
     Args:
-        model: the network; a copy of it is used.
+        model: the network, which is copied.
         images: normalised images, (B, 3, H, W).
-        targets: an embedding to be similar to, for each image (B, D) or one for all (D,).
+        targets: one target embedding per image (B, D), or one for all (D,).
 
     Returns:
-        (B, H, W) float32 in 0..1, 1 being the image's most important place.
+        (B, H, W) float32 in 0..1, scaled to a maximum of 1 for each image.
 
     Raises:
         ModuleNotFoundError: the notebook extras are not installed.
-        ValueError: shapes that do not fit.
+        ValueError: shapes that do not match.
     """
     from pytorch_grad_cam import GradCAM
 

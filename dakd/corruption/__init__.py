@@ -1,17 +1,17 @@
-"""Twenty ways in which an image goes wrong, each in five severities.
+"""Twenty kinds of image corruption, each at five severities.
 
 The kinds are those of Chen, Wang and Zheng, "Benchmarks for Corruption Invariant Person
 Re-identification" (NeurIPS 2021 Datasets and Benchmarks): the nineteen of Hendrycks and Dietterich
-(ICLR 2019), and rain. The code is our own, and so are the parts that a docstring marks with
-"Differs from the original".
+(ICLR 2019), and rain. The implementation is independent; docstrings name the deviations ("Differs
+from the original").
 
-*Size.* Lengths (a radius, a displacement, a drop) are given for images of 256 rows and scale with
-the height, so that a severity looks alike at any size. What has no length acts on the image's own
-pixels: noise, pixelate, and the blocks of JPEG.
+*Size.* Lengths (radii, displacements, drops) are given for images of 256 rows and scale with the
+height, so that a severity looks the same at any size. Noise, pixelate and JPEG's blocks act on the
+pixels of the image itself.
 
-*Infrared.* An image whose three channels are equal is one measurement shown three times. It is
-corrupted as its green channel would be, so it stays grey: noise is the same in all channels, mud
-has no colour, and saturate does nothing.
+*Infrared.* An image with three equal channels is a single measurement. It gets the corruption of
+its green channel in all channels and stays grey: noise is equal in all channels, mud has no colour,
+and saturate has no effect.
 
     >>> images = torch.full((1, 3, 64, 32), 128, dtype=torch.uint8)
     >>> out = corrupt(images, "shot_noise", 3, torch.Generator().manual_seed(0))
@@ -35,48 +35,49 @@ SEVERITIES = (1, 2, 3, 4, 5)
 
 
 class Corruption(NamedTuple):
-    """One kind.
+    """One kind of corruption.
 
     Attributes:
         family: ``"noise"``, ``"blur"``, ``"weather"`` or ``"digital"``.
-        function: images (n, 3, H, W) float32 in 0..1, severity and generator in; images out, which
-            may leave 0..1 and are clipped afterwards.
+        function: (images (n, 3, H, W) float32 in 0..1, severity, generator) -> images, which are
+            clipped to 0..1 afterwards.
     """
 
     family: str
     function: Callable[[Tensor, int, Generator], Tensor]
 
 
-_ROOMS = {
+_MODULES = {
     noise: ("gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise"),
     blur: ("defocus_blur", "glass_blur", "motion_blur", "zoom_blur", "gaussian_blur"),
     weather: ("snow", "frost", "fog", "brightness", "spatter", "rain"),
     digital: ("contrast", "elastic", "pixelate", "jpeg", "saturate"),
 }
 FAMILIES: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {room.__name__.rpartition(".")[2]: kinds for room, kinds in _ROOMS.items()}
+    {module.__name__.rpartition(".")[2]: kinds for module, kinds in _MODULES.items()}
 )
 KINDS: Mapping[str, Corruption] = MappingProxyType({
-    kind: Corruption(family, getattr(room, kind))
-    for (family, kinds), room in zip(FAMILIES.items(), _ROOMS, strict=True)
+    kind: Corruption(family, getattr(module, kind))
+    for (family, kinds), module in zip(FAMILIES.items(), _MODULES, strict=True)
     for kind in kinds
 })  # fmt: skip
 
 
 def corrupt(images: Tensor, kind: str, severity: int, generator: Generator) -> Tensor:
-    """Return corrupted images; each draws for itself, and the input stays as it is.
+    """Return corrupted images; random numbers are drawn for each image, and the input is unchanged.
 
     Args:
-        images: uint8 (n, 3, H, W), n may be 0.
+        images: uint8 (n, 3, H, W); n may be 0.
         kind: a key of `KINDS`.
         severity: 1 (slight) to 5.
-        generator: on the images' device; the same state gives the same pictures on that device.
+        generator: on the images' device; the same state gives the same result on that device.
 
     Returns:
         uint8 (n, 3, H, W) on the images' device.
 
     Raises:
-        ValueError: another shape or type, an unknown kind or severity, a generator elsewhere.
+        ValueError: another shape or type, an unknown kind or severity, or a generator on another
+            device.
     """
     require(severity in SEVERITIES, f"severity must be 1 to 5, not {severity!r}")
     _check(images, (kind,), generator)
@@ -95,16 +96,19 @@ def mixed(
     kinds: Sequence[str] | None = None,
     severity: int | None = None,
 ) -> Tensor:
-    """Return images, each corrupted by a kind and a severity that it draws, all equally likely.
+    """Corrupt each image by a random kind and severity, drawn uniformly.
 
     Args:
         images: uint8 (n, 3, H, W).
         generator: on the images' device.
-        kinds: keys of `KINDS` to draw from; by default all twenty.
-        severity: the same for all instead of drawn from 1..5.
+        kinds: keys of `KINDS` to draw from; None is all twenty.
+        severity: 1 to 5, the same for all images; None draws it.
+
+    Returns:
+        uint8 (n, 3, H, W) on the images' device.
 
     Raises:
-        ValueError: as `corrupt`, or no kind to draw from.
+        ValueError: as for `corrupt`, or no kind to draw from.
     """
     kinds = tuple(KINDS if kinds is None else kinds)
     levels = SEVERITIES if severity is None else (severity,)
@@ -114,7 +118,7 @@ def mixed(
     size, device = (len(images),), images.device
     drawn = torch.randint(len(choices), size, device=device, generator=generator)  # (n,)
     out = images.clone()
-    for choice in drawn.unique().tolist():  # together what is corrupted alike
+    for choice in drawn.unique().tolist():  # images with the same corruption at once
         rows = (drawn == choice).nonzero().flatten()
         kind, level = choices[choice]
         out[rows] = corrupt(images[rows], kind, level, generator)
@@ -132,5 +136,5 @@ def _check(images: Tensor, kinds: Sequence[str], generator: Generator) -> None:
     require(len(kinds) > 0, "there is no kind of corruption to draw from")
     require(
         generator.device.type == images.device.type,
-        f"the generator is on {generator.device}, the images on {images.device}; make it there",
+        f"the generator is on {generator.device}, the images on {images.device}; use one device",
     )

@@ -8,37 +8,37 @@ from dakd.corruption.fields import convolve, disk, gaussian, length, streak, uni
 
 
 def defocus_blur(x: Tensor, severity: int, generator: Generator) -> Tensor:
-    """Spread every point over a disk."""
+    """Blur by a disk, as a lens out of focus does."""
     return convolve(x, disk(length(x, (3, 4, 6, 8, 10)[severity - 1]), x.device))
 
 
 def glass_blur(x: Tensor, severity: int, generator: Generator) -> Tensor:
-    """Look through frosted glass: blur, move every pixel to a random place nearby, blur.
+    """Imitate frosted glass: blur, displace each pixel at random, blur.
 
-    Differs from the original: pixels are fetched from a random place, all at once, instead of
-    exchanged one after the other, so that a distance may be a fraction of a pixel.
+    Differs from the original: all pixels are sampled from a random displacement at once, instead of
+    being swapped one after the other, so that displacements can be fractions of a pixel.
     """
     sigma, far, times = ((0.7, 1, 2), (0.9, 2, 1), (1, 2, 3), (1.1, 3, 2), (1.5, 4, 2))[
         severity - 1
     ]
     x = gaussian(x, length(x, sigma))
     for _ in range(times):
-        dice = torch.rand(len(x), 2, *x.shape[-2:], device=x.device, generator=generator)
-        x = warp(x, (2 * dice - 1) * length(x, far))
+        random = torch.rand(len(x), 2, *x.shape[-2:], device=x.device, generator=generator)
+        x = warp(x, (2 * random - 1) * length(x, far))
     return gaussian(x, length(x, sigma))
 
 
 def motion_blur(x: Tensor, severity: int, generator: Generator) -> Tensor:
-    """Smear every image along a direction of its own, up to 45 degrees off the horizontal."""
+    """Blur each image along a random direction, up to 45 degrees from the horizontal."""
     radius, sigma = ((10, 3), (15, 5), (15, 8), (15, 12), (20, 15))[severity - 1]
     angles = uniform(x, -45, 45, generator)
     return convolve(x, streak(angles, length(x, 2 * radius), length(x, sigma)))
 
 
 def zoom_blur(x: Tensor, severity: int, generator: Generator) -> Tensor:
-    """Average the image over a zoom towards its centre, up to 1.10, 1.15, 1.20, 1.24, 1.30."""
+    """Average over zooms towards the centre, up to a factor of 1.10, 1.15, 1.20, 1.24, 1.30."""
     copies, step = ((11, 0.01), (16, 0.01), (11, 0.02), (13, 0.02), (11, 0.03))[severity - 1]
-    total = 2 * x  # the image, and the zoom by 1
+    total = 2 * x  # the image, and the zoom by a factor of 1
     for i in range(1, copies):
         scale = torch.eye(2, 3, device=x.device) / (1 + i * step)
         grid = F.affine_grid(scale[None], [1, *x.shape[1:]], align_corners=False)

@@ -1,4 +1,4 @@
-"""What processing does: contrast, elastic, pixelate, JPEG, saturate."""
+"""Digital corruptions: contrast, elastic, pixelate, JPEG, saturate (Hendrycks & Dietterich)."""
 
 import io
 
@@ -12,15 +12,15 @@ from dakd.corruption.fields import gaussian, length, normal, warp
 
 
 def contrast(x: Tensor, severity: int, generator: Generator) -> Tensor:
-    """Draw every colour towards the image's mean."""
+    """Reduce the contrast: scale the difference from the mean colour by 0.4 to 0.05."""
     mean = x.mean((2, 3), keepdim=True)  # (n, 3, 1, 1)
     return mean + (x - mean) * (0.4, 0.3, 0.2, 0.1, 0.05)[severity - 1]
 
 
 def elastic(x: Tensor, severity: int, generator: Generator) -> Tensor:
-    """Stretch and squeeze small regions, by 1.0 to 2.4 rows of 256 (standard deviation).
+    """Deform the image by smooth displacements of 1.0 to 2.4 rows of 256 (standard deviation).
 
-    Differs from the original: its displacement is that many pixels at any image size.
+    Differs from the original, whose displacements in pixels do not scale with the image.
     """
     height, width = x.shape[-2:]
     noise = torch.cat([normal(x, height, width, generator) for _ in range(2)], dim=1)
@@ -30,7 +30,7 @@ def elastic(x: Tensor, severity: int, generator: Generator) -> Tensor:
 
 
 def pixelate(x: Tensor, severity: int, generator: Generator) -> Tensor:
-    """Keep 60, 50, 40, 30 or 25 % of the rows and columns, as of somebody far away."""
+    """Downsample to 60, 50, 40, 30 or 25 % of the rows and columns, and enlarge again."""
     share = (0.6, 0.5, 0.4, 0.3, 0.25)[severity - 1]
     rows, columns = (max(1, int(side * share)) for side in x.shape[-2:])
     small = F.interpolate(x, (rows, columns), mode="bilinear", antialias=True)
@@ -38,26 +38,26 @@ def pixelate(x: Tensor, severity: int, generator: Generator) -> Tensor:
 
 
 def jpeg(x: Tensor, severity: int, generator: Generator) -> Tensor:
-    """Compress with JPEG at quality 25, 18, 15, 10 or 7 (by Pillow, on the CPU)."""
+    """Compress with JPEG at quality 25, 18, 15, 10 or 7 (with Pillow, on the CPU)."""
     quality = (25, 18, 15, 10, 7)[severity - 1]
-    pictures = (x * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()  # (n, H, W, 3)
-    out = np.stack([_through_jpeg(picture, quality) for picture in pictures])
+    arrays = (x * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()  # (n, H, W, 3)
+    out = np.stack([_through_jpeg(array, quality) for array in arrays])
     return torch.from_numpy(out).permute(0, 3, 1, 2).to(x) / 255
 
 
-def _through_jpeg(picture: np.ndarray, quality: int) -> np.ndarray:
-    """Return a picture, uint8 (H, W, 3), as it is read from a JPEG."""
+def _through_jpeg(array: np.ndarray, quality: int) -> np.ndarray:
+    """Compress an image, uint8 (H, W, 3), and decode it again."""
     file = io.BytesIO()
-    Image.fromarray(picture).save(file, "JPEG", quality=quality)
+    Image.fromarray(array).save(file, "JPEG", quality=quality)
     with Image.open(file) as image:
         return np.asarray(image)
 
 
 def saturate(x: Tensor, severity: int, generator: Generator) -> Tensor:
-    """Fade colours to 30 % (severity 1) or 10 % (2), or strengthen them (3, 4, 5).
+    """Reduce the saturation (of HSV) to 30 % or 10 % (severities 1, 2), or increase it (3 to 5).
 
-    The saturation is that of HSV. Differs from the original: a colourless pixel stays as it is
-    instead of turning red, so this does nothing to an infrared image.
+    Differs from the original: a grey pixel stays grey instead of turning red, so that infrared
+    images do not change.
     """
     factor, plus = ((0.3, 0.0), (0.1, 0.0), (2.0, 0.0), (5.0, 0.1), (20.0, 0.2))[severity - 1]
     value = x.amax(1, keepdim=True)  # (n, 1, H, W)

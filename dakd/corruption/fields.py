@@ -1,4 +1,4 @@
-"""What the families share: lengths that follow the image, blurs, warps and random fields."""
+"""Shared by the families: scaled lengths, blurs, warps and random fields."""
 
 import math
 
@@ -6,11 +6,11 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-REFERENCE = 256  # rows of the images for which all lengths are given
+REFERENCE = 256  # image height for which lengths are given
 
 
 def length(x: Tensor, pixels: float) -> float:
-    """Return a length given for images of 256 rows, in pixels of images like `x`.
+    """Scale a length that is given for images of 256 rows to the height of `x`, in pixels.
 
     >>> length(torch.zeros(1, 3, 64, 32), 8)
     2.0
@@ -19,40 +19,40 @@ def length(x: Tensor, pixels: float) -> float:
 
 
 def uniform(x: Tensor, low: float, high: float, generator: Generator) -> Tensor:
-    """Return a number in [low, high) for every image of a batch, (n,)."""
+    """Return a random number in [low, high) for each image of a batch, (n,)."""
     return torch.rand(len(x), device=x.device, generator=generator) * (high - low) + low
 
 
 def normal(x: Tensor, height: int, width: int, generator: Generator) -> Tensor:
-    """Return white noise for every image, mean 0, std 1, (n, 1, height, width)."""
+    """Return white noise of mean 0 and std 1 for each image, (n, 1, height, width)."""
     return torch.randn(len(x), 1, height, width, device=x.device, generator=generator)
 
 
 def canvas(x: Tensor) -> tuple[int, int]:
-    """Return rows and columns on which flakes and drops are drawn: as `x`, but 256 rows high."""
+    """Return rows and columns of the canvas for flakes and drops: 256 rows, aspect ratio of `x`."""
     return REFERENCE, max(1, round(REFERENCE * x.shape[-1] / x.shape[-2]))
 
 
 def fit(layer: Tensor, x: Tensor) -> Tensor:
-    """Return a layer (n, 1, h, w) at the size of images (n, 3, H, W), averaging where smaller."""
+    """Resize a layer (n, 1, h, w) to the size of images (n, 3, H, W), with antialiasing."""
     return F.interpolate(layer, x.shape[-2:], mode="bilinear", antialias=True)
 
 
 def gaussian(x: Tensor, sigma: float) -> Tensor:
-    """Blur images (n, C, H, W); `sigma` in their own pixels. What lies outside has no weight."""
+    """Blur images (n, C, H, W) by `sigma` pixels; pixels outside the image have no weight."""
     height, width = x.shape[-2:]
     return _smoother(height, sigma, x) @ x @ _smoother(width, sigma, x).T
 
 
 def _smoother(size: int, sigma: float, x: Tensor) -> Tensor:
-    """Return Gaussian weights as a matrix (size, size); for narrow images faster than a filter."""
+    """Return Gaussian weights as a matrix (size, size): faster than a filter on narrow images."""
     place = torch.arange(size, device=x.device, dtype=x.dtype)
     weight = torch.exp(-((place[:, None] - place) ** 2) / (2 * sigma**2))
     return weight / weight.sum(1, keepdim=True)
 
 
 def convolve(x: Tensor, kernel: Tensor) -> Tensor:
-    """Convolve images (n, C, H, W) with odd kernels (n or 1, k, k) that add up to 1."""
+    """Convolve images (n, C, H, W) with kernels (n or 1, k, k) of odd size and sum 1."""
     reach = kernel.shape[-1] // 2
     padded = F.pad(x, [reach] * 4, mode="replicate")
     size = padded.shape[-2:]
@@ -61,24 +61,24 @@ def convolve(x: Tensor, kernel: Tensor) -> Tensor:
 
 
 def _places(reach: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return row and column of a kernel's pixels, counted from its centre."""
+    """Return rows and columns of a kernel, relative to its centre."""
     steps = torch.arange(-reach, reach + 1, device=device, dtype=torch.float32)
     return steps[:, None], steps
 
 
 def disk(radius: float, device: torch.device) -> Tensor:
-    """Return the kernel of a lens out of focus, (1, k, k), with a soft rim."""
+    """Return the kernel of a defocused lens, (1, k, k): a disk with an antialiased edge."""
     row, column = _places(math.ceil(radius), device)
     weight = (radius + 0.5 - torch.hypot(row, column)).clamp(0, 1)
     return (weight / weight.sum())[None]
 
 
 def streak(angles: Tensor, trail: float, sigma: float) -> Tensor:
-    """Return kernels of a movement, (n, k, k): a line that fades like half a Gaussian.
+    """Return kernels of motion blur, (n, k, k): lines that fade like half a Gaussian.
 
     Args:
-        angles: direction of each, in degrees from the right, (n,).
-        trail, sigma: where the line ends and how fast it fades, in pixels.
+        angles: directions in degrees, 0 pointing right, (n,).
+        trail, sigma: length of the line and standard deviation of the Gaussian, in pixels.
     """
     row, column = _places(math.ceil(trail), angles.device)
     cos, sin = (f(torch.deg2rad(angles))[:, None, None] for f in (torch.cos, torch.sin))
@@ -89,7 +89,7 @@ def streak(angles: Tensor, trail: float, sigma: float) -> Tensor:
 
 
 def warp(x: Tensor, shift: Tensor) -> Tensor:
-    """Return images whose pixels come from `shift` pixels (n, 2, H, W: right, down) away."""
+    """Sample each pixel from a place `shift` pixels away, (n, 2, H, W): right, down."""
     height, width = x.shape[-2:]
     row = torch.arange(height, device=x.device)[:, None] + 0.5 + shift[:, 1]  # (n, H, W)
     column = torch.arange(width, device=x.device) + 0.5 + shift[:, 0]
@@ -98,10 +98,10 @@ def warp(x: Tensor, shift: Tensor) -> Tensor:
 
 
 def clouds(x: Tensor, decay: float, generator: Generator, *, first: int = 0) -> Tensor:
-    """Return a random landscape in 0..1 for every image, (n, 1, H, W).
+    """Return fractal noise in 0..1 for each image, (n, 1, H, W).
 
-    Octaves of smooth noise: 2^first, 2^(first + 1)... cells over the height, until a cell is a
-    pixel; each octave is `decay` times weaker than the one before.
+    It is a sum of octaves of smooth noise, with 2^first, 2^(first + 1)... cells over the height
+    down to cells of one pixel; the amplitude of each octave is 1 / `decay` of the previous one.
     """
     height, width = x.shape[-2:]
     field = x.new_zeros(len(x), 1, height, width)

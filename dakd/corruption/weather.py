@@ -1,7 +1,7 @@
-"""Weather and light: snow, frost, fog, brightness, spatter, rain.
+"""Weather and light: snow, frost, fog, brightness, spatter, rain (Hendrycks & Dietterich, 2019).
 
-Flakes and drops are drawn on a canvas of 256 rows and brought to the image's size, so that the
-same weather falls on an image of any size.
+Flakes and drops are drawn on a canvas of 256 rows and resized, so that a severity looks the same at
+any image size.
 """
 
 import torch
@@ -29,7 +29,7 @@ def _colour(rgb: tuple[float, float, float], x: Tensor) -> Tensor:
 
 
 def snow(x: Tensor, severity: int, generator: Generator) -> Tensor:
-    """Let flakes of 2 to 4.5 rows of 256 fall before a scene that snow has made paler."""
+    """Add snowflakes of 2 to 4.5 rows of 256, and make the image paler."""
     mean, std, size, threshold, radius, sigma, kept = (
         (0.1, 0.3, 3, 0.5, 10, 4, 0.8),
         (0.2, 0.3, 2, 0.5, 12, 4, 0.7),
@@ -48,24 +48,24 @@ def snow(x: Tensor, severity: int, generator: Generator) -> Tensor:
 
 
 def frost(x: Tensor, severity: int, generator: Generator) -> Tensor:
-    """Look through a pane with ice on it.
+    """Add a layer of ice.
 
-    Differs from the original, which adds photographs: the ice is drawn, feathers and grain made of
-    noise, thickest at the rim.
+    Differs from the original, which adds photographs of ice: it is generated from noise, and is
+    thickest at the edges.
     """
     scene, ice = ((1, 0.4), (0.8, 0.6), (0.7, 0.7), (0.65, 0.7), (0.6, 0.75))[severity - 1]
     return scene * x + ice * _ice(x, generator) * _colour(ICE, x)
 
 
 def _ice(x: Tensor, generator: Generator, *, crystals: int = 16) -> Tensor:
-    """Return ice, 0 to about 1.3, (n, 1, H, W): feathers around random places, most at the rim."""
+    """Return ice in 0 to about 1.3, (n, 1, H, W): crystals at random places, thick at the edges."""
     height, width = x.shape[-2:]
     row = (torch.arange(height, device=x.device)[:, None] + 0.5) / height  # (H, 1), in heights
     column = (torch.arange(width, device=x.device) + 0.5) / height  # (W,)
-    dice = torch.rand(len(x), 2, crystals, 1, 1, device=x.device, generator=generator)
+    random = torch.rand(len(x), 2, crystals, 1, 1, device=x.device, generator=generator)
     bend = 0.15 * clouds(x, 1.6, generator, first=2)  # (n, 1, H, W)
-    down = row + bend - 1.1 * dice[:, 0]  # (n, crystals, H, W)
-    right = column - bend - 1.1 * dice[:, 1] * width / height
+    down = row + bend - 1.1 * random[:, 0]  # (n, crystals, H, W)
+    right = column - bend - 1.1 * random[:, 1] * width / height
     square, nearest = (down**2 + right**2).min(1, keepdim=True)  # (n, 1, H, W)
     angle = torch.atan2(down, right).gather(1, nearest)
     needles = torch.sin(14 * angle + 40 * square.sqrt()) / 2 + 0.5
@@ -75,9 +75,9 @@ def _ice(x: Tensor, generator: Generator, *, crystals: int = 16) -> Tensor:
 
 
 def fog(x: Tensor, severity: int, generator: Generator) -> Tensor:
-    """Mix the image with a random landscape of haze, the rougher the thicker.
+    """Blend the image with fog, which is denser and rougher at higher severities.
 
-    Differs from the original: the landscape is a sum of smooth noise instead of a plasma fractal.
+    Differs from the original: the fog is a sum of octaves of noise instead of a plasma fractal.
     """
     density, decay = ((1.5, 2), (2.0, 2), (2.5, 1.7), (2.5, 1.5), (3.0, 1.4))[severity - 1]
     most = x.amax((1, 2, 3), keepdim=True)
@@ -85,17 +85,17 @@ def fog(x: Tensor, severity: int, generator: Generator) -> Tensor:
 
 
 def brightness(x: Tensor, severity: int, generator: Generator) -> Tensor:
-    """Add 0.1 to 0.5 to the brightest channel (the V of HSV); hue and saturation stay."""
+    """Add 0.1 to 0.5 to the value V of HSV; hue and saturation stay."""
     value = x.amax(1, keepdim=True)
     new = (value + 0.1 * severity).clamp_max(1)
     return torch.where(value > 0, x * new / value.clamp_min(1e-6), new)
 
 
 def spatter(x: Tensor, severity: int, generator: Generator) -> Tensor:
-    """Splash water (severities 1 to 3) or mud (4, 5) on the lens.
+    """Add drops of water (severities 1 to 3) or mud (4, 5) on the lens.
 
-    Differs from the original: water is brightest where it lies deepest, without edge detection, and
-    spots of mud are larger, so that mud hides more than water.
+    Differs from the original: the brightness of water follows its depth, without edge detection,
+    and spots of mud are larger, so that mud occludes more than water.
     """
     mean, std, sigma, level, last = (
         (0.65, 0.3, 4, 0.69, 0.6),
@@ -116,17 +116,19 @@ def spatter(x: Tensor, severity: int, generator: Generator) -> Tensor:
 def rain(x: Tensor, severity: int, generator: Generator) -> Tensor:
     """Draw slanted streaks, blur and darken (drizzle at 1, heavy at 2 and 3, torrential above).
 
-    Follows Chen et al. (NeurIPS 2021). Differs from the original: the scene alone is blurred, so
+    Source: Chen et al. (NeurIPS 2021). Differs from the original: only the scene is blurred, so
     that the streaks stay visible.
     """
     drops, trail = ((770, 10), (600, 30), (600, 30), (500, 60), (500, 60))[severity - 1]
     rows, columns = canvas(x)
     count, sigma = rows * columns // drops, (0.82, 1.12, 1.41, 1.71, 2.0)[severity - 1]
-    dice = torch.rand(len(x), 2, count, 1, device=x.device, generator=generator)
-    slant = uniform(x, -10, 10, generator)[:, None, None] / trail  # columns a row, (n, 1, 1)
+    random = torch.rand(len(x), 2, count, 1, device=x.device, generator=generator)
+    slant = uniform(x, -10, 10, generator)[:, None, None] / trail  # columns per row, (n, 1, 1)
     step = torch.arange(trail, device=x.device)
-    row = (dice[:, 0] * rows).long() + step  # (n, drops, trail); the first ones begin above
-    column = (dice[:, 1] * columns + slant * step).long().remainder(columns)
+    row = (
+        random[:, 0] * rows
+    ).long() + step  # (n, drops, trail); the first ones start above the image
+    column = (random[:, 1] * columns + slant * step).long().remainder(columns)
     streaks = x.new_zeros(len(x), (rows + trail) * columns)
     streaks.scatter_(1, (row * columns + column).flatten(1), 1.0)
     streaks = streaks.view(len(x), 1, -1, columns)[:, :, trail:]  # (n, 1, rows, columns)

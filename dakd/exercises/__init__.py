@@ -1,6 +1,6 @@
-"""The course's exercises: one function each, which says whether an answer is right.
+"""The exercises of the course: functions that check an answer, one module per notebook.
 
-One module a notebook. The reader's answers are positional, the notebook's data are keywords.
+Answers are positional arguments, the notebook's data are keyword arguments.
 """
 
 from dakd.exercises.benchmark import distinguishable, seeds_needed, without_camera_rule

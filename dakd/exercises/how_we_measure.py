@@ -1,4 +1,4 @@
-"""Exercises of notebook 01: what AP and INP see, the camera rule, and how many trials it takes."""
+"""Exercises of notebook 01: AP and INP, the camera rule, the number of trials."""
 
 import math
 from fractions import Fraction
@@ -20,7 +20,7 @@ from dakd.metrics import rank_metrics
 from dakd.protocols import Trial
 
 
-def _hits(answer: Any, count: int, length: int) -> list[int]:
+def _ranks(answer: Any, count: int, length: int) -> list[int]:
     kind = f"two lists, each of {count} different whole ranks between 1 and {length}"
     ranks = numbers(answer, count, kind, low=1, high=length)
     if len({*ranks}) < count or (ranks != np.round(ranks)).any():
@@ -30,19 +30,19 @@ def _hits(answer: Any, count: int, length: int) -> list[int]:
 
 @exercise
 def same_ap(first: Any, second: Any, *, count: int = 3, length: int = 10) -> Verdict:
-    """Which two rankings have the same AP and another INP?
+    """Which two rankings have the same AP and different INP?
 
     Args:
-        first, second: the answers, the ranks of the right images in either ranking.
-        count: how many images are right.
+        first, second: the answers, the ranks of the right images in each ranking.
+        count: number of right images.
         length: of the gallery.
 
     Example:
         >>> same_ap([1, 2, 10], [1, 2, 9])
-        ✗ Not yet. AP is 0.767 and 0.778. Bring the last hit of one ranking up, and an earlier one \
+        ✗ Not yet. AP is 0.767 and 0.778. Move the last hit of one ranking up, and an earlier one \
 down.
     """
-    rankings = [_hits(answer, count, length) for answer in (first, second)]
+    rankings = [_ranks(answer, count, length) for answer in (first, second)]
     hits = range(1, count + 1)
     ap = [sum(Fraction(i, r) for i, r in zip(hits, ranks, strict=True)) / count
           for ranks in rankings]  # fmt: skip
@@ -50,14 +50,14 @@ down.
     if ap[0] != ap[1]:
         return Verdict(
             False,
-            f"AP is {float(ap[0]):.3f} and {float(ap[1]):.3f}. Bring the last hit of one ranking "
+            f"AP is {float(ap[0]):.3f} and {float(ap[1]):.3f}. Move the last hit of one ranking "
             "up, and an earlier one down.",
         )
     return verdict(
         inp[0] != inp[1],
-        because=f"Both have AP {float(ap[0]):.3f}; INP is {inp[0]:.2f} and {inp[1]:.2f}. The same "
-        "AP can hide that one image is found late.",
-        hint="AP is the same, and INP too, because the last hits stand at the same rank.",
+        because=f"Both have AP {float(ap[0]):.3f}; INP is {inp[0]:.2f} and {inp[1]:.2f}. AP "
+        "can hide that one image is found late.",
+        hint="AP is the same, but so is INP, because the last hits have the same rank.",
     )
 
 
@@ -68,13 +68,13 @@ def map_by_camera(
     """What is the mAP of the queries from camera 3, and of those from camera 6?
 
     Args:
-        three, six: the answers, fractions; 0.005 off is near enough.
-        embeddings: (N, D), of the test split.
+        three, six: the answers, as fractions within 0.005.
+        embeddings: of the test split, (N, D).
         test: the test split.
-        trial: queries and gallery; measured with the camera rule.
+        trial: its queries and gallery, with the camera rule.
 
     Example:
-        Two people; the embedding of a picture is its person, so everybody is found first.
+        Two people, whose images have equal embeddings, so that all are found first:
 
         >>> from types import SimpleNamespace
         >>> split = SimpleNamespace(
@@ -83,8 +83,7 @@ def map_by_camera(
         >>> one = Trial(1, query=np.array([0, 1]), gallery=np.array([2, 3]))
         >>> z = Tensor([[1, 0], [0, 1], [1, 0], [0, 1]])
         >>> map_by_camera(1.0, 0.5, embeddings=z, test=split, trial=one)
-        ✗ Not yet. At least one of the two is off. Take the mean of AP, query by query, over the \
-queries of either camera.
+        ✗ Not yet. At least one of the two is wrong. Average the AP of the queries of each camera.
     """
     given = numbers([three, six], 2, "two fractions between 0 and 1, not per cent", low=0, high=1)
     similarity = embeddings[trial.query] @ embeddings[trial.gallery].T  # (Q, G)
@@ -95,40 +94,40 @@ queries of either camera.
         ap = rank_metrics(similarity, *sides, protocol=protocol).per_query["AP"]
         return ap.groupby(test.cams[trial.query]).mean().loc[[3, 6]].to_numpy()
 
-    right, unruled = measured("sysu"), measured("none")
+    right, without_rule = measured("sysu"), measured("none")
     off = np.abs(given - right) > 0.005
-    forgotten = off.any() and (np.abs(given - unruled) <= 0.005).all()
+    forgotten = off.any() and (np.abs(given - without_rule) <= 0.005).all()
     return verdict(
         not off.any(),
-        because="The rule concerns queries of camera 3 alone: it takes camera 2's images of their "
-        "room away, right ones and wrong ones; which weighs more depends on the features.",
-        hint="This is without the camera rule: measure with protocol='sysu'."
+        because="The rule affects only queries of camera 3: it drops camera 2's images of the same "
+        "room, right and wrong ones; which effect is larger depends on the features.",
+        hint="This is without the camera rule: use protocol='sysu'."
         if forgotten
-        else "At least one of the two is off. Take the mean of AP, query by query, over the "
-        "queries of either camera.",
+        else "At least one of the two is wrong. Average the AP of the queries of each camera.",
     )
 
 
 @exercise
 def trials_needed(count: Any, *, spread: float, wanted: float) -> Verdict:
-    """Of how many trials must a mean be made, so that its standard deviation is `wanted`?
+    """Over how many trials must a mean be taken for a given standard deviation?
 
     Args:
-        count: the answer, the smallest such number; 2 % off is near enough.
+        count: the answer, the smallest such number, within 2 %.
         spread: standard deviation of single trials, in points.
-        wanted: that of the mean, in points.
+        wanted: standard deviation of the mean, in points.
 
     Example:
         >>> trials_needed(2, spread=1.0, wanted=0.5)
-        ✗ Not yet. Means of 2 wobble by 0.71 points. How does the wobble shrink when the trials \
-become four times as many?
+        ✗ Not yet. Means of 2 trials have a standard deviation of 0.71 points. How does it change \
+with four times as many trials?
     """
     given = number(count, "a whole number of trials from 1", low=1, whole=True)
     right = math.ceil((spread / wanted) ** 2 - 1e-9)
     return verdict(
         abs(given - right) <= 0.02 * right,
-        because="To halve the wobble takes four times the trials, and all of them measure the luck "
-        "of the gallery only.",
-        hint=f"Means of {given:.0f} wobble by {spread / math.sqrt(given):.2f} points. How does "
-        "the wobble shrink when the trials become four times as many?",
+        because="Half the standard deviation takes four times as many trials, and it only measures "
+        "the randomness of the gallery.",
+        hint=f"Means of {given:.0f} trials have a standard deviation of "
+        f"{spread / math.sqrt(given):.2f} points. How does it change with four times as many "
+        "trials?",
     )

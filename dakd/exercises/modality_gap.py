@@ -1,4 +1,4 @@
-"""Exercises of notebook 05: which cameras are near, who aligns, and what a shift does."""
+"""Exercises of notebook 05: nearest cameras, alignment and uniformity, effect of a shift."""
 
 from collections.abc import Iterable, Mapping
 from itertools import product
@@ -16,12 +16,12 @@ from dakd.metrics import rank_metrics
 
 @exercise
 def nearest_cameras(pair: Any, *, embeddings: Tensor, images: ImageSet) -> Verdict:
-    """Which visible and which infrared camera are nearest to each other in the embedding?
+    """Which visible and which infrared camera have the nearest mean embeddings?
 
     Args:
         pair: the answer, two camera numbers in any order.
-        embeddings: (N, D); a camera is where its images' mean is.
-        images: the split that they belong to.
+        embeddings: (N, D).
+        images: their split.
 
     Example:
         >>> nearest_cameras(None, embeddings=torch.eye(2), images=None).right is None
@@ -32,7 +32,7 @@ def nearest_cameras(pair: Any, *, embeddings: Tensor, images: ImageSet) -> Verdi
     if len(chosen) != 2 or not all(chosen & set(side) for side in sides):
         names = [" ".join(map(str, side)) for side in sides]
         raise UnreadableAnswerError(
-            f"Give two cameras, a visible one of {names[0]} and an infrared one of {names[1]}."
+            f"Give two cameras, one visible ({names[0]}) and one infrared ({names[1]})."
         )
     distance = {}
     for cameras in product(*sides):
@@ -41,10 +41,10 @@ def nearest_cameras(pair: Any, *, embeddings: Tensor, images: ImageSet) -> Verdi
     mine, least, most = distance[frozenset(chosen)], min(distance.values()), max(distance.values())
     return verdict(
         mine <= least,
-        because=f"Their distance is {mine:.3f}, that of the farthest pair {most:.3f}. A part "
-        "of what an embedding holds is the camera and its place, and not the person.",
-        hint=f"Their distance is {mine:.3f}, and another pair is nearer. A shared room is one "
-        "guess of many: measure every pair.",
+        because=f"Their distance is {mine:.3f}, that of the farthest pair {most:.3f}. Embeddings "
+        "also encode the camera and its place, not only the person.",
+        hint=f"Their distance is {mine:.3f}, and another pair is nearer. Do not rely on the shared "
+        "room: measure all pairs.",
     )
 
 
@@ -52,16 +52,16 @@ def nearest_cameras(pair: Any, *, embeddings: Tensor, images: ImageSet) -> Verdi
 def alignment_uniformity(
     aligned: Any, uniform: Any, *, networks: Mapping[str, Tensor], images: ImageSet
 ) -> Verdict:
-    """Which network is the best aligned, and which the most uniform?
+    """Which network has the best alignment, and which the best uniformity?
 
-    Both are losses of Wang and Isola (ICML 2020) on unit-length embeddings, small being good:
-    alignment is the mean squared distance between two images of a person, here across modalities;
-    uniformity is the log of the mean of exp(-2 · squared distance) over all pairs of images.
+    Both are losses on unit-length embeddings (Wang and Isola, ICML 2020), lower is better:
+    alignment is the mean squared distance between images of the same person, here across
+    modalities; uniformity is the log of the mean of exp(-2 · squared distance) over all pairs.
 
     Args:
         aligned, uniform: the answers, names of networks.
-        networks: embeddings (N, D) of each network.
-        images: the split that they belong to.
+        networks: name -> embeddings, (N, D).
+        images: their split.
 
     Example:
         >>> alignment_uniformity("teacher", None, networks={}, images=None).right is None
@@ -78,28 +78,28 @@ def alignment_uniformity(
     best = [known[int(np.argmin(values))] for values in losses]
     pairs = zip(("alignment", "uniformity"), given, best, strict=True)
     wrong = [name for name, mine, right in pairs if mine != right]
-    told = zip(networks, *losses, strict=True)
+    rows = zip(networks, *losses, strict=True)
     return verdict(
         not wrong,
         because="Alignment and uniformity of "
-        + ", ".join(f"{name}: {a:.2f} and {u:.2f}" for name, a, u in told)
-        + ". Where everybody looks alike, everybody is aligned: the one counts beside the other.",
-        hint=f"Look at {' and '.join(wrong)} again. `across` decides the alignment; uniformity "
-        "also counts pairs inside a modality, which `others` leaves out.",
+        + ", ".join(f"{name}: {a:.2f} and {u:.2f}" for name, a, u in rows)
+        + ". If all embeddings are equal, alignment is perfect: it needs uniformity beside it.",
+        hint=f"Check {' and '.join(wrong)} again. `across` determines the alignment; uniformity "
+        "also counts pairs within a modality, which `others` does not.",
     )
 
 
 @exercise
 def shift_gain(points: Any, *, embeddings: Tensor, images: ImageSet) -> Verdict:
-    """By how many points does mAP rise when the clouds are moved onto each other?
+    """By how many points does mAP change when the modalities' means are made equal?
 
-    Every visible embedding gets the same vector added, which brings the visible mean to the
-    infrared one. Infrared queries then rank all visible images by the inner product.
+    The difference of the means is added to all visible embeddings. Infrared queries then rank all
+    visible images by the inner product.
 
     Args:
-        points: the answer, -100..100; 0.05 off is near enough.
+        points: the answer, -100..100, within 0.05.
         embeddings: (N, D).
-        images: the split that they belong to.
+        images: their split.
 
     Example:
         >>> shift_gain(400, embeddings=torch.eye(2), images=None)
@@ -115,8 +115,8 @@ def shift_gain(points: Any, *, embeddings: Tensor, images: ImageSet) -> Verdict:
     )
     return verdict(
         abs(value - 100 * (after - before)) <= 0.05,
-        because=f"mAP was {before:.1%} and is {after:.1%}: to one query the shift adds the same "
-        "number for every gallery image. The distance of the clouds is gone, and the order stays.",
-        hint="Write the inner product of a query q and a shifted image out, q · (g + s). Which "
-        "part of it differs from one gallery image to another?",
+        because=f"mAP was {before:.1%} and is {after:.1%}: for a given query the shift adds the "
+        "same number to the score of every gallery image, so that their order stays.",
+        hint="Expand the inner product of a query q and a shifted image, q · (g + s). Which part "
+        "differs between gallery images?",
     )

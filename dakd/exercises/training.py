@@ -1,4 +1,4 @@
-"""Exercises of notebook 03: an undecided network's loss, a copied teacher, either level alone."""
+"""Exercises of notebook 03: loss of uniform predictions, a copied teacher, levels alone."""
 
 import copy
 import math
@@ -23,18 +23,18 @@ def uniform_prediction_loss(
     weights: Mapping[str, float] = WEIGHTS,
     margin: float = 0.3,
 ) -> Verdict:
-    """What is the teacher's weighted total, if every embedding is equally near to all prototypes?
+    """What is the teacher's total loss if all embeddings are equally similar to all prototypes?
 
     Args:
-        total: the answer; 1 % off is near enough.
-        num_classes: K, people in training.
-        weights: of the five parts.
-        margin: of the triplet.
+        total: the answer, within 1 %.
+        num_classes: K, the number of training people.
+        weights: of the five terms.
+        margin: of the triplet loss.
 
     Example:
         >>> uniform_prediction_loss(math.log(24), num_classes=24)
-        ✗ Not yet. Four contrasts pay log K each: one is global, two are in modality, one is \
-auxiliary. Each part has its weight.
+        ✗ Not yet. Four contrastive losses are log K each: one in `global`, two in `modality`, one \
+in `auxiliary`. Each term has its weight.
     """
     given = number(total, "a number above 0", low=0)
     log_k = math.log(num_classes)
@@ -43,12 +43,12 @@ auxiliary. Each part has its weight.
     near = math.isclose(given, contrasts, rel_tol=0.002)
     return verdict(
         not near and math.isclose(given, right, rel_tol=0.01),
-        because="Two equal predictions have no divergence, and two equal distances leave the "
-        "margin. A total far above this comes from a network that is decided, and wrong.",
-        hint="The contrasts are right. What does the triplet pay where both distances are equal?"
+        because="Equal predictions have a divergence of 0, and equal distances leave the margin. A "
+        "total far above this comes from confident, wrong predictions.",
+        hint="The contrastive losses are right. What is the triplet loss for equal distances?"
         if near
-        else "Four contrasts pay log K each: one is global, two are in modality, one is auxiliary. "
-        "Each part has its weight.",
+        else "Four contrastive losses are log K each: one in `global`, two in `modality`, one in "
+        "`auxiliary`. Each term has its weight.",
     )
 
 
@@ -56,14 +56,14 @@ auxiliary. Each part has its weight.
 def copied_teacher(
     testing: Any, training: Any, *, teacher: nn.Module, images: Tensor, centres: ByModality
 ) -> Verdict:
-    """What does DAKD's loss say of a student that is a copy of its teacher?
+    """What is DAKD's loss for a student that is a copy of its teacher?
 
     Args:
-        testing, training: the answers, the total with the copy in eval mode and in train mode;
-            2 % off is near enough. The teacher is in eval mode both times.
-        teacher: the network; a copy is used.
+        testing, training: the answers, the total with the copy in eval mode and in train mode,
+            within 2 %. The teacher is in eval mode in both cases.
+        teacher: the network, which is copied.
         images: the batch, visible half first, (2B, 3, H, W).
-        centres: the teacher's class centres, (K, D) each.
+        centres: class centres of the teacher, (K, D) each.
 
     Example:
         >>> from dakd.model import build_model
@@ -71,8 +71,8 @@ def copied_teacher(
         >>> x = torch.rand(8, 3, 32, 16, generator=torch.Generator().manual_seed(0))
         >>> z = ByModality(torch.eye(5, 256), torch.eye(5, 256))
         >>> copied_teacher(0.0, 0.0, teacher=network, images=x, centres=z)
-        ✗ Not yet. Eval mode is right. In train mode a batch norm divides by the statistics of \
-this batch, of each modality by itself: pass streams=2 and unit=False.
+        ✗ Not yet. Eval mode is right. In train mode, batch norm uses the statistics of the batch, \
+separately for each modality: pass streams=2 and unit=False.
     """
     kind = "two losses, numbers from 0"
     given = numbers([testing, training], 2, kind, low=0)
@@ -85,27 +85,27 @@ this batch, of each modality by itself: pass streams=2 and unit=False.
     copies = (copy.deepcopy(teacher).train(mode) for mode in (False, True))
     right = [DAKDLoss()(embed(one, unit=False), target, centres).total.item() for one in copies]
     if not math.isclose(given[0], right[0], abs_tol=1e-3):
-        return Verdict(False, "In eval mode the copy says what the teacher says, about each image.")
+        return Verdict(False, "In eval mode the copy has the outputs of the teacher.")
     return verdict(
         math.isclose(given[1], right[1], rel_tol=0.02),
-        because="The same weights and another answer: a student's batch norm uses the batch's own "
-        "statistics, so even a perfect copy has something to learn.",
-        hint="Eval mode is right. In train mode a batch norm divides by the statistics of this "
-        "batch, of each modality by itself: pass streams=2 and unit=False.",
+        because="The same weights have different outputs: in train mode, batch norm uses the "
+        "statistics of the batch, so that even a perfect copy has a loss.",
+        hint="Eval mode is right. In train mode, batch norm uses the statistics of the batch, "
+        "separately for each modality: pass streams=2 and unit=False.",
     )
 
 
 @exercise
 def better_level(level: Any, *, table: pd.DataFrame, metric: str = "mAP") -> Verdict:
-    """Which level alone carries the student further, as far as the table's seeds can tell?
+    """Which level alone gives the better student, as far as the seeds of the table show?
 
-    The rows ``no_instance`` and ``no_class``: class level alone, and instance level alone.
+    Compares the rows ``no_instance`` (class level alone) and ``no_class`` (instance level alone).
 
     Args:
-        level: the answer, ``"instance"``, ``"class"`` or ``"neither"`` (the 95 % interval of
-            Student's t over seeds holds zero).
-        table: what `dakd.studies.ablation.run_grid` returned.
-        metric: which.
+        level: the answer, ``"instance"``, ``"class"`` or ``"neither"`` (if the 95 % interval of
+            Student's t over seeds contains zero).
+        table: from `dakd.studies.ablation.run_grid`.
+        metric: see `dakd.analysis.paired_differences`.
 
     Raises:
         ValueError: the table lacks one of the two rows.
@@ -119,8 +119,8 @@ def better_level(level: Any, *, table: pd.DataFrame, metric: str = "mAP") -> Ver
     right = "class" if low > 0 else "instance" if high < 0 else "neither"
     return verdict(
         given == right,
-        because=f"Class level alone is {mean:+.1f} points of {metric} from instance level alone "
-        f"({low:+.1f} to {high:+.1f}).",
-        hint="Read the interval before the mean: does it hold zero? And which of the two was "
-        "left out in which row?",
+        because=f"Class level alone differs from instance level alone by {mean:+.1f} points of "
+        f"{metric} ({low:+.1f} to {high:+.1f}).",
+        hint="Read the interval before the mean: does it contain zero? And which level is removed "
+        "in which row?",
     )

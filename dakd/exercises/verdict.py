@@ -1,4 +1,4 @@
-"""What a check cell answers (right, not yet, nothing given), and how answers are read."""
+"""Verdicts on answers, and how answers are parsed."""
 
 import functools
 import inspect
@@ -13,11 +13,11 @@ P = ParamSpec("P")
 
 @dataclass(frozen=True)
 class Verdict:
-    """The answer of a check cell, which shows itself in a notebook.
+    """The verdict on an answer, which a notebook displays.
 
     Attributes:
-        right: None where no answer was given.
-        text: why it is right, or where to look again; never the answer itself.
+        right: None if no answer was given.
+        text: the reason, or a hint that does not reveal the answer.
 
     Example:
         >>> Verdict(True, "AP looks at the top, INP at the last hit.")
@@ -36,26 +36,26 @@ NO_ANSWER = Verdict(None, "Replace None in the cell above, and run both again.")
 
 
 class UnreadableAnswerError(ValueError):
-    """What was given is not of the kind that was asked for; the message says what to give."""
+    """An answer of the wrong kind; the message says what to give."""
 
 
 def verdict(right: bool, *, because: str, hint: str) -> Verdict:
-    """Return ✓ with the reason, or ✗ with where to look again.
+    """Return ✓ with a reason, or ✗ with a hint.
 
     Args:
         right: whether the answer is right.
-        because: why it is.
-        hint: what to look at, for an answer that is not.
+        because: the reason, for a right answer.
+        hint: for a wrong answer.
     """
     return Verdict(bool(right), because if right else hint)
 
 
 def exercise(check: Callable[P, Verdict]) -> Callable[P, Verdict]:
-    """Let a check see readable answers only, and its caller every misspelt keyword.
+    """Decorate a check so that it returns a verdict for missing and for unreadable answers.
 
-    Positional arguments are the reader's answers, keyword arguments the notebook's data. If an
-    answer is None, `NO_ANSWER` comes back before anything is computed, and an
-    `UnreadableAnswerError` becomes a verdict with its message.
+    Positional arguments are answers, keyword arguments the notebook's data. The check returns
+    `NO_ANSWER`, without computing anything, if an answer is None, and a verdict with the message
+    of an `UnreadableAnswerError`. A wrong keyword is a TypeError in any case.
     """
 
     signature = inspect.signature(check)
@@ -85,14 +85,14 @@ def numbers(
     """Return an answer as (count,) float64.
 
     Args:
-        answer: a list, tuple, array or tensor; a number where `count` is 1.
-        count: how many numbers.
-        what: what to give instead, for the message.
-        low, high: the smallest and the largest number that makes sense.
-        whole: whether only whole numbers do.
+        answer: a list, tuple, array or tensor; also a number if `count` is 1.
+        count: how many numbers to expect.
+        what: what to give, for the message.
+        low, high: smallest and largest valid number.
+        whole: whether only whole numbers are valid.
 
     Raises:
-        UnreadableAnswerError: it is something else.
+        UnreadableAnswerError: the answer is something else.
 
     Example:
         >>> numbers((1, 2.5), 2, "two ranks")
@@ -117,10 +117,10 @@ def number(answer: Any, what: str, **limits: Any) -> float:
 
 
 def choice(answer: Any, options: Sequence[str]) -> str:
-    """Return an answer that is one of `options`, in whatever case it was written.
+    """Return the option that an answer names, ignoring case.
 
     Raises:
-        UnreadableAnswerError: it is none of them.
+        UnreadableAnswerError: the answer is none of them.
 
     Example:
         >>> choice(" Green", ["red", "green", "blue"])

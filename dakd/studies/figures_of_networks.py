@@ -15,8 +15,8 @@ from dakd.augment import denormalise
 from dakd.data import ImageSet
 from dakd.evaluate.embed import extract
 from dakd.experiment import Experiment, NotTrainedError
-from dakd.figures.tiles import Tile, tile_grid
 from dakd.figures.style import PALETTE, add_note
+from dakd.figures.tiles import Tile, tile_grid
 from dakd.metrics import camera_rule, rank_metrics
 from dakd.protocols import sysu_trials
 from dakd.runtime import make_generator, pick_device
