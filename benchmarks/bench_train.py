@@ -35,14 +35,14 @@ from torch.utils.data import DataLoader, Dataset
 from dakd.config import StudentConfig, TeacherConfig, replace
 from dakd.data import ImageSet, Record
 from dakd.data.sampler import IdentitySampler
-from dakd.distill import Pair
+from dakd.distill import ByModality
 from dakd.evaluate.embed import extract
 from dakd.metrics import rank_metrics
 from dakd.model import build_model
 from dakd.runtime import autocast, deterministic, pick_device
-from dakd.train.history import LOOK_EVERY, History
+from dakd.train.history import FLUSH_EVERY, History
 from dakd.train.loop import fit
-from dakd.train.state import Stage
+from dakd.train.state import TrainState
 from dakd.train.student import StudentObjective
 from dakd.train.teacher import TeacherObjective
 
@@ -125,7 +125,7 @@ def seconds_of(step: Callable[[], Any], seconds: float = 0.0) -> float:
     return (time.perf_counter() - start) / count
 
 
-def train(stage: Stage, steps: int, history: History | None = None) -> tuple[float, float]:
+def train(stage: TrainState, steps: int, history: History | None = None) -> tuple[float, float]:
     """Train `steps` steps further; return the mean time of one, and the memory in GB."""
     stage.config, stage.last_epoch = replace(stage.config, epochs=1, steps=steps), stage.epoch + 1
     if torch.cuda.is_available():
@@ -135,7 +135,7 @@ def train(stage: Stage, steps: int, history: History | None = None) -> tuple[flo
     return float(np.mean(times)), rows[-1]["memory_mb"] / 1e3
 
 
-def ceiling_step(stage: Stage) -> Callable[[], None]:
+def ceiling_step(stage: TrainState) -> Callable[[], None]:
     """Return the step of the two networks alone."""
     student, objective, device = stage.model, stage.objective, stage.objective.device
     pixels = objective.images.images(np.arange(2 * B)).to(device)
@@ -160,7 +160,7 @@ def plain_batches(images: ImageSet, workers: int) -> Iterator[list[Tensor]]:
     return iter(DataLoader(data, batch_sampler=rows, num_workers=workers))
 
 
-def plain_step(stage: Stage) -> Callable[[], None]:
+def plain_step(stage: TrainState) -> Callable[[], None]:
     """Return the step of the plain way, with networks of its own."""
     objective, backbone = stage.objective, stage.model.architecture["backbone"]
     student, teacher = (build_model(backbone).to(objective.device) for _ in range(2))
@@ -171,8 +171,8 @@ def plain_step(stage: Stage) -> Callable[[], None]:
     def step() -> None:
         pictures = [side.to(objective.device) for side in next(batches)]
         with torch.no_grad():
-            targets = Pair(*map(teacher, pictures))
-        loss = naive(Pair(*map(student, pictures)), targets, objective.centres)
+            targets = ByModality(*map(teacher, pictures))
+        loss = naive(ByModality(*map(student, pictures)), targets, objective.centres)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -181,7 +181,7 @@ def plain_step(stage: Stage) -> Callable[[], None]:
     return step
 
 
-def stages(backbone: str, height: int, width: int, people: int) -> tuple[Stage, Stage]:
+def stages(backbone: str, height: int, width: int, people: int) -> tuple[TrainState, TrainState]:
     """Return the stages of a teacher and of a student, with Q images of everybody."""
     sides = (("visible", 1), ("infrared", 3))
     rows = [Record(p, cam, m, n) for p in range(people) for m, cam in sides for n in range(Q)]
@@ -189,12 +189,14 @@ def stages(backbone: str, height: int, width: int, people: int) -> tuple[Stage, 
     teacher, student, frozen = (build_model(backbone, seed=seed) for seed in range(3))
     how = {"seed": 0, "device": "auto", "precision": PRECISION}
     config, dim = TeacherConfig(identities=P, images=Q), teacher.embedding_dim
-    teaching = Stage(teacher, TeacherObjective(images, config, dim=dim, **how), config)
+    teaching = TrainState(teacher, TeacherObjective(images, config, dim=dim, **how), config)
     config = StudentConfig(identities=P, images=Q)
-    return teaching, Stage(student, StudentObjective(images, config, teacher=frozen, **how), config)
+    return teaching, TrainState(
+        student, StudentObjective(images, config, teacher=frozen, **how), config
+    )
 
 
-def compare(student: Stage, seconds: float) -> dict[str, float]:
+def compare(student: TrainState, seconds: float) -> dict[str, float]:
     """Return the shortest mean time of a step of each way; the first two take turns."""
     alone, plain, share = ceiling_step(student), plain_step(student), seconds / ROUNDS
     train(student, 2), alone(), plain()
@@ -206,7 +208,7 @@ def compare(student: Stage, seconds: float) -> dict[str, float]:
     return {"ceiling": ceiling, "dakd": ours, "plain": seconds_of(plain, seconds)}
 
 
-def augmenting(student: Stage) -> float:
+def augmenting(student: TrainState) -> float:
     """Return the time in which a step's pictures are augmented."""
     objective = student.objective
     both = (objective.augment_visible, objective.augment_infrared)
@@ -214,7 +216,7 @@ def augmenting(student: Stage) -> float:
     return seconds_of(lambda: objective.augmented(*((one, pixels) for one in both)), 0.3)
 
 
-def recipe_times(teacher: Stage, student_step: float, seconds: float) -> dict[str, float]:
+def recipe_times(teacher: TrainState, student_step: float, seconds: float) -> dict[str, float]:
     """Return what `project` needs, measured after a first time that does not count."""
     objective, images = teacher.objective, teacher.objective.images
     train(teacher, 2)
@@ -235,10 +237,10 @@ def recipe_times(teacher: Stage, student_step: float, seconds: float) -> dict[st
     return {**times, "embedding": embedding, "ranking": ranking}
 
 
-def waits_at(stage: Stage) -> str:
+def waits_at(stage: TrainState) -> str:
     """Return where a step makes the host wait for the GPU; empty if nowhere."""
     try:
-        train(stage, 3 * LOOK_EVERY, NoWaiting())
+        train(stage, 3 * FLUSH_EVERY, NoWaiting())
     except RuntimeError as error:
         *_, place = traceback.extract_tb(error.__traceback__)
         return f"{place.filename}:{place.lineno}: {place.line} ({error})"

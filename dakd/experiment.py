@@ -24,7 +24,7 @@ from dakd.config import SEEN, Config, ScheduleConfig, TeacherConfig, fingerprint
 from dakd.data import Dataset, load_dataset
 from dakd.data.export import export_dataset
 from dakd.data.synthetic import picture_fingerprint
-from dakd.distill import DAKDLoss, Pair
+from dakd.distill import ByModality, DAKDLoss
 from dakd.evaluate.embed import extract
 from dakd.evaluate.evaluation import PROTOCOL_OF, SETTINGS, evaluate, setting_name
 from dakd.evaluate.result import Result
@@ -34,7 +34,7 @@ from dakd.released import BothStems, extract_two_stems, load_released, measured_
 from dakd.runtime import pick_device, pick_precision, require, source_fingerprint
 from dakd.train.checkpoint import WEIGHTS, CheckpointError, is_complete, load_checkpoint
 from dakd.train.objective import training_augmentations
-from dakd.train.run import Trained, with_both_modalities
+from dakd.train.run import TrainingResult, with_both_modalities
 from dakd.train.student import class_centres, train_student
 from dakd.train.teacher import train_teacher
 
@@ -96,12 +96,12 @@ class Experiment:
     ) -> None:
         precision: Any = pick_precision(config.precision, pick_device(config.device))
         self.config, self.train = replace(config, precision=precision), train
-        self.given = None if teacher is None else Path(teacher).expanduser()
+        self.given_teacher = None if teacher is None else Path(teacher).expanduser()
         self.folder = Path(runs or runs_folder()).expanduser() / config.profile
         self.show = show
         self.about: dict[str, Any] = {}  # what the records of results should say besides
         self._dataset: Dataset | None = None
-        self._trained: dict[str, Trained] = {}
+        self._trained: dict[str, TrainingResult] = {}
         self._embeddings: dict[tuple[int, str], tuple[ReIDModel | BothStems, Tensor]] = {}
 
     @property
@@ -158,16 +158,16 @@ class Experiment:
         how: dict[str, Any] = {"non_local": m.non_local, "seed": seed}
         return build_model(m.backbone, m.pooling, m.weights, **how).eval()
 
-    def teacher(self) -> Trained:
+    def teacher(self) -> TrainingResult:
         """Return the trained teacher, or the one that was given."""
-        if self.given is not None:
+        if self.given_teacher is not None:
             if "given" not in self._trained:
-                self._trained["given"] = self._load_given(self.given)
+                self._trained["given"] = self._load_given(self.given_teacher)
             return self._trained["given"]
         c = self.config
         key = fingerprint(*self._common, c.teacher, *self._chosen_by(c.teacher))
 
-        def train(folder: Path) -> Trained:
+        def train(folder: Path) -> TrainingResult:
             images = self.dataset.train
             return train_teacher(self.untrained(), images, c.teacher, **self._how(folder))
 
@@ -181,7 +181,7 @@ class Experiment:
         start = (replace(c.model, weights=weights), c.seed, c.precision)
         return (*self.data_key, *start, training_code())
 
-    def _load_given(self, path: Path) -> Trained:
+    def _load_given(self, path: Path) -> TrainingResult:
         """Return a finished teacher, if it fits configuration and data."""
         about: dict[str, Any] = {"file": path.name}
         if path.is_file():
@@ -203,7 +203,7 @@ class Experiment:
             about["chosen"] = made.get("selection", "last epoch")
             about |= model.trained_at
         self._refuse_misfit(path, model, about, classes, split)
-        return Trained(model, pd.DataFrame(), given={**about, "classes": classes})
+        return TrainingResult(model, pd.DataFrame(), source={**about, "classes": classes})
 
     def _refuse_misfit(
         self, path: Path, model: ReIDModel, about: dict[str, Any], classes: int | None, split: Any
@@ -244,15 +244,15 @@ class Experiment:
     def _how(self, folder: Path) -> dict[str, Any]:
         c = self.config
         how = {"seed": c.seed, "device": c.device, "precision": c.precision, "engine": c.engine}
-        notes = {"experiment": to_dict(c), "data_fingerprint": self.dataset.fingerprint}
-        if self.given is not None:
-            notes["given_teacher"] = dict(self.teacher().given)
-        how |= {"folder": folder, "notes": notes, "show": self.show}
+        metadata = {"experiment": to_dict(c), "data_fingerprint": self.dataset.fingerprint}
+        if self.given_teacher is not None:
+            metadata["given_teacher"] = dict(self.teacher().source)
+        how |= {"folder": folder, "metadata": metadata, "show": self.show}
         return {**how, "test_score": self._test_score}
 
     def student(
         self, ablation: str | None = None, preset: str | None = None, **changes: Any
-    ) -> Trained:
+    ) -> TrainingResult:
         """Return the trained student; without arguments that of the configuration.
 
         Args:
@@ -262,11 +262,13 @@ class Experiment:
         c = self.config
         given = {"ablation": ablation, "preset": preset, **changes}
         wanted = replace(c.student, **{k: v for k, v in given.items() if v is not None})
-        DAKDLoss(wanted.preset, wanted.ablation, **wanted.switches)  # refuse before hours of work
+        DAKDLoss(
+            wanted.preset, wanted.ablation, **wanted.distill.given
+        )  # refuse before hours of work
         teacher = self.teacher()
         key = fingerprint(teacher.name, *self._common, wanted, *self._chosen_by(wanted))
 
-        def train(folder: Path) -> Trained:
+        def train(folder: Path) -> TrainingResult:
             start = self.untrained()
             if wanted.init == "teacher":
                 start.load_state_dict(teacher.model.state_dict())
@@ -285,10 +287,10 @@ class Experiment:
         how |= {"sampling": e.sampling, "trials": e.trials, **self.settings[0]}
         return float(evaluate(model, self.dataset, **how).mean["mAP"])
 
-    def continued(self) -> Trained:
-        """Return the teacher, trained on with its own objective for the student's schedule.
+    def continued(self) -> TrainingResult:
+        """Return the teacher trained further with its own objective, for the student's schedule.
 
-        The control of equal compute: what the student's steps give without any distillation.
+        The control of equal compute: what the same steps give without distillation.
         """
         c, teacher = self.config, self.teacher()
         schedule = {f.name: getattr(c.student, f.name) for f in fields(ScheduleConfig)}
@@ -296,20 +298,20 @@ class Experiment:
         wanted = TeacherConfig(**{**schedule, **{name: getattr(c.teacher, name) for name in own}})
         key = fingerprint(teacher.name, *self._common, wanted, *self._chosen_by(wanted))
 
-        def train(folder: Path) -> Trained:
+        def train(folder: Path) -> TrainingResult:
             model = copy.deepcopy(teacher.model)
             how = {**self._how(folder), "seed": c.seed + 1}  # other batches than before
             return train_teacher(model, self.dataset.train, wanted, **how)
 
         return self._find(f"continued-{key}", train)
 
-    def _find(self, name: str, train: Callable[[Path], Trained]) -> Trained:
+    def _find(self, name: str, train: Callable[[Path], TrainingResult]) -> TrainingResult:
         if name not in self._trained:
             folder = self.folder / "models" / name
             if is_complete(folder):
                 model, history, description = load_checkpoint(folder)
                 seconds = description["metrics"].get("seconds", float("nan"))
-                self._trained[name] = Trained(model, history, folder, seconds)
+                self._trained[name] = TrainingResult(model, history, folder, seconds)
             elif self.train:
                 self._trained[name] = train(folder)
             else:
@@ -337,7 +339,7 @@ class Experiment:
         """Return how the student's training augments the images of either modality."""
         return training_augmentations(self.config.student, self.dataset.train)
 
-    def centres(self, model: ReIDModel) -> Pair:
+    def centres(self, model: ReIDModel) -> ByModality:
         """Return the class centres (K, D) of the training split in either modality."""
         return class_centres(self.embeddings(model, "train"), self.dataset.train)
 

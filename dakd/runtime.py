@@ -188,19 +188,20 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 def source_fingerprint(*names: str) -> str:
     """Return ten digits that change when files or folders of `dakd` compute something else.
 
-    What a program made is kept under such a name, so that changed code never meets old results. The
-    syntax tree counts, without imports and docstrings: a better sentence, another layout of the
-    lines or a function that moved from one of the files to the next changes nothing but the order.
+    Results are cached under such a name, so that changed code never meets old results. The syntax
+    tree of every definition counts, without imports, docstrings and comments, and in any order:
+    neither a better sentence nor a function moved to another of the files changes the digits.
 
     Raises:
         FileNotFoundError: a name is neither a file nor a folder beside this one.
     """
-    digest = hashlib.sha256()
+    parts = []
     for name in names:
         path = Path(__file__).parent / name
-        for file in sorted(path.glob("*.py")) if path.is_dir() else [path]:
-            digest.update(_meaning(ast.parse(file.read_bytes())).encode())
-    return digest.hexdigest()[:10]
+        for file in path.glob("*.py") if path.is_dir() else [path]:
+            body = ast.parse(file.read_bytes()).body
+            parts += [_meaning(node) for node in body if not _says_nothing(node)]
+    return hashlib.sha256("\n".join(sorted(parts)).encode()).hexdigest()[:10]
 
 
 def _meaning(node: Any) -> str:

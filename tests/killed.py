@@ -11,23 +11,23 @@ from safetensors.torch import save_file
 
 from dakd.config import EngineConfig, StudentConfig, TeacherConfig
 from dakd.model import build_model
-from dakd.train import Trained, snapshot, train_student, train_teacher
+from dakd.train import TrainingResult, snapshot, train_student, train_teacher
 from dakd.train.run_folder import RunFolder
 from dakd.train.stopping import Stopped
 
 SMALL = {"epochs": 2, "steps": 3, "identities": 4, "images": 2, "pad": 1, "lr": 1e-3}
 ON_CPU = {"device": "cpu", "precision": "float32", "show": False}
-OFTEN = EngineConfig(snapshot_seconds=0, tensorboard=False)  # a snapshot after every step
+OFTEN = EngineConfig(snapshot_seconds=0)  # a snapshot after every step
 
 
-def teacher(folder: Path | None = None, engine: EngineConfig = OFTEN, **changes) -> Trained:
+def teacher(folder: Path | None = None, engine: EngineConfig = OFTEN, **changes) -> TrainingResult:
     """Two stages of two epochs of three steps."""
     config = TeacherConfig(**{**SMALL, "identity_epochs": 2, **changes})
     where = {**ON_CPU, "engine": engine, "folder": folder}
     return train_teacher(build_model("small"), image_set(range(1, 9)), config, **where)
 
 
-def student(folder: Path | None = None, engine: EngineConfig = OFTEN, **changes) -> Trained:
+def student(folder: Path | None = None, engine: EngineConfig = OFTEN, **changes) -> TrainingResult:
     """A student of an untrained teacher, that chooses its epoch on held-out identities."""
     config = StudentConfig(**{**SMALL, "holdout": 0.25, **changes})
     where = {**ON_CPU, "engine": engine, "folder": folder}
@@ -71,7 +71,7 @@ def refuse(*args, **kwargs) -> None:
 
 
 def interrupt_after(steps: int, method: str = "save") -> None:
-    """Send this process Ctrl-C after so many calls of `RunFolder.save` or `RunFolder.ask`."""
+    """Send this process Ctrl-C after so many calls of `RunFolder.save` or `RunFolder.poll_stop`."""
     called, done = getattr(RunFolder, method), []
 
     def counted(self, *args):

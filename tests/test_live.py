@@ -72,7 +72,7 @@ def test_a_real_training_is_followed(tmp_path):
     from dakd.model import build_model
     from dakd.train import train_teacher
 
-    engine = EngineConfig(tensorboard=False)
+    engine = EngineConfig()
     with widgets.LiveCurves(tmp_path) as live:
         trained = train_teacher(
             build_model("small"), image_set(range(1, 9)), TeacherConfig(**SMALL),

@@ -640,10 +640,10 @@ def test_a_student_is_distilled_from_a_released_teacher(original, tmp_path):
         model=ModelConfig(weights=None),
         student=replace(config.student, **few),
     )
-    lab = Experiment(config, runs=tmp_path, show=False, teacher=path)
-    teacher, released = lab.teacher(), load_released(path)[0]
+    experiment = Experiment(config, runs=tmp_path, show=False, teacher=path)
+    teacher, released = experiment.teacher(), load_released(path)[0]
     assert torch.equal(teacher.model.neck.weight, released.neck.weight)
-    told = load_checkpoint(lab.student().folder)[2]["config"]["given_teacher"]
+    told = load_checkpoint(experiment.student().folder)[2]["config"]["given_teacher"]
     assert told["file"] == "teacher.t"
     assert told["family"] == "DAKD release"
     assert told["digest"] == hashlib.sha256(path.read_bytes()).hexdigest()[:10]

@@ -110,6 +110,19 @@ def half(x: float) -> float:
 '''
 
 
+def test_a_definition_that_moves_changes_no_source_fingerprint(tmp_path, monkeypatch):
+    monkeypatch.setattr("dakd.runtime.__file__", str(tmp_path / "runtime.py"))
+    one, other = "def one():\n    return 1\n", "def other():\n    return 2\n"
+    found = set()
+    for a, b in [(one, other), (other, one), (one + other, ""), ("", other + one)]:
+        (tmp_path / "a.py").write_text(a)
+        (tmp_path / "b.py").write_text(b)
+        found.add(source_fingerprint("a.py", "b.py"))
+    assert len(found) == 1
+    (tmp_path / "b.py").write_text(one)
+    assert source_fingerprint("a.py", "b.py") not in found
+
+
 @pytest.mark.parametrize(
     ("old", "new", "same"),
     [

@@ -34,15 +34,15 @@ class Train:
     def run(self) -> None:
         """Train what is missing and say where it lies."""
         from dakd.experiment import Experiment
-        from dakd.train.distributed import World
+        from dakd.train.distributed import DistributedContext
 
         if self.only == "teacher" and self.teacher:
             raise ValueError("--only teacher trains one, and --teacher gives one; leave one out")
-        lab = Experiment(self.config, teacher=self.teacher)
-        found = {"teacher": lab.teacher().folder or self.teacher}
+        experiment = Experiment(self.config, teacher=self.teacher)
+        found = {"teacher": experiment.teacher().folder or self.teacher}
         if self.only == "both":
-            found["student"] = lab.student().folder
-        if World.join(self.config.device).main:
+            found["student"] = experiment.student().folder
+        if DistributedContext.join(self.config.device).is_main:
             print("\n".join(f"{name}: {folder}" for name, folder in found.items() if folder))
             lost = [name for name, folder in found.items() if folder is None]
             if lost:
@@ -75,8 +75,8 @@ class Evaluate:
             )
         results: dict[str, list[Result]] = {}
         for path in self.checkpoint:  # one at a time: each keeps its decoded images
-            lab, model = self._open_released(path) if path.is_file() else self._open(path)
-            for label, result in lab.evaluate_all(model).items():
+            experiment, model = self._open_released(path) if path.is_file() else self._open(path)
+            for label, result in experiment.evaluate_all(model).items():
                 results.setdefault(label, []).append(result)
         name = self.checkpoint[0].name if len(self.checkpoint) == 1 else "joined"
         joined = {}
@@ -120,16 +120,16 @@ class Evaluate:
             raise ValueError(
                 f"{folder} was trained on {trained_on.get('name', 'unknown data')}, not on RegDB"
             )
-        lab = Experiment(config)
-        lab.about = {"network": folder.name, "seed": made.get("seed", config.seed)}
-        here, there = made.get("data_fingerprint", "unknown"), lab.dataset.fingerprint
+        experiment = Experiment(config)
+        experiment.about = {"network": folder.name, "seed": made.get("seed", config.seed)}
+        here, there = made.get("data_fingerprint", "unknown"), experiment.dataset.fingerprint
         if here != there:
             print(
                 f"{folder}: trained on {trained_on.get('name', 'unknown data')} (data {here}), "
-                f"measured on {lab.dataset.name} (data {there}). Its training images may hold "
-                "people who are tested here"
+                f"measured on {experiment.dataset.name} (data {there}). Its training images may "
+                "show people who are tested here"
             )
-        return lab, model
+        return experiment, model
 
     def _open_released(self, path: Path) -> "tuple[Experiment, ReIDModel | BothStems]":
         """Return a published network and the data; say what was read from the file."""
@@ -141,14 +141,14 @@ class Evaluate:
         print(report)
         data = self.config.data
         print(f"  images are read at {data.height} x {data.width}, filter {data.filter}")
-        lab = Experiment(self.config)
-        lab.about = {"network": f"{path.name} ({report.digest})"}
-        if report.classes not in (None, lab.dataset.train.num_classes):
+        experiment = Experiment(self.config)
+        experiment.about = {"network": f"{path.name} ({report.digest})"}
+        if report.classes not in (None, experiment.dataset.train.num_classes):
             print(
-                f"{path}: trained on {report.classes} identities; {lab.dataset.name} trains on "
-                f"{lab.dataset.train.num_classes}"
+                f"{path}: trained on {report.classes} identities; {experiment.dataset.name} has "
+                f"{experiment.dataset.train.num_classes}"
             )
-        return lab, models if report.stem else models["visible"]
+        return experiment, models if report.stem else models["visible"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -296,9 +296,11 @@ class Figures:
         from dakd.studies.write_figures import draw  # matplotlib is not part of the core
 
         config = replace(load_profile(self.profile), seed=self.seed)
-        lab = Experiment(config, show=False, train=False)
+        experiment = Experiment(config, show=False, train=False)
         try:
-            for path in draw(self.out, slides=self.slides or runs_folder() / "slides", lab=lab):
+            for path in draw(
+                self.out, slides=self.slides or runs_folder() / "slides", experiment=experiment
+            ):
                 print(path)
         except NotTrainedError as missing:
             print(f"left out, the pictures of networks that are not named above: {missing}")

@@ -9,7 +9,13 @@ from dataclasses import replace
 from dakd.config.data import SEEN, DataConfig, SyntheticConfig
 from dakd.config.experiment import PROFILES, Config, EvaluationConfig, ModelConfig, Profile
 from dakd.config.profiles import load_profile
-from dakd.config.training import EngineConfig, ScheduleConfig, StudentConfig, TeacherConfig
+from dakd.config.training import (
+    DistillConfig,
+    EngineConfig,
+    ScheduleConfig,
+    StudentConfig,
+    TeacherConfig,
+)
 from dakd.config.values import fingerprint, flat, inside, to_dict
 
 __all__ = [
@@ -17,6 +23,7 @@ __all__ = [
     "SEEN",
     "Config",
     "DataConfig",
+    "DistillConfig",
     "EngineConfig",
     "EvaluationConfig",
     "ModelConfig",

@@ -1,7 +1,7 @@
 """Schedules of teacher and student, the switches of the method, and how a training runs."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from dakd.config.checks import check_choices, check_fraction, check_positive
@@ -108,49 +108,69 @@ class TeacherConfig(ScheduleConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class DistillConfig:
+    """Switches of the distillation loss that differ from preset and ablation; None leaves them.
+
+    Attributes:
+        mask_acts_on, mask_keep, swapped_temperatures: differences 1, 2 and 3 between paper and
+            release (docs/method.md).
+        temperatures, standardised, centre_temperature, masked_modalities, quantile: of the terms.
+        instance_weight, class_weight, weight: of the levels, and of the sum.
+
+    All of them are described in `dakd.distill.Switches`.
+    """
+
+    mask_acts_on: Literal["samples", "mean"] | None = None
+    mask_keep: Literal["confident", "uncertain", "none"] | None = None
+    masked_modalities: tuple[str, ...] | None = None
+    quantile: float | None = None
+    temperatures: tuple[float, ...] | None = None
+    swapped_temperatures: tuple[float, ...] | None = None
+    centre_temperature: float | None = None
+    standardised: bool | None = None
+    instance_weight: float | None = None
+    class_weight: float | None = None
+    weight: float | None = None
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The switches that are set here, as arguments of `dakd.distill.DAKDLoss`."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
 class StudentConfig(ScheduleConfig):
     """Distillation into the student; defaults are those of DAKD's release for SYSU-MM01.
 
-    Where paper and release disagree, `preset` decides; ``"preset"`` or None in another field
-    leaves it to the preset and the ablation, any other value is stronger than both.
+    `preset` decides where paper and release differ. ``"preset"`` or None in another field leaves
+    that field to the preset and the ablation; any other value takes precedence.
 
     Attributes:
         preset: ``"paper"`` or ``"release"`` (the six differences are listed in docs/method.md).
         ablation: ``"full_mlkd"`` (all of DAKD), ``"only_kd"``, ``"mlkd_no_instance"`` or
             ``"mlkd_no_class"``.
-        init: the student starts from ``"fresh"`` weights, as `ModelConfig.weights` says (as
-            published, from ImageNet weights), or from the ``"teacher"``'s.
-        mask_acts_on, mask_keep, swapped_temperatures: differences 1, 2 and 3
-            (see `dakd.distill.Switches`, also for the switches below them).
-        cutswap: difference 4, the student's variant of CutSwap; in the pipelines of RegDB and LLCM
-            ``"preset"`` is none, as in the release.
-        passes: difference 5, forward passes a step; of two the first is thrown away, but has moved
-            the batch-norm statistics.
-        batch_statistics: whether batch norm sees each ``"modality"`` by itself, visible first, as
-            published, or both ``"joint"``.
-        selection: difference 6; ``"last"`` or ``"test"``, after every epoch.
-        temperatures, standardised, quantile, instance_weight, class_weight, weight: of the
-            distillation loss.
-        identity_weight: of a cross-entropy of the student's similarities to the teacher's class
-            centres, beyond the paper; with ``weight=0`` nothing is distilled.
+        distill: switches of the loss.
+        init: initial weights of the student: ``"fresh"`` ones, as `ModelConfig.weights` says (as
+            published, from ImageNet), or the ``"teacher"``'s.
+        cutswap: difference 4, the variant of CutSwap; with ``"preset"``, RegDB and LLCM have none,
+            as in the release.
+        passes: difference 5, forward passes per step; the result of the first of two is discarded,
+            but it updates the batch-norm statistics.
+        batch_statistics: batch norm per ``"modality"``, visible first, as published, or over both
+            (``"joint"``).
+        selection: difference 6; ``"last"``, or ``"test"`` after every epoch.
+        identity_weight: of a cross-entropy over similarities to the class centres of the teacher;
+            not in the paper. With ``distill.weight=0`` nothing is distilled.
     """
 
     preset: Literal["paper", "release"] = "paper"
     ablation: Literal["full_mlkd", "only_kd", "mlkd_no_instance", "mlkd_no_class"] = "full_mlkd"
+    distill: DistillConfig = field(default_factory=DistillConfig)
     init: Literal["fresh", "teacher"] = "fresh"
-    mask_acts_on: Literal["samples", "mean", "preset"] = "preset"
-    mask_keep: Literal["confident", "uncertain", "none", "preset"] = "preset"
-    swapped_temperatures: tuple[float, ...] | None = None
     cutswap: Literal["paper", "release", "none", "preset"] = "preset"  # type: ignore[assignment]
     passes: Literal[1, 2] | None = None
     batch_statistics: Literal["modality", "joint"] = "modality"
     selection: Literal["last", "test", "preset"] = "preset"  # type: ignore[assignment]
-    temperatures: tuple[float, ...] | None = None
-    standardised: bool | None = None
-    quantile: float | None = None
-    instance_weight: float | None = None
-    class_weight: float | None = None
-    weight: float | None = None
     identity_weight: float = 0.0
 
     def __post_init__(self) -> None:
@@ -161,14 +181,14 @@ class StudentConfig(ScheduleConfig):
         )
 
     def cutswap_in(self, pipeline: str) -> Literal["paper", "release", "none"]:
-        """Return the variant of CutSwap that is used in a dataset's pipeline."""
+        """Return the variant of CutSwap in the pipeline of a dataset."""
         if self.cutswap != "preset":
             return self.cutswap
         return self.preset if pipeline == "sysu" else "none"
 
     @property
     def forward_passes(self) -> int:
-        """Forward passes a step."""
+        """Forward passes per step."""
         return self.passes or (2 if self.preset == "release" else 1)
 
     @property
@@ -176,14 +196,6 @@ class StudentConfig(ScheduleConfig):
         """Whether the reported epoch is chosen on the test set."""
         chosen = {"paper": "last", "release": "test"}[self.preset]
         return (chosen if self.selection == "preset" else self.selection) == "test"
-
-    @property
-    def switches(self) -> dict[str, Any]:
-        """The switches of `dakd.distill.DAKDLoss` that are set here."""
-        names = "mask_acts_on mask_keep swapped_temperatures temperatures standardised quantile"
-        names += " instance_weight class_weight weight"
-        given = {name: getattr(self, name) for name in names.split()}
-        return {name: value for name, value in given.items() if value not in (None, "preset")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,7 +209,7 @@ class EngineConfig:
         snapshot_seconds: time between two snapshots of a training that writes a folder; 0 writes
             one after every step.
         keep_snapshots: how many are kept.
-        tensorboard: write TensorBoard's files into the run folder, where it is installed.
+        tensorboard: also write TensorBoard event files, if TensorBoard is installed.
     """
 
     workers: int | None = None
@@ -205,7 +217,7 @@ class EngineConfig:
     deterministic: bool = False
     snapshot_seconds: float = 300.0
     keep_snapshots: int = 2
-    tensorboard: bool = True
+    tensorboard: bool = False
 
     def __post_init__(self) -> None:
         check_positive(self, "keep_snapshots")

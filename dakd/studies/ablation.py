@@ -10,22 +10,31 @@ import json
 import math
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from filelock import FileLock
 
-from dakd.config import Config, DataConfig, EngineConfig, fingerprint, replace, to_dict
+from dakd.config import (
+    Config,
+    DataConfig,
+    DistillConfig,
+    EngineConfig,
+    fingerprint,
+    flat,
+    replace,
+    to_dict,
+)
 from dakd.evaluate.evaluation import setting_name
 from dakd.evaluate.result import Result
 from dakd.experiment import Experiment, training_code
 from dakd.runtime import atomic_path, pick_device, pick_precision, require, versions
-from dakd.studies.grid import GRID, LABELS, MAIN, Run
-from dakd.train.run import Trained
+from dakd.studies.grid import GRID, LABELS, MAIN, Variant
+from dakd.train.run import TrainingResult
 
-__all__ = ["GRID", "LABELS", "MAIN", "Run", "describe", "network", "run_grid"]
+__all__ = ["GRID", "LABELS", "MAIN", "Variant", "describe", "network", "run_grid"]
 
 
 def run_grid(
@@ -65,14 +74,14 @@ def run_grid(
     rows = _read(path)
     for name in runs:
         for seed in seeds:
-            lab = Experiment(replace(config, seed=seed), show=show)
-            key = _key(lab, GRID[name])
+            experiment = Experiment(replace(config, seed=seed), show=show)
+            key = _key(experiment, GRID[name])
             if rows.get((name, seed), {}).get("key") == key:
                 continue
-            row = {"run": name, "seed": seed, "key": key, **_measure(lab, name)}
+            row = {"run": name, "seed": seed, "key": key, **_measure(experiment, name)}
             rows = _add(path, row, describe(config))
             if show:
-                print(f"{name}, seed {seed}: rank-1 {row[_first(lab, 'rank1')]:.3f}")
+                print(f"{name}, seed {seed}: rank-1 {row[_first(experiment, 'rank1')]:.3f}")
     wanted = [rows[name, seed] for name in runs for seed in seeds]
     return pd.DataFrame(wanted)
 
@@ -185,34 +194,36 @@ def _record(
     return {"seeds": seeds, "calls": [call for call in calls if call["rows"]]}
 
 
-def _key(lab: Experiment, run: Run) -> str:
+def _key(experiment: Experiment, variant: Variant) -> str:
     code = training_code()
-    own = _own(lab.config, run)
+    own = _own(experiment.config, variant)
     config = replace(own, data=DataConfig(), device="auto", engine=EngineConfig())
-    return fingerprint(config, run.kind, dict(run.student), *lab.data_key, code)
+    return fingerprint(config, variant.kind, _plain(variant.student), *experiment.data_key, code)
 
 
-def _own(config: Config, run: Run) -> Config:
+def _own(config: Config, variant: Variant) -> Config:
     """Return what all runs share, with the teacher of this one."""
-    return replace(config, teacher=replace(config.teacher, **run.teacher))
+    return replace(config, teacher=replace(config.teacher, **variant.teacher))
 
 
-def network(lab: Experiment, name: str) -> Trained:
+def network(experiment: Experiment, name: str) -> TrainingResult:
     """Return the network of a run of `GRID`, trained when missing."""
-    run = GRID[name]
-    if run.teacher:
-        lab = Experiment(_own(lab.config, run), runs=lab.folder.parent, show=lab.show)
-    if run.kind == "untrained":
-        return Trained(lab.untrained(), pd.DataFrame(), seconds=0.0)
-    if run.kind == "student":
-        return lab.student(**run.student)
-    return lab.teacher() if run.kind == "teacher" else lab.continued()
+    variant = GRID[name]
+    if variant.teacher:
+        experiment = Experiment(
+            _own(experiment.config, variant), runs=experiment.folder.parent, show=experiment.show
+        )
+    if variant.kind == "untrained":
+        return TrainingResult(experiment.untrained(), pd.DataFrame(), seconds=0.0)
+    if variant.kind == "student":
+        return experiment.student(**variant.student)
+    return experiment.teacher() if variant.kind == "teacher" else experiment.continued()
 
 
-def _measure(lab: Experiment, name: str) -> dict[str, Any]:
+def _measure(experiment: Experiment, name: str) -> dict[str, Any]:
     """Return the columns of a run."""
-    trained = network(lab, name)
-    results = lab.evaluate_all(trained.model)
+    trained = network(experiment, name)
+    results = experiment.evaluate_all(trained.model)
     first: Result = next(iter(results.values()))
     trials = {metric: values.round(6).tolist() for metric, values in first.trials.items()}
     columns: dict[str, Any] = {
@@ -225,17 +236,32 @@ def _measure(lab: Experiment, name: str) -> dict[str, Any]:
     return {**columns, "trials": json.dumps(trials)}
 
 
-def _changes(run: Run) -> dict[str, Any]:
-    """Return what a run changes, the teacher's fields with their prefix.
+def _plain(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return fields of a configuration as JSON values, of `DistillConfig` only those that are set.
+
+    >>> _plain(GRID["mask_none"].student)
+    {'distill': {'mask_keep': 'none'}}
+    """
+    return {k: v.given if isinstance(v, DistillConfig) else v for k, v in fields.items()}
+
+
+def _changes(variant: Variant) -> dict[str, Any]:
+    """Return what a variant changes, by the field's name.
 
     >>> _changes(GRID["teacher_cutswap"])
     {'teacher.cutswap': 'paper'}
+    >>> _changes(GRID["mask_none"])
+    {'mask_keep': 'none'}
     """
-    return {**run.student, **{f"teacher.{name}": value for name, value in run.teacher.items()}}
+    teacher = {f"teacher.{name}": value for name, value in variant.teacher.items()}
+    student = {
+        name.removeprefix("distill."): v for name, v in flat(_plain(variant.student)).items()
+    }
+    return {**student, **teacher}
 
 
-def _first(lab: Experiment, metric: str) -> str:
-    return f"{setting_name(lab.settings[0])}/{metric}"
+def _first(experiment: Experiment, metric: str) -> str:
+    return f"{setting_name(experiment.settings[0])}/{metric}"
 
 
 def describe(config: Config) -> dict[str, Any]:

@@ -39,13 +39,13 @@ def trust_table(
         ``best``; for each quantile q accuracy among kept and dropped, ``kept_q`` and ``dropped_q``.
     """
     labs = (Experiment(replace(config, seed=seed), show=show) for seed in seeds)
-    return pd.DataFrame([row for lab in labs for row in _trust(lab)])
+    return pd.DataFrame([row for experiment in labs for row in _trust(experiment)])
 
 
-def _trust(lab: Experiment) -> Iterator[dict[str, Any]]:
-    config, train, teacher = lab.config, lab.dataset.train, lab.teacher().model
-    centres, device = lab.centres(teacher), pick_device(lab.config.device)
-    for modality, augment in lab.augmentations().items():
+def _trust(experiment: Experiment) -> Iterator[dict[str, Any]]:
+    config, train, teacher = experiment.config, experiment.dataset.train, experiment.teacher().model
+    centres, device = experiment.centres(teacher), pick_device(experiment.config.device)
+    for modality, augment in experiment.augmentations().items():
         rows = np.flatnonzero(train.infrared == (modality == "infrared"))
         transform = partial(augment, generator=make_generator(config.seed, device))
         z = extract(teacher, train, rows=rows, transform=transform, device=config.device)
@@ -77,10 +77,10 @@ def gap_table(
     """
     rows = []
     for seed in seeds:
-        lab = Experiment(replace(config, seed=seed), show=show)
-        test = lab.dataset.test
+        experiment = Experiment(replace(config, seed=seed), show=show)
+        test = experiment.dataset.test
         for run in runs:
-            z = lab.embeddings(network(lab, run).model)
+            z = experiment.embeddings(network(experiment, run).model)
             gap = modality_gap(z, test.infrared, test.pids)
             rows.append({"run": run, "seed": seed, **gap})
     return pd.DataFrame(rows)
@@ -105,12 +105,12 @@ def robustness_tables(
     """
     tables = []
     for seed in seeds:
-        lab = Experiment(replace(config, seed=seed), show=show)
-        models = {run: network(lab, run).model for run in runs}
+        experiment = Experiment(replace(config, seed=seed), show=show)
+        models = {run: network(experiment, run).model for run in runs}
         e = config.evaluation
         setting: dict[str, Any] = {"protocol": e.protocol, "trials": e.trials}
         setting |= {"sampling": e.sampling, "device": config.device, "batch": e.batch}
         setting |= {"flip": e.flip, "rerank": e.rerank, "cmc_unit": e.cmc_unit}
-        table = robustness_table(models, lab.dataset, show=show, **setting | how)
+        table = robustness_table(models, experiment.dataset, show=show, **setting | how)
         tables.append(table.assign(seed=seed))
     return pd.concat(tables, ignore_index=True)

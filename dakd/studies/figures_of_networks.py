@@ -140,9 +140,7 @@ def ranked_lists(experiment: Experiment) -> Figure:
         lists[f"{name}\nAP {scores[number]:.2f}"] = _tiles(test, row, ranked[counted][:SHOWN])
     title = "Ranked lists of DAKD: ✓ the right person, ✗ somebody else"
     rows = list(lists.values())
-    figure = tile_grid(
-        rows, row_titles=list(lists), title=title, cell_width=0.68, first_gap=0.12
-    )
+    figure = tile_grid(rows, row_titles=list(lists), title=title, cell_width=0.68, first_gap=0.12)
     at = ", ".join(f"{100 * q:.0f} %" for q in QUERIES.values())
     text = (
         f"All-search, single-shot, first trial; queries at the quantiles {at} of average precision"

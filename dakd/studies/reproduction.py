@@ -23,9 +23,9 @@ from dakd.experiment import Experiment
 from dakd.runtime import atomic_path, pick_device, pick_precision, require, versions
 from dakd.studies.recipes import NO_FIGURE, RECIPES, Recipe, _absolute, recipe
 from dakd.train.checkpoint import DESCRIPTION, CheckpointError
-from dakd.train.distributed import World
-from dakd.train.run import Trained
-from dakd.train.run_folder import check_room
+from dakd.train.distributed import DistributedContext
+from dakd.train.run import TrainingResult
+from dakd.train.run_folder import check_space
 
 DRAWN = "The people are drawn: these numbers cannot be compared with any published figure."
 
@@ -122,45 +122,47 @@ def run_recipe(
         WeightsError: there are no pretrained weights to start from.
         Stopped: the user asked to stop; the state is saved.
     """
-    world = World.join(config.device)  # first: it gives each process its own GPU
+    context = DistributedContext.join(config.device)  # first: it gives each process its own GPU
     given, out = None if teacher is None else Path(teacher), Path(out).expanduser()
-    lab_of = partial(Experiment, runs=runs, show=show and world.main, teacher=given)
-    show = show and world.main
+    experiment_of = partial(Experiment, runs=runs, show=show and context.is_main, teacher=given)
+    show = show and context.is_main
     require(config.data.name in RECIPES, f"there is no recipe for {config.data.name!r}")
     precision: Any = pick_precision(config.precision, pick_device(config.device))  # for the record
     data = replace(config.data, root=_absolute(config.data.root))
     config = replace(config, data=data, precision=precision)
     trials = RECIPES[config.data.name].trials if trials is None else tuple(trials)
-    _refuse_settings(config, trials, world, drawn)
+    _refuse_settings(config, trials, context, drawn)
     require(
         teacher is None or len(trials) == 1,
         f"one teacher was given for {len(trials)} trials, whose training identities differ; give "
         "one trial (--trials 1) with its own teacher",
     )
-    folder = lab_of(config).folder
+    folder = experiment_of(config).folder
 
     def look() -> None:
-        check_room(Path(out))
-        check_room(folder)
-        _refuse_data(config, trials, lab_of, check=check, show=show)
+        check_space(Path(out))
+        check_space(folder)
+        _refuse_data(config, trials, experiment_of, check=check, show=show)
 
-    _look_first(world, folder, look)
+    _look_first(context, folder, look)
     trainings, results = [], []
     for trial in trials:  # one at a time: each keeps its networks and embeddings
-        lab = lab_of(_of_trial(config, trial))
-        networks = {"student": lab.student(), "teacher": lab.teacher()}
-        if world.main:
+        experiment = experiment_of(_of_trial(config, trial))
+        networks = {"student": experiment.student(), "teacher": experiment.teacher()}
+        if context.is_main:
             trainings.append({"trial": trial, **{w: _training(t) for w, t in networks.items()}})
-            results.append({who: _measured(lab, trained) for who, trained in networks.items()})
-    if not world.main:
+            results.append(
+                {who: _measured(experiment, trained) for who, trained in networks.items()}
+            )
+    if not context.is_main:
         return None
     return _write(config, trials, trainings, results, Path(out), check=check)
 
 
-def _measured(lab: Experiment, trained: Trained) -> dict[str, Result]:
+def _measured(experiment: Experiment, trained: TrainingResult) -> dict[str, Result]:
     """Return the tables of a network in every setting, without and with re-ranking."""
-    plain = lab.evaluate_all(trained.model, rerank=False)
-    again = lab.evaluate_all(trained.model, rerank=True)
+    plain = experiment.evaluate_all(trained.model, rerank=False)
+    again = experiment.evaluate_all(trained.model, rerank=True)
     return plain | {f"{setting}{RERANKED}": result for setting, result in again.items()}
 
 
@@ -168,7 +170,9 @@ def _of_trial(config: Config, trial: int, **data: Any) -> Config:
     return replace(config, data=replace(config.data, trial=trial, **data))
 
 
-def _refuse_settings(config: Config, trials: tuple[int, ...], world: World, drawn: bool) -> None:
+def _refuse_settings(
+    config: Config, trials: tuple[int, ...], context: DistributedContext, drawn: bool
+) -> None:
     name, known = config.data.name, RECIPES[config.data.name].trials
     require(
         0 < len(trials) == len(set(trials)) and set(trials) <= set(known),
@@ -185,24 +189,24 @@ def _refuse_settings(config: Config, trials: tuple[int, ...], world: World, draw
     for who in ("teacher", "student"):
         batch = getattr(config, who).identities
         require(
-            batch % world.size == 0,
-            f"{batch} identities in a batch of the {who} do not divide among {world.size} "
+            batch % context.size == 0,
+            f"{batch} identities in a batch of the {who} do not divide among {context.size} "
             "processes; change the number of either",
         )
     pick_device(config.device)
 
 
-def _look_first(world: World, folder: Path, look: Callable[[], None]) -> None:
+def _look_first(context: DistributedContext, folder: Path, look: Callable[[], None]) -> None:
     """Let the main process look; the others follow it, and must see the folder that it sees."""
     mark = [""]
     with contextlib.ExitStack() as seen:
         try:
-            if world.main:
+            if context.is_main:
                 look()
                 file = seen.enter_context(tempfile.NamedTemporaryFile(dir=folder))
                 mark = [Path(file.name).name]
         finally:
-            if world.size > 1:
+            if context.size > 1:
                 dist.broadcast_object_list(mark)
         if not mark[0]:
             raise SystemExit(2)  # the main process says why
@@ -211,39 +215,39 @@ def _look_first(world: World, folder: Path, look: Callable[[], None]) -> None:
                 f"this process does not see what the main process writes into {folder}; set "
                 "DAKD_RUNS to a folder that all machines share"
             )
-        world.wait()
+        context.barrier()
 
 
 def _refuse_data(
     config: Config,
     trials: tuple[int, ...],
-    lab_of: Callable[[Config], Experiment],
+    experiment_of: Callable[[Config], Experiment],
     *,
     check: bool,
     show: bool,
 ) -> None:
     """Go through everything but training: weights, the copy, every trial's lists and protocol."""
     # No picture is decoded yet, so there is nothing to cache.
-    labs = [lab_of(_of_trial(config, t, cache=False)) for t in trials]
-    labs[0].untrained()  # weights are fetched now or never
-    if labs[0].given is not None:
-        labs[0].teacher()
-    name, root = config.data.name, config.data.root or labs[0].dataset.root
+    experiments = [experiment_of(_of_trial(config, t, cache=False)) for t in trials]
+    experiments[0].untrained()  # weights are fetched now or never
+    if experiments[0].given_teacher is not None:
+        experiments[0].teacher()
+    name, root = config.data.name, config.data.root or experiments[0].dataset.root
     if check and not (report := verify(name, str(root), decode=False, show=show)).ok:
         raise ValueError(
             f"{report}\n\nPut the copy right, or train on it as it is with check=False (--no-check)"
         )
     e = config.evaluation
     how: dict[str, Any] = {"protocol": e.protocol, "sampling": e.sampling, "cmc_unit": e.cmc_unit}
-    for lab in labs:
-        for setting in lab.settings:
-            check_request(lab.dataset, device=config.device, **how, **setting)
+    for experiment in experiments:
+        for setting in experiment.settings:
+            check_request(experiment.dataset, device=config.device, **how, **setting)
 
 
-def _training(trained: Trained) -> dict[str, Any]:
+def _training(trained: TrainingResult) -> dict[str, Any]:
     """Return how long a training took and on what; epochs are timed by their steps alone."""
-    if trained.given:
-        return {"network": trained.name, **trained.given}
+    if trained.source:
+        return {"network": trained.name, **trained.source}
     folder, history = trained.folder, trained.history
     if folder is None:
         return {

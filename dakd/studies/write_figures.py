@@ -14,21 +14,25 @@ FEW = ("contact_sheet", "cutswap", "mask_gallery", "ranked_lists")  # colours, f
 
 
 def draw(
-    folder: str | Path, *, slides: str | Path | None = None, lab: Experiment | None = None
+    folder: str | Path, *, slides: str | Path | None = None, experiment: Experiment | None = None
 ) -> Iterator[Path]:
     """Write every picture, one by one; return the paths. The same input gives the same bytes.
 
     Args:
         folder: of the PNG files; those of results are drawn from the tables that lie there.
         slides: of the same pictures, and of a shorter ablation, as PDF and SVG; none without.
-        lab: whose networks are shown, one that does not train; without one their pictures stay as
-            they are.
+        experiment: whose networks are shown, one that does not train; without one their figures
+            stay as they are.
 
     Raises:
         NotTrainedError: at the first picture whose network is missing; these are the last ones.
     """
     folder = Path(folder)
-    made = [of_images().items(), of_results(folder).items(), of_networks(lab) if lab else ()]
+    made = [
+        of_images().items(),
+        of_results(folder).items(),
+        of_networks(experiment) if experiment else (),
+    ]
     for some in made:
         for name, figure in some:
             if name not in FOR_SLIDES:

@@ -147,7 +147,7 @@ def load_checkpoint(folder: str | Path) -> tuple[ReIDModel, pd.DataFrame, dict[s
         model.trained_at = {name: data[name] for name in SEEN if name in data}
         if description.get("digest", digest) != digest:  # older checkpoints have none
             raise ValueError(f"{WEIGHTS} or {DESCRIPTION} is damaged, they do not fit their digest")
-        history = read_history(folder, whole=True)
+        history = read_history(folder, complete=True)
     except Exception as error:
         raise CheckpointError(
             f"the checkpoint in {folder} cannot be read: {error}; delete the folder and train again"

@@ -1,9 +1,9 @@
-"""Several processes that train one network together, one device each.
+"""Distributed data-parallel training: one process per device, one global batch.
 
-``accelerate launch``, ``torchrun`` or `accelerate.notebook_launcher` start them; `World.join` finds
-the others through `accelerate`. Every process draws the same batch and the same augmentation, works
-on its own rows, and gathers the embeddings of all before the loss: mask thresholds, memories and
-batch statistics are those of the whole batch, however many processes share it.
+Processes are launched by ``accelerate launch``, ``torchrun`` or `accelerate.notebook_launcher`.
+Every process makes the same draws for the whole batch, forwards its own shard of the rows, and
+gathers all embeddings before the loss. Mask thresholds, memories and batch statistics are therefore
+those of the whole batch, whatever the number of processes.
 """
 
 import os
@@ -15,19 +15,19 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from dakd.batchnorm import PerStream
-from dakd.runtime import require
 
 
 @dataclass(frozen=True)
-class World:
-    """Which of how many processes this is.
+class DistributedContext:
+    """Rank and number of the processes that train together, and their collectives.
 
     Attributes:
-        rank: number of this process, from 0.
+        rank: of this process, from 0.
         size: number of processes.
     """
 
@@ -35,11 +35,12 @@ class World:
     size: int = 1
 
     @classmethod
-    def join(cls, device: str = "auto") -> "World":
-        """Return the processes that were launched together; alone if this one was not.
+    def join(cls, device: str = "auto") -> "DistributedContext":
+        """Join the processes that were launched together; without a launcher there is only this.
 
         Args:
-            device: ``"cpu"`` keeps them on the CPU; else each takes its own GPU if there is one.
+            device: ``"cpu"`` for training on CPUs; otherwise each process takes its own GPU if
+                there are any.
         """
         if int(os.environ.get("WORLD_SIZE", "1")) == 1 and not dist.is_initialized():
             return cls()
@@ -49,17 +50,17 @@ class World:
         return cls(state.process_index, state.num_processes)
 
     @property
-    def main(self) -> bool:
-        """Whether this process is the one that writes files and shows progress."""
+    def is_main(self) -> bool:
+        """Whether this is the main process, which writes files and shows progress."""
         return self.rank == 0
 
-    def wait(self) -> None:
-        """Wait until every process has come here."""
+    def barrier(self) -> None:
+        """Wait for all processes."""
         if self.size > 1:
             dist.barrier()
 
-    def agree(self, value: float) -> float:
-        """Return the main process's value to all."""
+    def broadcast(self, value: float) -> float:
+        """Return the `value` of the main process; all processes must call it."""
         if self.size == 1:
             return value
         device = "cuda" if dist.get_backend() == "nccl" else "cpu"
@@ -68,7 +69,7 @@ class World:
         return float(shared)
 
     def any(self, value: bool) -> bool:
-        """Return whether `value` is true in any process; all must call it."""
+        """Return whether `value` is true in any process; all processes must call it."""
         if self.size == 1:
             return value
         device = "cuda" if dist.get_backend() == "nccl" else "cpu"
@@ -76,41 +77,49 @@ class World:
         dist.all_reduce(found, dist.ReduceOp.MAX)
         return bool(found)
 
-    def part(self, count: int) -> slice:
-        """Return which of `count` rows are this process's; the parts are as equal as can be.
+    def shard(self, count: int) -> slice:
+        """Return this process's rows of `count`; all shards but the last ones are equally long.
 
-        >>> [World(rank, 3).part(7) for rank in range(3)]
+        >>> [DistributedContext(rank, 3).shard(7) for rank in range(3)]
         [slice(0, 3, None), slice(3, 6, None), slice(6, 7, None)]
         """
         each = -(-count // self.size)
         return slice(min(count, self.rank * each), min(count, (self.rank + 1) * each))
 
     def gather(self, own: Tensor, count: int) -> Tensor:
-        """Return the rows of all processes, (count, ...), in the order of `part`.
+        """Return the rows of all processes, (count, ...), in the order of `shard`.
 
-        Every process must go on to compute the same loss from them: each is then given the gradient
-        of its own rows, times the number of processes, which averages gradients take out again.
+        Every process must compute the same loss from them. Its own rows then receive their gradient
+        times the number of processes, which cancels when DistributedDataParallel averages.
 
         Args:
-            own: this process's rows, ``part(count)``.
-            count: rows of all processes.
+            own: the rows ``shard(count)`` of this process.
+            count: number of rows of all processes.
         """
-        return own if self.size == 1 else _Gather.apply(own, count, self)
+        if self.size == 1:
+            return own
+        each = -(-count // self.size)
+        padded = F.pad(own, (0, 0) * (own.ndim - 1) + (0, each - len(own)))  # (each, ...)
+        shards = [torch.empty_like(padded) for _ in range(self.size)]
+        dist.all_gather(shards, padded.detach())
+        if padded.requires_grad:
+            padded.register_hook(lambda gradient: gradient * self.size)
+        shards[self.rank] = padded  # equal to what was gathered, with its gradient
+        return torch.cat(shards)[:count]
 
     @contextmanager
-    def together(self, model: nn.Module) -> Iterator[nn.Module]:
-        """Yield `model` so that all processes train it alike, and leave it as it was.
+    def wrap(self, model: nn.Module) -> Iterator[nn.Module]:
+        """Yield `model` wrapped in DistributedDataParallel, with synchronised batch norm.
 
-        Gradients are averaged (DistributedDataParallel) and batch statistics are those of all
-        processes.
+        On exit, the original batch-norm layers are back in their places.
         """
         if self.size == 1:
             yield model
             return
         originals = {name: m for name, m in model.named_modules() if isinstance(m, _BatchNorm)}
-        on_gpu = next(model.parameters()).is_cuda
+        kind = _SyncBatchNorm if next(model.parameters()).is_cuda else _SyncBatchNormOnCPU
         for name, own in originals.items():
-            model.set_submodule(name, _shared(own, _SyncBatchNorm if on_gpu else _SharedBatchNorm))
+            model.set_submodule(name, _converted(own, kind))
         try:
             yield DistributedDataParallel(model)
         finally:
@@ -118,81 +127,59 @@ class World:
                 model.set_submodule(name, own)
 
 
-ALONE = World()
+SINGLE_PROCESS = DistributedContext()
 
 
-class _Gather(torch.autograd.Function):
-    """Rows of all processes; see `World.gather`."""
+class _Mean(torch.autograd.Function):
+    """The mean of a tensor over all processes, and of its gradient.
 
-    @staticmethod
-    def forward(ctx: Any, own: Tensor, count: int, world: World) -> Any:
-        ctx.world, ctx.count = world, count
-        longest = -(-count // world.size)
-        padded = own.new_zeros(longest, *own.shape[1:])
-        padded[: len(own)] = own
-        parts = [torch.empty_like(padded) for _ in range(world.size)]
-        dist.all_gather(parts, padded)
-        return torch.cat(parts)[:count]
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Any:
-        return grads[0][ctx.world.part(ctx.count)] * ctx.world.size, None, None
-
-
-class _Sum(torch.autograd.Function):
-    """The sum over all processes; so is its gradient, because each adds to every result."""
+    `torch.distributed.nn.functional.all_reduce` would do, but torch 2.14 has deprecated it.
+    """
 
     @staticmethod
     def forward(ctx: Any, own: Tensor) -> Any:
-        total = own.clone()
+        total = own.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(total)
-        return total
+        return total / dist.get_world_size()
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        return _Sum.forward(ctx, grads[0].contiguous())
+        return _Mean.forward(ctx, grads[0])
 
 
 class _SyncBatchNorm(PerStream, nn.SyncBatchNorm):
     """Batch normalisation over all processes, on GPUs."""
 
 
-class _AllProcesses(_BatchNorm):
-    """Batch normalisation over all processes, where `torch.nn.SyncBatchNorm` knows GPUs alone."""
-
-    def _check_input_dim(self, x: Tensor) -> None:
-        require(x.ndim in (2, 4), f"batch normalisation takes (B, D) or (B, D, h, w), not {x.ndim}")
+class _PlainSyncBatchNorm(_BatchNorm):
+    """What `torch.nn.SyncBatchNorm` computes, which works on GPUs only."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise with the statistics of all processes while training, at least in float32."""
+        """Normalise (B, D) or (B, D, h, w) in at least float32; B is the same in all processes."""
         if not self.training:
-            return super().forward(x)
-        dims = [d for d in range(x.ndim) if d != 1]
+            running = self.running_mean, self.running_var
+            return F.batch_norm(x, *running, self.weight, self.bias, eps=self.eps)
+        dims = [0, *range(2, x.ndim)]
         count = x.numel() // x.shape[1] * dist.get_world_size()
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        mean = _Sum.apply(wide.sum(dims)) / count  # (D,)
-        apart = wide - _spread(mean, x)
-        var = _Sum.apply(apart.square().sum(dims)) / count  # (D,)
+        mean = _Mean.apply(wide.mean(dims, keepdim=True))  # (1, D) or (1, D, 1, 1)
+        centred = wide - mean
+        var = _Mean.apply(centred.square().mean(dims, keepdim=True))
         with torch.no_grad():
             self.num_batches_tracked.add_(1)  # type: ignore[union-attr,operator]
-            self.running_mean.lerp_(mean, self.momentum)  # type: ignore[union-attr,arg-type]
-            unbiased = var * (count / (count - 1))
+            self.running_mean.lerp_(mean.flatten(), self.momentum)  # type: ignore[union-attr,arg-type]
+            unbiased = var.flatten() * (count / (count - 1))
             self.running_var.lerp_(unbiased, self.momentum)  # type: ignore[union-attr,arg-type]
-        normal = apart * _spread((var + self.eps).rsqrt(), x)
-        return (normal * _spread(self.weight, x) + _spread(self.bias, x)).to(x.dtype)
+        normal = centred * (var + self.eps).rsqrt()
+        return (normal * self.weight.view_as(mean) + self.bias.view_as(mean)).to(x.dtype)
 
 
-class _SharedBatchNorm(PerStream, _AllProcesses):
+class _SyncBatchNormOnCPU(PerStream, _PlainSyncBatchNorm):
     """Batch normalisation over all processes, on CPUs."""
 
 
-def _spread(values: Tensor, x: Tensor) -> Tensor:
-    """Return a value a channel (D,) in a shape that multiplies `x`."""
-    return values.view(1, -1, *[1] * (x.ndim - 2))
-
-
-def _shared(own: _BatchNorm, kind: type[PerStream]) -> PerStream:
-    """Return a layer of another kind that shares parameters and statistics with `own`."""
+def _converted(own: _BatchNorm, kind: type[PerStream]) -> PerStream:
+    """Return a layer of class `kind` that shares parameters and statistics with `own`."""
     layer = kind(own.num_features, own.eps, own.momentum)
     layer.weight, layer.bias = own.weight, own.bias
     layer.running_mean, layer.running_var = own.running_mean, own.running_var

@@ -1,7 +1,4 @@
-"""The one training loop, for teacher and student alike.
-
-Read `fit` first: it is the whole loop, in the order of time.
-"""
+"""The training loop of teacher and student; `fit` is all of it, in the order of time."""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -17,12 +14,17 @@ from dakd.runtime import progress, require
 from dakd.train.history import History, TrainingError
 from dakd.train.objective import Batch, Objective
 from dakd.train.run_folder import RunFolder
-from dakd.train.state import Stage
+from dakd.train.state import TrainState
 from dakd.train.stopping import Stopped
 
 
 def learning_rate(config: ScheduleConfig, steps: int) -> Callable[[int], float]:
-    """Return the factor on the learning rate at every step (of `steps` an epoch)."""
+    """Return the factor on the learning rate as a function of the step.
+
+    Args:
+        config: which schedule.
+        steps: per epoch.
+    """
 
     def factor(step: int) -> float:
         epoch = step // steps
@@ -41,7 +43,7 @@ def learning_rate(config: ScheduleConfig, steps: int) -> Callable[[int], float]:
 
 
 def fit(
-    stage: Stage,
+    state: TrainState,
     *,
     seed: int,
     title: str = "",
@@ -50,15 +52,15 @@ def fit(
     run: RunFolder | None = None,
     engine: EngineConfig | None = None,
 ) -> History:
-    """Train a stage to its end; the one loop of the package.
+    """Train from the given state to its last epoch.
 
     Args:
-        stage: what is trained, from where it stands; trained in place.
+        state: changed in place.
         seed: of the batches.
         title: of the progress bar.
-        show: show it.
-        history: of the steps before, to which this one's are added.
-        run: where snapshots go.
+        show: show the progress bar.
+        history: of the earlier steps; the new ones are appended.
+        run: where snapshots are written.
         engine: see `dakd.config.EngineConfig`.
 
     Raises:
@@ -66,16 +68,16 @@ def fit(
         Stopped: the user asked to stop; the state is saved.
         ValueError: fewer identities than a batch needs (see `CrossModalSampler`).
     """
-    config, objective, model = stage.config, stage.objective, stage.model
-    engine, history = engine or EngineConfig(), history or History(device=stage.objective.device)
+    config, objective, model = state.config, state.objective, state.model
+    engine, history = engine or EngineConfig(), history or History(device=objective.device)
     run = run or RunFolder(None, {}, engine)
-    world, images = objective.world, objective.images
+    context, images = objective.context, objective.images
     require(
-        config.identities % world.size == 0,
-        f"{config.identities} identities in a batch do not divide among {world.size} processes; "
+        config.identities % context.size == 0,
+        f"{config.identities} identities in a batch do not divide among {context.size} processes; "
         "change the number of either",
     )
-    sampler = stage.sampler or SAMPLERS[config.sampler](
+    sampler = state.sampler or SAMPLERS[config.sampler](
         images.pids,
         images.infrared,
         identities=config.identities,
@@ -86,44 +88,45 @@ def fit(
     if sampler.uneven:
         warnings.warn(f"uneven training data: {sampler.report}", stacklevel=3)
     rate = learning_rate(config, len(sampler))
-    first = stage.last_epoch - config.epochs
-    total, begun = config.epochs * len(sampler), (stage.epoch - first) * len(sampler) + stage.step
+    first = state.last_epoch - config.epochs
+    total, begun = config.epochs * len(sampler), (state.epoch - first) * len(sampler) + state.step
     history.images_per_step = 2 * config.identities * config.images
-    bar = progress(None, total=total, done=begun, title=title, show=show and world.main)
-    with bar as history.bar, world.together(model) as learner:
+    bar = progress(None, total=total, done=begun, title=title, show=show and context.is_main)
+    with bar as history.bar, context.wrap(model) as learner:
         forward: Any = learner
         if engine.compile:
             forward = torch.compile(learner, dynamic=False)
             objective.compile()
-        while stage.epoch < stage.last_epoch:
-            if stage.step == 0:
+        while state.epoch < state.last_epoch:
+            if state.step == 0:
                 objective.start_epoch(model)
-            sampler.set_epoch(stage.epoch)
+            sampler.set_epoch(state.epoch)
             model.train()
             history.start()
-            for batch in _batches(sampler, objective, engine, skip=stage.step):
-                lr = config.lr * rate((stage.epoch - first) * len(sampler) + stage.step)
-                for group in stage.optimiser.param_groups:
+            for batch in _batches(sampler, objective, engine, skip=state.step):
+                lr = config.lr * rate((state.epoch - first) * len(sampler) + state.step)
+                for group in state.optimiser.param_groups:
                     group["lr"] = lr
                 terms = objective.loss(forward, batch)
-                stage.optimiser.zero_grad(set_to_none=True)
+                state.optimiser.zero_grad(set_to_none=True)
                 terms.total.backward()
-                stage.optimiser.step()
+                state.optimiser.step()
                 objective.after_step()
-                place = {"epoch": stage.epoch, "step": stage.step, "lr": lr}
-                history.add(place, terms, batch.pids)
-                stage.step += 1
+                position = {"epoch": state.epoch, "step": state.step, "lr": lr}
+                history.add(position, terms, batch.pids)
+                state.step += 1
                 history.bar.update()
-                run.ask()
-                if history.due or run.due:
-                    _look(history, run, stage)
-                if run.due:
-                    _save(history, run, stage)
-                    history.start()  # what was written is no time of a step
-            _look(history, run, stage)
-            if stage.best:
-                stage.best.look(model, stage.epoch, last=stage.epoch + 1 == stage.last_epoch)
-            stage.epoch, stage.step = stage.epoch + 1, 0
+                run.poll_stop()
+                if run.snapshot_due:
+                    _save(history, run, state)
+                    history.start()  # the time of writing belongs to no step
+                elif history.flush_due:
+                    history.flush()
+            history.flush()
+            if state.best:
+                last = state.epoch + 1 == state.last_epoch
+                state.best.update(model, state.epoch, last=last)
+            state.epoch, state.step = state.epoch + 1, 0
     model.eval()
     return history
 
@@ -131,14 +134,14 @@ def fit(
 def _batches(
     sampler: CrossModalSampler, objective: Objective, engine: EngineConfig, skip: int
 ) -> Iterator[Batch]:
-    """Yield an epoch's batches from the step `skip` on, fetched ahead and on the device."""
-    images, device, world = objective.images, objective.device, objective.world
+    """Yield an epoch's batches on the device, prefetched, without the first `skip`."""
+    images, device, context = objective.images, objective.device, objective.context
     on_gpu = device.type == "cuda"
     workers = engine.workers if engine.workers is not None else 2 * on_gpu
 
     def fetch(rows: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, list[torch.Tensor]]:
-        part = world.part(len(rows[0]))
-        host = [images.images(r[part]) for r in rows] + [torch.from_numpy(images.labels[rows[0]])]
+        shard = context.shard(len(rows[0]))
+        host = [images.images(r[shard]) for r in rows] + [torch.from_numpy(images.labels[rows[0]])]
         return images.pids[rows[0]], [t.pin_memory() for t in host] if on_gpu else host
 
     steps = (rows for step, rows in enumerate(sampler) if step >= skip)
@@ -147,28 +150,24 @@ def _batches(
         yield Batch(visible, infrared, labels, pids)
 
 
-def _look(history: History, run: RunFolder, stage: Stage) -> None:
-    """Read the losses; where one is not finite, keep the state and stop."""
-    try:
-        history.look()
-    except TrainingError as error:
-        raise run.fail(error, stage.save()) from None
+def _save(history: History, run: RunFolder, state: TrainState) -> None:
+    """Write a snapshot, then stop if the user has asked to.
 
-
-def _save(history: History, run: RunFolder, stage: Stage) -> None:
-    """Write a snapshot, without which training goes on; stop there if the user has asked to."""
-    snapshot, steps = stage.save(), len(history.rows)
-    snapshot.notes["rows"] = steps
+    If writing fails, training continues with a warning; a request to stop then raises the error.
+    """
+    history.flush()  # a loss that is not finite ends the training before it is saved
+    snapshot, steps = state.state_dict(), len(history.rows)
+    snapshot.metadata["rows"] = steps
     failed: Exception | None = None
     try:
-        history.settle()
+        history.sync()
         run.save(steps, snapshot)
     except (OSError, TrainingError) as error:
         failed = error
     stopping = run.stopping
-    if stopping and not run.world.any(failed is not None):  # asked after the state was written
+    if stopping and not run.context.any(failed is not None):  # asked after the state was written
         raise Stopped(
-            f"stopped after epoch {stage.epoch}, step {stage.step}; the state is saved in "
+            f"stopped after epoch {state.epoch}, step {state.step}; the state is saved in "
             f"{run.path}, and the same call or command goes on from there"
         )
     if failed and (stopping or isinstance(failed, TrainingError)):
@@ -177,6 +176,7 @@ def _save(history: History, run: RunFolder, stage: Stage) -> None:
         raise TrainingError(f"stopped, and the main process could not save the state in {run.path}")
     if failed:
         warnings.warn(
-            f"no snapshot after {steps} steps: {failed}; training goes on, make room in {run.path}",
+            f"no snapshot after {steps} steps: {failed}; training continues, free space in "
+            f"{run.path}",
             stacklevel=2,
         )

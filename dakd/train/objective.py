@@ -1,4 +1,8 @@
-"""What the objectives of teacher and student share: batches, augmentation, embedding."""
+"""What the objectives of teacher and student share: batches, augmentation, forward passes.
+
+An objective prepares an epoch, computes the loss of a batch, and updates its memories after a step;
+`dakd.train.loop.fit` calls it.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -28,17 +32,17 @@ from dakd.runtime import (
     pick_device,
     pick_precision,
 )
-from dakd.train.distributed import ALONE, World
+from dakd.train.distributed import SINGLE_PROCESS, DistributedContext
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """A step's pictures, paired by identity.
+    """The images of one step, paired by identity.
 
     Attributes:
-        visible, infrared: (b, 3, H, W) uint8, on the device; of several processes each holds its
-            own part of the batch's B rows.
-        labels: (B,) the class of row i in both, of the whole batch.
+        visible, infrared: (b, 3, H, W) uint8, on the device; each process holds its own shard of
+            the B rows of the batch.
+        labels: (B,) class indices of the whole batch; row i is of one person in both modalities.
         pids: (B,) the same as identity numbers.
     """
 
@@ -51,10 +55,10 @@ class Batch:
 def training_augmentations(
     config: ScheduleConfig, images: ImageSet, dtype: torch.dtype = torch.float32
 ) -> dict[Modality, Augmentation]:
-    """Return how a training augments the images of either modality.
+    """Return the training augmentation of each modality.
 
     Args:
-        config: of the training; its pipeline ``"auto"`` is that of the images.
+        config: of the training; pipeline ``"auto"`` is that of the images.
         images: the training images.
         dtype: of the augmented images.
     """
@@ -67,12 +71,20 @@ def training_augmentations(
 
 
 def pipeline_of(config: ScheduleConfig, images: ImageSet) -> Any:
-    """Return the name of the augmentation pipeline that a training uses."""
+    """Return the name of the augmentation pipeline of a training."""
     return images.pipeline if config.pipeline == "auto" else config.pipeline
 
 
 class Objective:
-    """What teacher and student have in common: where and how precisely things are computed."""
+    """Base of all objectives: device, precision, augmentation, forward passes.
+
+    Args:
+        images: the training images.
+        config: of the training.
+        seed: of the augmentation.
+        device, precision: see `dakd.train.Run`; ``"float64"`` is for comparisons.
+        context: the processes that train together.
+    """
 
     def __init__(
         self,
@@ -82,14 +94,13 @@ class Objective:
         seed: int,
         device: str,
         precision: str,
-        world: World = ALONE,
+        context: DistributedContext = SINGLE_PROCESS,
     ) -> None:
-        self.images, self.world = images, world
+        self.images, self.context = images, context
         self.device = pick_device(device)
         self.precision = pick_precision(precision, self.device)
         self.dtype = torch.float64 if precision == "float64" else torch.float32
         self.generator = make_generator(seed, self.device)
-        self._room = torch.empty(0)
         self.labels = torch.from_numpy(images.labels).to(self.device)
         self.visible_rows = np.flatnonzero(~images.infrared)
         self.infrared_rows = np.flatnonzero(images.infrared)
@@ -97,46 +108,41 @@ class Objective:
         self.augment_visible, self.augment_infrared = augment["visible"], augment["infrared"]
 
     def augmented(self, *streams: tuple[Augmentation, Tensor]) -> Tensor:
-        """Augment this process's pictures by their part of the draws for the whole batch.
+        """Augment this process's images by their part of the draws for the whole batch.
 
         Args:
-            streams: each an augmentation and the pictures (b, 3, H, W) that go through it.
+            streams: for each stream an augmentation and its images, (b, 3, H, W).
 
         Returns:
-            The S streams one after another, (S * b, 3, H, W) channels-last; the next step writes
-            into the same memory.
+            The S streams one after another, (S * b, 3, H, W) channels-last.
         """
-        b, channels, *size = streams[0][1].shape
-        shape = (len(streams) * b, channels, *streams[0][0].output_size(*size))
-        if self._room.shape != shape:
-            how: dict[str, Any] = {"device": self.device, "dtype": self.dtype}
-            self._room = torch.empty(shape, memory_format=torch.channels_last, **how)
-        count = b * self.world.size
-        for (augment, pictures), room in zip(streams, self._room.split(b), strict=True):
-            whole = pictures[:1].expand(count, -1, -1, -1)  # a shape; nobody looks at the pictures
+        done = []
+        for augment, images in streams:
+            B = len(images) * self.context.size
+            whole = images[:1].expand(B, -1, -1, -1)  # only its shape counts
             draws = augment.sample(whole, self.generator)
-            augment.apply(pictures, rows_of(draws, self.world.part(count)), out=room)
-        return self._room
+            done.append(augment.apply(images, rows_of(draws, self.context.shard(B))))
+        return torch.cat(done).to(memory_format=torch.channels_last)
 
     def forward(
         self, model: nn.Module, x: Tensor, streams: int, *, joint: bool = True, unit: bool = True
     ) -> tuple[Tensor, ...]:
-        """Embed several streams, (S * b, 3, H, W), in one pass.
+        """Embed several streams in one forward pass.
 
         Args:
             model: the network.
-            x: the streams, one after another.
+            x: the streams one after another, (S * b, 3, H, W).
             streams: S.
-            joint: whether they share the batch statistics, or each has its own.
-            unit: embeddings of unit length, or the neck's output as it is.
+            joint: whether the streams share batch statistics or each has its own.
+            unit: return embeddings of unit length instead of the output of the neck.
 
         Returns:
             The embeddings of all processes, (B, D) for each stream.
         """
         with autocast(self.device, self.precision):
             embeddings = model(x, streams=1 if joint else streams, unit=unit)
-        B = len(x) // streams * self.world.size
-        return tuple(self.world.gather(z, B) for z in embeddings.chunk(streams))
+        B = len(x) // streams * self.context.size
+        return tuple(self.context.gather(z, B) for z in embeddings.chunk(streams))
 
     def embed(
         self,
@@ -150,55 +156,55 @@ class Objective:
 
         Args:
             model: the network.
-            rows: of the training images, (n,); every process embeds its part of them.
-            augment: by default what test images go through.
+            rows: of the training images, (n,); each process embeds its shard of them.
+            augment: the transform; by default that of test images.
             precision: by default that of the training.
         """
-        part = self.world.part(len(rows))
+        shard = self.context.shard(len(rows))
         transform: Any = evaluation_transform(dtype=self.dtype)
         if augment is not None:
             whole = self.images.images(rows[:1]).to(self.device).expand(len(rows), -1, -1, -1)
-            transform = _Replay(augment, rows_of(augment.sample(whole, self.generator), part))
+            transform = _Replay(augment, rows_of(augment.sample(whole, self.generator), shard))
         embeddings = extract(
             model,
             self.images,
-            rows=rows[part],
+            rows=rows[shard],
             transform=transform,
             device=str(self.device),
             precision=precision or self.precision,
         )
-        return self.world.gather(embeddings.to(self.device), len(rows))
+        return self.context.gather(embeddings.to(self.device), len(rows))
 
     def parameters(self) -> list[nn.Parameter]:
-        """Return what is learned besides the network; nothing by default."""
+        """Return the parameters that are trained besides the network; none by default."""
         return []
 
     def memories(self) -> dict[str, Tensor]:
-        """Return what changes from step to step besides parameters, in place; by default nothing.
+        """Return the tensors, besides parameters, that a snapshot must hold; none by default.
 
-        A snapshot holds them, and a training that is continued writes into them.
+        A resumed training copies their values back into them.
         """
         return {}
 
     def restored(self) -> None:
-        """Be told that `memories` have been filled from a snapshot."""
+        """Called after `memories` were restored from a snapshot."""
 
     def compile(self) -> None:
-        """Compile the networks that are only listened to; there are none by default."""
+        """Compile the networks that are not trained; there are none by default."""
 
     def start_epoch(self, model: ReIDModel) -> None:
-        """Prepare what the epoch's losses need; nothing by default."""
+        """Called before the first step of an epoch; does nothing by default."""
 
     def loss(self, model: nn.Module, batch: Batch) -> LossTerms:
-        """Return the batch's loss, total and parts."""
+        """Return the loss of a batch, total and parts."""
         raise NotImplementedError
 
     def after_step(self) -> None:
-        """Update what follows the network; nothing by default."""
+        """Called after each optimiser step; does nothing by default."""
 
 
 class _Replay:
-    """Applies draws that were made for all rows to the batches of `extract`, one after another."""
+    """A transform for `extract` that applies draws made beforehand, batch after batch."""
 
     def __init__(self, augment: Augmentation, draws: Any) -> None:
         self.augment, self.draws, self.done = augment, draws, 0

@@ -1,4 +1,4 @@
-"""Which epoch's weights are reported, where it is not simply the last one's."""
+"""The choice of the epoch whose weights are reported, where it is not the last."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,46 +12,46 @@ from dakd.evaluate.embed import extract
 from dakd.metrics import rank_metrics
 from dakd.model import ReIDModel
 from dakd.runtime import require
-from dakd.train.distributed import ALONE, World
+from dakd.train.distributed import SINGLE_PROCESS, DistributedContext
 
 
 class Best:
-    """Remembers the weights of the epoch with the highest score.
+    """Keeps the weights of the epoch with the highest score.
 
     Args:
-        score: tells how good a network is, higher is better.
+        score: of a network, higher is better.
         on: what the score is measured on, for the record.
-        world: all of whose processes choose alike.
-        start, every: the epochs that are scored are `start` and every so many after it. A training
-            too short for that is scored at its end.
+        context: the processes that train together; all choose the same epoch.
+        start, every: epochs `start`, `start + every`, ... are scored. A shorter training is scored
+            after its last epoch.
     """
 
     def __init__(
         self,
         score: Callable[[ReIDModel], float],
         on: str,
-        world: World = ALONE,
+        context: DistributedContext = SINGLE_PROCESS,
         *,
         start: int = 0,
         every: int = 1,
     ) -> None:
-        self.score, self.on, self.world = score, on, world
+        self.score, self.on, self.context = score, on, context
         self.start, self.every = start, every
         self.epoch, self.value = -1, -np.inf
         self.state: dict[str, Tensor] = {}
 
-    def look(self, model: ReIDModel, epoch: int, *, last: bool = False) -> None:
-        """Score the network if it is time to, and keep the weights if none were better before.
+    def update(self, model: ReIDModel, epoch: int, *, last: bool = False) -> None:
+        """Score the network if this epoch is scored, and keep its weights if it is the best yet.
 
         Args:
             model: the network.
-            epoch: that has ended, from 0.
-            last: whether no other follows.
+            epoch: the one that has ended, from 0.
+            last: whether it is the last.
         """
         due = epoch >= self.start and (epoch - self.start) % self.every == 0
         if not (due or (last and not self.state)):
             return
-        value = self.world.agree(self.score(model))
+        value = self.context.broadcast(self.score(model))
         if value > self.value:
             state = {key: value.clone() for key, value in model.state_dict().items()}
             self.epoch, self.value, self.state = epoch, value, state
@@ -62,20 +62,20 @@ class Best:
 
     @property
     def record(self) -> dict[str, Any]:
-        """What was chosen, on what, and how good it was there."""
+        """The chosen epoch, its score, and what that was measured on."""
         return {"on": self.on, "epoch": self.epoch, "score": self.value}
 
 
 def hold_out(images: ImageSet, share: float, *, seed: int) -> tuple[ImageSet, ImageSet]:
-    """Split the identities of training images: those to learn from, those to choose the epoch on.
+    """Split training images by identity into those to train on and those to choose the epoch on.
 
     Args:
         images: both modalities.
-        share: of the identities that are held out, in 0..1; at least two.
-        seed: decides which.
+        share: of the identities to hold out, in 0..1; at least two are.
+        seed: of the draw.
 
     Raises:
-        ValueError: fewer than two identities would be left on a side.
+        ValueError: fewer than two identities would be left on either side.
     """
     people = np.random.default_rng(seed).permutation(images.classes)
     count = max(2, round(share * len(people)))

@@ -1,6 +1,6 @@
-"""Everything that a training continues from, in one safetensors file; loading executes no code.
+"""Snapshots of a training as safetensors files; loading executes no code.
 
-A digest of all of it is in the file, so that damage is noticed and never trained on.
+A digest of the content is stored in the file, so that a damaged snapshot is recognised.
 """
 
 import json
@@ -21,36 +21,36 @@ from dakd.runtime import atomic_path
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What was saved.
+    """The saved state of a training.
 
     Attributes:
         tensors: by name.
-        notes: everything else; plain values.
+        metadata: everything else, as JSON values.
     """
 
     tensors: dict[str, Tensor]
-    notes: dict[str, Any]
+    metadata: dict[str, Any]
 
 
 def write_snapshot(path: Path, snapshot: Snapshot, settings: Mapping[str, Any]) -> None:
-    """Write a snapshot under another name, to the disk, and rename it.
+    """Write a snapshot under a temporary name, sync it to the disk, and rename it.
 
-    A kill at any moment leaves the file that was there before.
+    If the process is killed, the previous file stays as it was.
 
     Args:
         path: of the file.
         snapshot: what to write.
-        settings: of the training; `Snapshot.notes` holds them when it is read.
+        settings: of the training; stored in the metadata.
 
     Raises:
         OSError: it cannot be written.
     """
     tensors = {name: value.detach().cpu().contiguous() for name, value in snapshot.tensors.items()}
-    notes = json.dumps({**snapshot.notes, "settings": dict(settings)})
-    about = {"notes": notes, "digest": _digest(notes, tensors)}
+    metadata = json.dumps({**snapshot.metadata, "settings": dict(settings)})
+    header = {"metadata": metadata, "digest": _digest(metadata, tensors)}
     try:
         with atomic_path(path) as temporary:
-            save_file(tensors, temporary, metadata=about)
+            save_file(tensors, temporary, metadata=header)
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
     except OSError:
@@ -60,33 +60,35 @@ def write_snapshot(path: Path, snapshot: Snapshot, settings: Mapping[str, Any]) 
 
 
 def read_snapshot(path: Path) -> Snapshot:
-    """Return a snapshot.
+    """Read a snapshot.
 
     Raises:
         OSError: the file cannot be opened.
-        ValueError: it is damaged, or something else.
+        ValueError: it is damaged, or no snapshot of this version.
     """
     try:
         with safe_open(path, "pt") as file:
-            about = file.metadata()
+            header = file.metadata()
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        whole = about["digest"] == _digest(about["notes"], tensors)
-        snapshot = Snapshot({k: _own(v) for k, v in tensors.items()}, json.loads(about["notes"]))
-        settings, seconds = snapshot.notes["settings"], snapshot.notes["seconds"]
+        intact = header["digest"] == _digest(header["metadata"], tensors)
+        snapshot = Snapshot(
+            {k: _own(v) for k, v in tensors.items()}, json.loads(header["metadata"])
+        )
+        settings, seconds = snapshot.metadata["settings"], snapshot.metadata["seconds"]
     except OSError:
         raise
-    except Exception as error:  # whatever a foreign file makes the libraries say
+    except Exception as error:  # the libraries raise many kinds for other files
         raise ValueError(f"no snapshot of this version: {error!r}") from error
-    if not whole:
-        raise ValueError("damaged, its content does not fit its digest")
+    if not intact:
+        raise ValueError("damaged, its content does not match its digest")
     if not isinstance(settings, dict) or not isinstance(seconds, (int, float)):
-        raise ValueError("no snapshot of this version: its notes are of another kind")
+        raise ValueError("no snapshot of this version: its metadata is of another kind")
     return snapshot
 
 
-def _digest(notes: str, tensors: Mapping[str, Tensor]) -> str:
-    """Return eight digits that change when a name, a value or a note does."""
-    digest = zlib.crc32(notes.encode())
+def _digest(metadata: str, tensors: Mapping[str, Tensor]) -> str:
+    """Return eight digits that change when a name, a value or the metadata does."""
+    digest = zlib.crc32(metadata.encode())
     for name in sorted(tensors):
         value = tensors[name]
         digest = zlib.crc32(f"{name} {value.dtype} {[*value.shape]}".encode(), digest)
@@ -95,9 +97,9 @@ def _digest(notes: str, tensors: Mapping[str, Tensor]) -> str:
 
 
 def _own(value: Tensor) -> Tensor:
-    """Return a copy outside the file, in the memory format in which networks are trained.
+    """Return a copy in memory, in the memory format in which networks are trained.
 
-    The fused optimiser of a GPU insists on moments that lie as their weights do.
+    The fused optimiser on GPUs needs moments in the memory format of their weights.
     """
-    pictures = value.ndim == 4
-    return value.clone(memory_format=torch.channels_last if pictures else torch.contiguous_format)
+    format = torch.channels_last if value.ndim == 4 else torch.contiguous_format
+    return value.clone(memory_format=format)

@@ -1,4 +1,4 @@
-"""Everything that changes from step to step of a training, saved and continued."""
+"""Everything that changes from step to step of a training, saved and restored."""
 
 from typing import Any
 
@@ -14,18 +14,22 @@ from dakd.train.selection import Best
 from dakd.train.snapshot import Snapshot
 
 
-class Stage:
-    """One objective that a network is trained with: everything that changes from step to step.
+class TrainState:
+    """A network, its objective and optimiser, and how far the training is.
 
     Args:
-        model: the network that learns.
-        objective: what it learns.
+        model: the network that learns; moved to the objective's device.
+        objective: its loss.
         config: batches and optimiser.
-        number: of the stage, from 0.
-        first_epoch: epochs count from it, so that a second stage draws other batches than the
-            first.
-        best: chooses the epoch that is reported.
-        sampler: gives the batches; by default what the configuration says.
+        stage: number of the stage, from 0; a teacher can have two, one after the other.
+        first_epoch: number of the first epoch. It seeds the batches, so a second stage starts where
+            the first ended.
+        best: chooses the epoch whose weights are reported.
+        sampler: of the batches; by default the configured one.
+
+    Attributes:
+        epoch, step: of the next step; `step` counts within the epoch.
+        last_epoch: where the training ends, exclusive.
     """
 
     def __init__(
@@ -34,15 +38,15 @@ class Stage:
         objective: Objective,
         config: ScheduleConfig,
         *,
-        number: int = 0,
+        stage: int = 0,
         first_epoch: int = 0,
         best: Best | None = None,
         sampler: CrossModalSampler | None = None,
     ) -> None:
         self.model, self.objective, self.config, self.best = model, objective, config, best
         self.sampler = sampler
-        self.number = number
-        self.epoch, self.step = first_epoch, 0  # of the next step
+        self.stage = stage
+        self.epoch, self.step = first_epoch, 0
         self.last_epoch = first_epoch + config.epochs
         where = {"device": objective.device, "dtype": objective.dtype}
         model.to(**where, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -54,8 +58,8 @@ class Stage:
             fused=True if objective.device.type == "cuda" else None,
         )
 
-    def save(self) -> Snapshot:
-        """Return all of it."""
+    def state_dict(self) -> Snapshot:
+        """Return the whole state: tensors by name, and the position as metadata."""
         objective = self.objective
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         tensors |= {f"memory.{k}": v for k, v in objective.memories().items()}
@@ -63,21 +67,21 @@ class Stage:
         for number, values in self.optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser.{number}.{name}": v for name, v in values.items()}
         tensors["generator"] = objective.generator.get_state()
-        notes: dict[str, Any] = {"stage": self.number, "epoch": self.epoch, "step": self.step}
+        metadata: dict[str, Any] = {"stage": self.stage, "epoch": self.epoch, "step": self.step}
         if self.best and self.best.state:
             tensors |= {f"best.{k}": v for k, v in self.best.state.items()}
-            notes["best"] = {"epoch": self.best.epoch, "value": self.best.value}
-        return Snapshot(tensors, notes)
+            metadata["best"] = {"epoch": self.best.epoch, "value": self.best.value}
+        return Snapshot(tensors, metadata)
 
     def check(self, snapshot: Snapshot) -> None:
-        """Refuse a snapshot that this stage cannot go on from, before anything is changed.
+        """Raise unless `snapshot` has the tensors of this state; nothing is changed.
 
         Raises:
-            ValueError: it lacks something, or something is of another shape.
+            ValueError: a tensor is missing, unexpected, or of another shape or type.
         """
         found = {k: (v.shape, v.dtype) for k, v in snapshot.tensors.items()}
-        wanted = {k: (v.shape, v.dtype) for k, v in self.save().tensors.items()}
-        if "best" in snapshot.notes:
+        wanted = {k: (v.shape, v.dtype) for k, v in self.state_dict().tensors.items()}
+        if "best" in snapshot.metadata:
             wanted |= {f"best.{k}": (v.shape, v.dtype) for k, v in self.model.state_dict().items()}
         learned = [p for group in self.optimiser.param_groups for p in group["params"]]
         for number, parameter in enumerate(learned):
@@ -89,9 +93,9 @@ class Stage:
         require(not differ, f"it differs from this training in {some(differ, 3)}")
 
     @torch.no_grad()
-    def load(self, snapshot: Snapshot) -> None:
-        """Go on from a snapshot of this stage."""
-        objective, notes = self.objective, snapshot.notes
+    def load_state_dict(self, snapshot: Snapshot) -> None:
+        """Restore what `state_dict` returned."""
+        objective, metadata = self.objective, snapshot.metadata
         parts: dict[str, dict[str, Any]] = {}
         for name, value in snapshot.tensors.items():
             part, _, rest = name.partition(".")
@@ -109,7 +113,8 @@ class Stage:
         self.optimiser.load_state_dict({"state": state, "param_groups": groups})
         objective.generator.set_state(parts["generator"][""])
         objective.restored()
-        self.epoch, self.step = notes["epoch"], notes["step"]
-        if self.best and "best" in notes:
-            self.best.epoch, self.best.value = notes["best"]["epoch"], notes["best"]["value"]
+        self.epoch, self.step = metadata["epoch"], metadata["step"]
+        if self.best and "best" in metadata:
+            self.best.epoch = metadata["best"]["epoch"]
+            self.best.value = metadata["best"]["value"]
             self.best.state = {k: v.to(objective.device) for k, v in parts["best"].items()}

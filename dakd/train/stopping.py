@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request, which a training grants between two steps."""
+"""Ctrl-C and SIGTERM as requests to stop, which training follows between two steps."""
 
 import os
 import signal
@@ -9,16 +9,15 @@ from types import FrameType
 
 
 class Stopped(KeyboardInterrupt):
-    """Training was asked to stop and has saved its state; the message says how to continue."""
+    """Training stopped on request and saved its state; the message says how to continue."""
 
 
 @contextmanager
-def asked_to_stop() -> Iterator[Callable[[], bool]]:
-    """Yield what says whether this process was asked to stop.
+def stop_requests() -> Iterator[Callable[[], bool]]:
+    """Yield a function that tells whether this process was asked to stop.
 
-    The first Ctrl-C and the first SIGTERM are requests (launchers send the second after the first);
-    either for the second time acts at once, as it would outside. In other threads than the main one
-    signals stay as they are.
+    The first Ctrl-C and the first SIGTERM are requests (launchers send both). The second of either
+    ends the process at once, as usual. Outside the main thread, signals are not handled.
     """
     seen: set[int] = set()
 

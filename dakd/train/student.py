@@ -1,7 +1,6 @@
 """Distillation into the student: `train_student` and its objective, DAKD's."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,13 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dakd.config import (
-    EngineConfig,
-    StudentConfig,
-    to_dict,
-)
+from dakd.config import StudentConfig, replace, to_dict
 from dakd.data import ImageSet
-from dakd.distill import DAKDLoss, Pair, centre_logits
+from dakd.distill import ByModality, DAKDLoss, centre_logits
 from dakd.evaluate.embed import refuse_other_images
 from dakd.losses import LossTerms
 from dakd.memory import class_means
@@ -24,12 +19,12 @@ from dakd.train.checkpoint import (
     weights_fingerprint,
 )
 from dakd.train.objective import Batch, Objective
-from dakd.train.run import Trained, _asked, _train
+from dakd.train.run import Run, TrainingResult, choice_on_test, train
 from dakd.train.selection import Best
-from dakd.train.state import Stage
+from dakd.train.state import TrainState
 
 
-def class_centres(embeddings: Tensor, images: ImageSet) -> Pair:
+def class_centres(embeddings: Tensor, images: ImageSet) -> ByModality:
     """Return the normalised class means (K, D) of either modality.
 
     Args:
@@ -41,7 +36,7 @@ def class_centres(embeddings: Tensor, images: ImageSet) -> Pair:
     """
     labels = torch.from_numpy(images.labels).to(embeddings.device)
     infrared = torch.from_numpy(images.infrared).to(embeddings.device)
-    return Pair(
+    return ByModality(
         *(class_means(embeddings[m], labels[m], images.num_classes) for m in (~infrared, infrared))
     )
 
@@ -49,8 +44,8 @@ def class_centres(embeddings: Tensor, images: ImageSet) -> Pair:
 class StudentObjective(Objective):
     """`dakd.distill.DAKDLoss` against a frozen teacher and its class centres.
 
-    With `StudentConfig.identity_weight` a cross-entropy is added that calls every similarity to the
-    teacher's class centres of the image's modality by the image's identity.
+    With `StudentConfig.identity_weight`, a cross-entropy over similarities to the class centres of
+    the teacher, of the same modality, is added.
     """
 
     def __init__(
@@ -59,24 +54,24 @@ class StudentObjective(Objective):
         super().__init__(images, config, **where)
         self.config = config
         self.teacher = teacher.to(device=self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-        self.listened: Any = self.teacher
-        self.objective = DAKDLoss(config.preset, config.ablation, **config.switches)
+        self.teacher_forward: Any = self.teacher
+        self.objective = DAKDLoss(config.preset, config.ablation, **config.distill.given)
         exact = "float64" if self.dtype == torch.float64 else "float32"
         embeddings = self.embed(teacher, np.arange(len(images)), precision=exact)
         self.centres = class_centres(embeddings, images)
 
     def compile(self) -> None:
         """Compile the teacher."""
-        self.listened = torch.compile(self.teacher, dynamic=False)
+        self.teacher_forward = torch.compile(self.teacher, dynamic=False)
 
     def memories(self) -> dict[str, Tensor]:
-        """Return the teacher's class centres, to continue with the same to the bit."""
+        """Return the class centres of the teacher, so that a resumed training has the same."""
         return {f"centres_{name}": value for name, value in self.centres._asdict().items()}
 
     def loss(self, model: nn.Module, batch: Batch) -> LossTerms:
-        """Compare the outputs of teacher and student for the same augmented images.
+        """Compare teacher and student on the same augmented images.
 
-        The student's is that of its neck, not of unit length, as published.
+        The student's output is that of its neck, not of unit length, as published.
         """
         x = self.augmented(
             (self.augment_visible, batch.visible), (self.augment_infrared, batch.infrared)
@@ -86,9 +81,10 @@ class StudentObjective(Objective):
             for _ in range(self.config.forward_passes - 1):
                 self.forward(model, x, streams=2, joint=joint)
         with torch.inference_mode():
-            said = self.forward(self.listened, x, streams=2)
-        teacher = Pair(*(z.clone() for z in said))  # ordinary tensors, that autograd may keep
-        student = Pair(*self.forward(model, x, streams=2, joint=joint, unit=False))
+            predictions = self.forward(self.teacher_forward, x, streams=2)
+        # Clones are no inference tensors, which autograd could not save.
+        teacher = ByModality(*(z.clone() for z in predictions))
+        student = ByModality(*self.forward(model, x, streams=2, joint=joint, unit=False))
         terms = self.objective(student, teacher, self.centres)
         if not self.config.identity_weight:
             return terms
@@ -106,26 +102,20 @@ def train_student(
     teacher: ReIDModel,
     images: ImageSet,
     config: StudentConfig | None = None,
+    run: Run | None = None,
     *,
-    seed: int = 0,
-    device: str = "auto",
-    precision: str = "auto",
-    engine: EngineConfig | None = None,
-    folder: str | Path | None = None,
-    notes: dict[str, Any] | None = None,
-    show: bool = True,
     test_score: Callable[[ReIDModel], float] | None = None,
-) -> Trained:
-    """Distil `teacher`, which stays as it is, into `student`, which is trained in place.
+    **settings: Any,
+) -> TrainingResult:
+    """Distil `teacher`, which is not changed, into `student`, which is trained in place.
 
     Args:
         student: the network that learns; of the teacher's architecture.
         teacher: a trained network.
-        images, config, seed, device, precision, engine, folder, notes, show, test_score: see
-            `train_teacher`.
+        images, config, run, test_score, settings: see `dakd.train.train_teacher`.
 
     Raises:
-        TrainingError, Stopped, OSError: see `train_teacher`.
+        TrainingError, Stopped, OSError, TypeError: see `dakd.train.train_teacher`.
         ValueError: teacher and student differ in architecture, or are one object; the teacher was
             trained on images of another size; the configuration selects on the test set and there
             is no `test_score`.
@@ -137,18 +127,16 @@ def train_student(
             f"self-distillation needs one architecture: the teacher is {teacher.architecture}, "
             f"the student {student.architecture}"
         )
-    config = config or StudentConfig()
-    score = _asked(config, test_score)
+    config, run = config or StudentConfig(), replace(run or Run(), **settings)
+    choice = choice_on_test(config, test_score)
     if len(images):
         size = images.images([0]).shape[2:]
         refuse_other_images(teacher, size, images.filter, who="the teacher")
 
-    def stages(images: ImageSet, where: dict[str, Any], best: Best | None) -> dict[str, Stage]:
+    def stages(images: ImageSet, where: dict[str, Any], best: Best | None) -> dict[str, TrainState]:
         objective = StudentObjective(images, config, teacher=teacher, **where)
         title = f"student ({config.preset}, {config.ablation})"
-        return {title: Stage(student, objective, config, best=best)}
+        return {title: TrainState(student, objective, config, best=best)}
 
-    how: dict[str, Any] = {"seed": seed, "device": device, "precision": precision, "show": show}
-    how |= {"engine": engine or EngineConfig(), "folder": folder, "notes": notes or {}}
     decided = {"student": to_dict(config), "teacher_weights": weights_fingerprint(teacher)}
-    return _train(student, images, stages, config, decided, test_score=score, **how)
+    return train(student, images, stages, config, decided, run, choice)

@@ -1,7 +1,6 @@
 """Training of the teacher: `train_teacher` and the objectives that it learns, MCE's."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,7 +14,6 @@ from dakd.augment import (
     auxiliary_train,
 )
 from dakd.config import (
-    EngineConfig,
     TeacherConfig,
     replace,
     to_dict,
@@ -24,13 +22,13 @@ from dakd.data import ImageSet
 from dakd.losses import IdentityLoss, LossTerms, TeacherLoss
 from dakd.model import ReIDModel
 from dakd.train.objective import Batch, Objective, pipeline_of
-from dakd.train.run import Trained, _asked, _train
+from dakd.train.run import Run, TrainingResult, choice_on_test, train
 from dakd.train.selection import Best
-from dakd.train.state import Stage
+from dakd.train.state import TrainState
 
 
 class IdentityObjective(Objective):
-    """Plain identity classification of both modalities, where no pretrained weights are."""
+    """Identity classification of both modalities, for networks without pretrained weights."""
 
     def __init__(self, images: ImageSet, config: TeacherConfig, *, dim: int, **where: Any) -> None:
         super().__init__(images, config, **where)
@@ -38,7 +36,7 @@ class IdentityObjective(Objective):
         self.objective = objective.to(self.device, self.dtype)
 
     def parameters(self) -> list[nn.Parameter]:
-        """Return the class directions."""
+        """Return the class weights."""
         return list(self.objective.parameters())
 
     def loss(self, model: nn.Module, batch: Batch) -> LossTerms:
@@ -52,7 +50,7 @@ class IdentityObjective(Objective):
 
 
 class TeacherObjective(Objective):
-    """`dakd.losses.TeacherLoss` over three streams in one pass, and its memories, as in MCE."""
+    """`dakd.losses.TeacherLoss` over three streams in one forward pass, with MCE's memories."""
 
     def __init__(self, images: ImageSet, config: TeacherConfig, *, dim: int, **where: Any) -> None:
         super().__init__(images, config, **where)
@@ -63,7 +61,7 @@ class TeacherObjective(Objective):
         self.last: tuple[Tensor, ...] = ()
 
     def start_epoch(self, model: ReIDModel) -> None:
-        """Rebuild the memories from the network's own eval-mode embeddings."""
+        """Rebuild the memories from embeddings of the network in eval mode."""
         self.objective.rebuild(
             self.embed(model, self.visible_rows),
             self.labels[self.visible_rows],
@@ -73,7 +71,7 @@ class TeacherObjective(Objective):
         )
 
     def loss(self, model: nn.Module, batch: Batch) -> LossTerms:
-        """Embed visible, infrared and channel-exchanged visible; compare with the memories."""
+        """Embed visible, infrared and channel-exchanged visible images; compare with memories."""
         x = self.augmented(
             (self.augment_visible, batch.visible),
             (self.augment_infrared, batch.infrared),
@@ -84,7 +82,7 @@ class TeacherObjective(Objective):
         return self.objective(*embeddings, batch.labels)
 
     def after_step(self) -> None:
-        """Move the memories towards the batch's embeddings."""
+        """Update the memories with the embeddings of the batch."""
         self.objective.update(*self.last)
 
     def memories(self) -> dict[str, Tensor]:
@@ -92,50 +90,39 @@ class TeacherObjective(Objective):
         return dict(self.objective.named_buffers())
 
     def restored(self) -> None:
-        """Go on with the memories as they are."""
+        """Mark the memories as built."""
         self.objective.built = True
 
 
-# MCE's code tests every second epoch from this one on, DAKD's every epoch from the first on.
-MCE_TESTS = {"start": 12, "every": 2}
+# Published: MCE evaluates every second epoch from this one on, DAKD every epoch.
+MCE_SCORES = {"start": 12, "every": 2}
 
 
 def train_teacher(
     model: ReIDModel,
     images: ImageSet,
     config: TeacherConfig | None = None,
+    run: Run | None = None,
     *,
-    seed: int = 0,
-    device: str = "auto",
-    precision: str = "auto",
-    engine: EngineConfig | None = None,
-    folder: str | Path | None = None,
-    notes: dict[str, Any] | None = None,
-    show: bool = True,
     test_score: Callable[[ReIDModel], float] | None = None,
-) -> Trained:
+    **settings: Any,
+) -> TrainingResult:
     """Train a teacher in place with MCE's memory-based objective (AAAI 2023).
 
     Differs from the published code: `TeacherConfig.identity_epochs` of plain identity
     classification may come first, for networks that start from random instead of ImageNet weights.
 
-    With a `folder`, a training that was interrupted is continued by the same call, and one that is
-    finished is loaded.
+    If `Run.folder` is given, the same call resumes an interrupted training and loads a finished
+    one.
 
     Args:
         model: the network.
         images: the training split.
         config: schedule, batches and augmentation.
-        seed: decides batches and augmentation.
-        device: ``"auto"``, ``"cpu"``, ``"cuda"``...
-        precision: ``"bfloat16"`` (autocast), ``"float32"``, or ``"auto"`` (see
-            `dakd.runtime.pick_precision`).
-        engine: how it is computed and how often the state is saved.
-        folder: where history, snapshots and checkpoint are written, if anywhere.
-        notes: what else the checkpoint's description should say.
-        show: show a progress bar.
-        test_score: how good a network is on the test set; only used, and needed, where the
-            configuration selects the epoch there, as the published codes do.
+        run: where and how; see `Run`.
+        test_score: of a network on the test set, higher is better; needed only if the configuration
+            selects the epoch there, as the published codes do.
+        settings: fields of `Run` by name, instead of those of `run`.
 
     Raises:
         TrainingError: a loss is not finite, or the folder holds a training with other settings.
@@ -143,23 +130,21 @@ def train_teacher(
         OSError: the folder cannot be written to, or its disk is too full.
         ValueError: unsuitable data or settings; the configuration selects on the test set and there
             is no `test_score`.
+        TypeError: a setting is no field of `Run`.
     """
-    config = config or TeacherConfig()
-    score = _asked(config, test_score)
-    tests = {**MCE_TESTS, "start": config.identity_epochs + MCE_TESTS["start"]}
+    config, run = config or TeacherConfig(), replace(run or Run(), **settings)
+    first_scored = config.identity_epochs + MCE_SCORES["start"]
+    choice = choice_on_test(config, test_score, start=first_scored, every=MCE_SCORES["every"])
 
-    def stages(images: ImageSet, where: dict[str, Any], best: Best | None) -> dict[str, Stage]:
+    def stages(images: ImageSet, where: dict[str, Any], best: Best | None) -> dict[str, TrainState]:
         prototypes = TeacherObjective(images, config, dim=model.embedding_dim, **where)
         before = config.identity_epochs
-        last = Stage(model, prototypes, config, first_epoch=before, number=1, best=best)
+        last = TrainState(model, prototypes, config, first_epoch=before, stage=1, best=best)
         if not before:
             return {"teacher": last}
         first = replace(config, epochs=before)
         identity = IdentityObjective(images, first, dim=model.embedding_dim, **where)
-        identity.generator = prototypes.generator  # one stream of draws, none of them twice
-        return {"identities": Stage(model, identity, first), "teacher": last}
+        identity.generator = prototypes.generator  # both stages draw from one generator
+        return {"identities": TrainState(model, identity, first), "teacher": last}
 
-    how: dict[str, Any] = {"seed": seed, "device": device, "precision": precision, "show": show}
-    how |= {"engine": engine or EngineConfig(), "folder": folder, "notes": notes or {}}
-    how |= {"test_score": score, "tests": tests}
-    return _train(model, images, stages, config, {"teacher": to_dict(config)}, **how)
+    return train(model, images, stages, config, {"teacher": to_dict(config)}, run, choice)

@@ -169,7 +169,7 @@ class Trials:
     def train(self, place: Path) -> tuple[object, ...]:
         """Train a few steps."""
         people = ("--data.name", "custom", "--data.root", place / "people" / "people.csv")
-        few = ("--teacher.identities", 4, "--engine.no-tensorboard")
+        few = ("--teacher.identities", 4)
         return ("train", *SMALL, *SHORT, *people, *few, "--only", "teacher")
 
     def reproduce(self, place: Path) -> tuple[object, ...]:

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dakd.distill import ABLATIONS, DAKDLoss, Pair
+from dakd.distill import ABLATIONS, ByModality, DAKDLoss
 from dakd.losses import TeacherLoss
 
 from .kit import Kit, Numbers
@@ -63,7 +63,7 @@ def _student(
     precision: str,
 ) -> None:
     student, teacher, centres = (
-        Pair(*(numbers.tensor(f"{what}_{modality}", dtype) for modality in MODALITIES))
+        ByModality(*(numbers.tensor(f"{what}_{modality}", dtype) for modality in MODALITIES))
         for what in ("student", "teacher", "centres")
     )
     for z in student:

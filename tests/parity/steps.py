@@ -14,7 +14,7 @@ from dakd.config import StudentConfig, TeacherConfig
 from dakd.model import ReIDModel
 from dakd.runtime import evaluating
 from dakd.train.loop import fit
-from dakd.train.state import Stage
+from dakd.train.state import TrainState
 
 from .kit import STUDENT, TEACHER, Kit, Numbers
 from .losses import MEMORIES, TERMS, published_terms
@@ -160,7 +160,7 @@ def compare_student_steps(
         look.compare("class centres", f"centres_{modality}", centres, "start", prefix="")
     objective.watch(look.after)
     sampler = Given(numbers["order"][:steps], len(numbers["labels"]))
-    fit(Stage(student, objective, config, sampler=sampler), seed=0)
+    fit(TrainState(student, objective, config, sampler=sampler), seed=0)
     seen = [
         {**published_terms("full_mlkd", parts), "total_loss": parts["total"]}
         for parts in objective.seen
@@ -199,7 +199,7 @@ def compare_teacher_steps(kit: Kit, *, steps: int = 4, dtype: torch.dtype = torc
 
     objective.watch(after)
     sampler = Given(numbers["order"][:steps], len(numbers["labels"]))
-    fit(Stage(model, objective, config, sampler=sampler), seed=0)
+    fit(TrainState(model, objective, config, sampler=sampler), seed=0)
     for part, published in TERMS.items():
         values = torch.stack([of[part] for of in objective.seen])
         look.terms(tuple(f"terms/{name}" for name in published), values)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dakd.augment import Augmentation
+from dakd.augment.colour import one_channel
 from dakd.data import ImageSet, Record
 from dakd.losses import LossTerms
 from dakd.train.objective import Objective
@@ -76,8 +77,8 @@ class GivenChannels(Augmentation):
     def sample(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         return next(self.channels)
 
-    def on_image(self, image: Tensor, drawn: int) -> Tensor:
-        return image[drawn].expand(3, -1, -1).clone()
+    def _apply(self, x: Tensor, draws: Tensor) -> Tensor:
+        return one_channel(x, draws).expand(-1, 3, -1, -1).clone()
 
 
 class Watched(Objective):

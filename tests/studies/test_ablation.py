@@ -46,11 +46,11 @@ def test_what_is_done_is_kept_and_what_was_stopped_goes_on(config, tmp_path, run
     path, measured = tmp_path / "t.csv", []
     whole = ablation._measure
 
-    def stop_at_the_third(lab, name):
+    def stop_at_the_third(experiment, name):
         if len(measured) == 2:
             raise KeyboardInterrupt
         measured.append(name)
-        return whole(lab, name)
+        return whole(experiment, name)
 
     monkeypatch.setattr(ablation, "_measure", stop_at_the_third)
     with pytest.raises(KeyboardInterrupt):
@@ -109,10 +109,10 @@ def test_a_run_that_is_asked_for_twice_is_one_row(config, tmp_path, runs):
 def test_rows_that_another_process_adds_meanwhile_are_kept(config, tmp_path, runs, monkeypatch):
     path, measure = tmp_path / "t.csv", ablation._measure
 
-    def beside(lab, name):
+    def beside(experiment, name):
         monkeypatch.setattr(ablation, "_measure", measure)
         run_grid(config, path, runs=("untrained",), seeds=(7,), show=False)
-        return measure(lab, name)
+        return measure(experiment, name)
 
     monkeypatch.setattr(ablation, "_measure", beside)
     table = run_grid(config, path, runs=("untrained",), seeds=(0, 1), show=False)

@@ -62,12 +62,12 @@ def test_robustness_has_every_seed_run_and_side(config):
 
 
 def test_a_run_has_a_teacher_of_its_own(config, tmp_path):
-    lab = Experiment(config, show=False)
-    usual, other = lab.teacher(), network(lab, "teacher_cutswap")
+    experiment = Experiment(config, show=False)
+    usual, other = experiment.teacher(), network(experiment, "teacher_cutswap")
     assert other.folder.parent == usual.folder.parent
     made = json.loads((other.folder / "checkpoint.json").read_text())["config"]["experiment"]
     assert made["teacher"]["cutswap"] == "paper"
-    assert network(lab, "teacher").folder == usual.folder != other.folder
+    assert network(experiment, "teacher").folder == usual.folder != other.folder
     both = ("teacher", "teacher_cutswap")
     table = run_grid(config, tmp_path / "t.csv", runs=both, seeds=(0,), show=False)
     assert table["key"].nunique() == 2

@@ -14,7 +14,7 @@ from dakd.model import WeightsError
 from dakd.studies.recipes import recipe
 from dakd.studies.reproduction import _departures, _notes, run_recipe
 from dakd.train.checkpoint import CheckpointError
-from dakd.train.distributed import World
+from dakd.train.distributed import DistributedContext
 from dakd.train.history import read_rows
 from dakd.train.run_folder import RunFolder
 from dakd.train.stopping import Stopped
@@ -22,7 +22,7 @@ from dakd.train.stopping import Stopped
 pytestmark = pytest.mark.filterwarnings("ignore:uneven training data")  # one image a camera
 PEOPLE = SyntheticConfig(train_ids=12, test_ids=20, images_per_camera=1)
 TRIALS = {"regdb": (1, 2)}
-OFTEN = EngineConfig(tensorboard=False, snapshot_seconds=0)  # a snapshot after every step
+OFTEN = EngineConfig(snapshot_seconds=0)  # a snapshot after every step
 SETTINGS = {
     "sysu": ["all-1", "all-10", "indoor-1", "indoor-10"],
     "regdb": ["visible-infrared", "infrared-visible"],
@@ -40,7 +40,6 @@ def short(name, root=None):
         data=replace(config.data, synthetic=PEOPLE),
         teacher=replace(config.teacher, epochs=1, steps=3),
         student=replace(config.student, epochs=1, steps=3),
-        engine=EngineConfig(tensorboard=False),
     )
 
 
@@ -206,7 +205,7 @@ def test_notes_say_where_the_epoch_was_chosen_and_which_figures_there_are():
 
 def test_the_release_runs_to_a_record_without_other_departures(place, tmp_path):
     config = recipe("sysu", place / "copy", profile="smoke", release=True)
-    config = replace(config, device="cpu", engine=EngineConfig(tensorboard=False))
+    config = replace(config, device="cpu")
     few = {"epochs": 1, "steps": 2, "images": 1, "identities": 4}
     config = replace(config, **{
         who: replace(getattr(config, who), **few) for who in ("teacher", "student")
@@ -363,8 +362,10 @@ def test_another_process_than_the_main_one_writes_nothing(
     run("sysu")
     seen = place / "runs" / "smoke" / "mark"
     seen.touch()
-    monkeypatch.setattr(World, "join", classmethod(lambda cls, device: World(1, 2)))
-    monkeypatch.setattr(World, "wait", lambda self: None)
+    monkeypatch.setattr(
+        DistributedContext, "join", classmethod(lambda cls, device: DistributedContext(1, 2))
+    )
+    monkeypatch.setattr(DistributedContext, "barrier", lambda self: None)
 
     def told(name):
         send = lambda mark: mark.__setitem__(0, name)  # noqa: E731
@@ -380,7 +381,9 @@ def test_another_process_than_the_main_one_writes_nothing(
 
 
 def test_a_batch_that_processes_cannot_share_is_refused_before_the_teacher(monkeypatch, tmp_path):
-    monkeypatch.setattr(World, "join", classmethod(lambda cls, device: World(0, 2)))
+    monkeypatch.setattr(
+        DistributedContext, "join", classmethod(lambda cls, device: DistributedContext(0, 2))
+    )
     config = short("sysu")
     config = replace(config, student=replace(config.student, identities=5))
     with pytest.raises(ValueError, match="5 identities in a batch of the student do not divide"):

@@ -11,10 +11,10 @@ from examples import image_set
 from killed import ON_CPU, SMALL
 
 from dakd.batchnorm import PerStream
-from dakd.config import EngineConfig, StudentConfig, TeacherConfig
+from dakd.config import DistillConfig, EngineConfig, StudentConfig, TeacherConfig
 from dakd.model import build_model
-from dakd.train import Trained, train_student, train_teacher
-from dakd.train.distributed import World, _SharedBatchNorm
+from dakd.train import TrainingResult, train_student, train_teacher
+from dakd.train.distributed import DistributedContext, _SyncBatchNormOnCPU
 from dakd.train.history import TrainingError
 
 START = {
@@ -24,14 +24,16 @@ START = {
 LEARNERS = list(START)
 
 
-def train(learner: str) -> Trained:
+def train(learner: str) -> TrainingResult:
     """Three steps a stage; the student has an uneven mask, labels and two forward passes."""
     images = image_set(range(1, 10))
     small = {**SMALL, "epochs": 1, "weight_decay": 0.1}  # Adam alone forgives scaled gradients
     if learner == "teacher":
         config = TeacherConfig(**small, identity_epochs=1)
         return train_teacher(START[learner](), images, config, **ON_CPU)
-    config = StudentConfig(**small, identity_weight=0.5, quantile=0.3, passes=2)
+    config = StudentConfig(
+        **small, identity_weight=0.5, passes=2, distill=DistillConfig(quantile=0.3)
+    )
     networks = START[learner](), build_model("small")
     return train_student(*networks, images, config, **ON_CPU)
 
@@ -58,7 +60,7 @@ def stop_and_go_on(rank: int, port: int, folder: str, steps: int) -> None:
     """Train into one folder; Ctrl-C reaches the second process alone, after some steps."""
     join(rank, port)
     if rank == 1:
-        killed.interrupt_after(steps, "ask")
+        killed.interrupt_after(steps, "poll_stop")
     try:
         killed.teacher(Path(folder))
         said = "finished"
@@ -73,10 +75,10 @@ def stop_and_go_on(rank: int, port: int, folder: str, steps: int) -> None:
 def stop_on_a_full_disk(rank: int, port: int, folder: str) -> None:
     """Train into one folder; both are asked to stop, and the main process cannot save."""
     join(rank, port)
-    killed.interrupt_after(4, "ask")
+    killed.interrupt_after(4, "poll_stop")
     killed.snapshot.save_file = killed.refuse
     try:
-        killed.teacher(Path(folder), EngineConfig(snapshot_seconds=1000, tensorboard=False))
+        killed.teacher(Path(folder), EngineConfig(snapshot_seconds=1000))
     except (OSError, TrainingError) as error:
         torch.save(f"{type(error).__name__}: {error}", f"{folder}/said{rank}.pt")
     torch.distributed.destroy_process_group()
@@ -85,9 +87,9 @@ def stop_on_a_full_disk(rank: int, port: int, folder: str) -> None:
 def streams_of(rank: int, port: int, folder: str) -> None:
     """Pass this process's rows of two streams, as one of two processes."""
     join(rank, port)
-    world, (model, x) = World.join("cpu"), model_and_streams()
-    own = torch.cat([part[world.part(len(part))] for part in x.chunk(2)])
-    with world.together(model) as shared:
+    context, (model, x) = DistributedContext.join("cpu"), model_and_streams()
+    own = torch.cat([part[context.shard(len(part))] for part in x.chunk(2)])
+    with context.wrap(model) as shared:
         z = shared(own, streams=2, unit=False)
         z.pow(3).mean().backward()
     grads = {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
@@ -140,7 +142,7 @@ def test_two_processes_train_as_one_with_the_same_batch(learner, two_processes):
         assert torch.equal(first["state"][name], second["state"][name]), name
         apart, moved = (first["state"][name] - value).float(), (value - start[name]).float()
         assert apart.norm() <= 0.05 * moved.norm(), name  # Adam makes much of tiny gradients
-    assert not first["kinds"] & {"_SharedBatchNorm", "DistributedDataParallel"}
+    assert not first["kinds"] & {"_SyncBatchNormOnCPU", "DistributedDataParallel"}
 
 
 def test_two_processes_take_streams_by_themselves_as_one_does(tmp_path):
@@ -185,30 +187,37 @@ def test_two_processes_that_cannot_save_stop_and_say_why(tmp_path):
 
 def test_alone_there_is_nothing_to_do(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    world, model = World.join("cpu"), build_model("small")
-    assert (world.rank, world.size, world.main) == (0, 1, True)
-    with world.together(model) as same:
+    context, model = DistributedContext.join("cpu"), build_model("small")
+    assert (context.rank, context.size, context.is_main) == (0, 1, True)
+    with context.wrap(model) as same:
         assert same is model
     z = torch.rand(3, 2, requires_grad=True)
-    assert world.gather(z, 3) is z
+    assert context.gather(z, 3) is z
 
 
 @pytest.mark.parametrize(("count", "size"), [(7, 3), (2, 4), (8, 2), (1, 1)])
 def test_parts_hold_every_row_once_and_in_order(count, size):
     rows = list(range(count))
-    assert sum((rows[World(rank, size).part(count)] for rank in range(size)), []) == rows
+    assert (
+        sum((rows[DistributedContext(rank, size).shard(count)] for rank in range(size)), []) == rows
+    )
 
 
 def test_a_batch_that_does_not_divide_is_refused(monkeypatch):
     from dakd.train.loop import fit
-    from dakd.train.state import Stage
+    from dakd.train.state import TrainState
     from dakd.train.teacher import IdentityObjective
 
     config = TeacherConfig(**{**SMALL, "identities": 3})
-    where = {"seed": 0, "device": "cpu", "precision": "float32", "world": World(0, 2)}
+    where = {
+        "seed": 0,
+        "device": "cpu",
+        "precision": "float32",
+        "context": DistributedContext(0, 2),
+    }
     objective = IdentityObjective(image_set(range(1, 9)), config, dim=256, **where)
     with pytest.raises(ValueError, match="3 identities in a batch do not divide among 2 processes"):
-        fit(Stage(build_model("small"), objective, config), seed=0)
+        fit(TrainState(build_model("small"), objective, config), seed=0)
 
 
 @pytest.mark.parametrize("shape", [(6, 4), (6, 4, 5, 3)])
@@ -217,7 +226,7 @@ def test_the_shared_batch_norm_of_one_process_is_torchs(shape, monkeypatch):
     monkeypatch.setattr("torch.distributed.get_world_size", lambda: 1)
     x = torch.randn(shape, generator=torch.Generator().manual_seed(0)) * 3 + 5
     torchs = (torch.nn.BatchNorm1d if len(shape) == 2 else torch.nn.BatchNorm2d)(4)
-    ours = _SharedBatchNorm(4)
+    ours = _SyncBatchNormOnCPU(4)
     results = []
     for layer in (torchs, ours):
         own = x.clone().requires_grad_(True)
@@ -235,7 +244,7 @@ def test_on_gpus_torchs_layer_takes_the_place_and_leaves_it(monkeypatch):
     monkeypatch.setattr(torch.nn.Parameter, "is_cuda", True)
     model = build_model("small").eval()
     neck = model.neck
-    with World(0, 2).together(model) as shared:
+    with DistributedContext(0, 2).wrap(model) as shared:
         assert isinstance(shared.neck, torch.nn.SyncBatchNorm)
         assert isinstance(shared.neck, PerStream)
         assert shared.neck.running_mean is neck.running_mean

@@ -27,7 +27,7 @@ def test_the_file_grows_with_every_look_and_can_be_read_meanwhile(tmp_path):
     assert read_history(tmp_path).empty
     add(history, 3, global_=0.5)
     assert read_history(tmp_path).empty  # nobody has looked yet
-    history.look()
+    history.flush()
     assert read_history(tmp_path)["loss"].tolist() == [0, 1, 2]
     with (tmp_path / "history.jsonl").open("a") as file:
         file.write('{"epoch": 0, "st')  # a line that is being written
@@ -37,7 +37,7 @@ def test_the_file_grows_with_every_look_and_can_be_read_meanwhile(tmp_path):
 def test_numbers_are_the_same_on_disk(tmp_path):
     history = History(tmp_path)
     history.add({"epoch": 0, "step": 0, "lr": 0.1 + 0.2}, terms(1 / 3), np.array([1]))
-    history.look()
+    history.flush()
     pd.testing.assert_frame_equal(
         read_history(tmp_path), pd.DataFrame(history.rows), check_exact=True
     )
@@ -47,7 +47,7 @@ def test_throughput_and_memory_are_in_every_row(tmp_path):
     history = History(tmp_path)
     history.images_per_step = 64
     add(history, 2)
-    history.look()
+    history.flush()
     row = read_history(tmp_path).iloc[1]
     assert row["images_per_second"] > 0
     assert 10 < row["memory_mb"] < 1e6
@@ -62,7 +62,7 @@ def test_time_before_the_clock_is_started_again_is_no_time_of_a_step(monkeypatch
     history.start()
     add(history, 2)
     now += 4
-    history.look()
+    history.flush()
     assert history.rows[-1]["images_per_second"] == pytest.approx(2 * 64 / 4)
 
 
@@ -78,7 +78,7 @@ def test_peak_memory_is_that_of_this_training_on_its_device(monkeypatch):
     on_cpu = History(device=torch.device("cpu"))
     for history in (on_gpu, on_cpu):
         add(history, 1)
-        history.look()
+        history.flush()
     assert on_gpu.rows[0]["memory_mb"] == 5
     assert 10 < on_cpu.rows[0]["memory_mb"] != 7e3
     assert peaks[0] == 7e9
@@ -96,7 +96,7 @@ def test_a_damaged_line_ends_a_history_that_grows_and_is_refused_in_one_that_is_
     with pytest.raises(
         ValueError, match=r"line 2 of .*history\.jsonl is no JSON object of numbers"
     ):
-        read_history(tmp_path, whole=True)
+        read_history(tmp_path, complete=True)
 
 
 def test_tensorboard_that_fails_costs_its_files_and_not_the_training(tmp_path, monkeypatch):
@@ -107,10 +107,10 @@ def test_tensorboard_that_fails_costs_its_files_and_not_the_training(tmp_path, m
     monkeypatch.setattr("dakd.train.history._board", lambda *args: Full())
     history = History(tmp_path, tensorboard=True)
     add(history, 2)
-    with pytest.warns(UserWarning, match="its thread has died; training goes on"):
-        history.look()
+    with pytest.warns(UserWarning, match="its thread has died; training continues"):
+        history.flush()
     add(history, 2)
-    history.look()
+    history.flush()
     history.close()
     assert len(read_history(tmp_path)) == 4
 
@@ -119,18 +119,18 @@ def test_what_is_not_a_loss_is_not_drawn_as_one(tmp_path):
     figures = pytest.importorskip("dakd.figures")
     history = History(tmp_path)
     add(history, 2, triplet=0.1)
-    history.look()
+    history.flush()
     assert figures.loss_parts(read_history(tmp_path)) == ["triplet"]
 
 
 def test_going_on_cuts_the_file_to_the_rows_that_count(tmp_path):
     history = History(tmp_path)
     add(history, 5)
-    history.look()
+    history.flush()
     again = History(tmp_path, history.rows[:2])
     assert len(read_history(tmp_path)) == 2
     add(again, 1)
-    again.look()
+    again.flush()
     assert read_history(tmp_path)["step"].tolist() == [0, 1, 0]
 
 
@@ -143,7 +143,7 @@ def test_the_rows_before_a_bad_one_are_kept(tmp_path):
     with pytest.raises(
         TrainingError, match=r"triplet not finite at epoch 0, step 2, identities \[4\]"
     ):
-        history.look()
+        history.flush()
     assert len(read_history(tmp_path)) == 2
 
 
@@ -165,7 +165,7 @@ def test_tensorboard_gets_every_scalar_where_it_is_installed(tmp_path, monkeypat
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
     history = History(tmp_path, [{"loss": 3.0}], tensorboard=True)
     add(history, 1, triplet=0.25)
-    history.look()
+    history.flush()
     history.close()
     assert written[0] == (str(tmp_path / "tensorboard"), 1)
     assert ("triplet", 0.25, 1) in written
@@ -179,9 +179,9 @@ def test_tensorboard_gets_every_scalar_where_it_is_installed(tmp_path, monkeypat
 def test_every_line_is_one_json_object(tmp_path):
     history = History(tmp_path)
     add(history, 1, a=1.0)
-    history.look()
+    history.flush()
     add(history, 1, b=2.0)
-    history.look()
+    history.flush()
     lines = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
     assert "b" not in lines[0]
     assert "a" not in lines[1]
@@ -196,12 +196,12 @@ def test_rows_that_found_no_room_are_written_later(tmp_path, monkeypatch):
 
     monkeypatch.setattr(type(tmp_path), "open", full)
     add(history, 3)
-    history.look()
+    history.flush()
     with monkeypatch.context() as still_full:
         still_full.setattr(type(tmp_path), "write_text", full)
         with pytest.raises(OSError, match="no space left"):
-            history.settle()
+            history.sync()
     monkeypatch.setattr(type(tmp_path), "open", opened)
     add(history, 1)
-    history.settle()
+    history.sync()
     assert read_history(tmp_path)["step"].tolist() == [0, 1, 2, 0]

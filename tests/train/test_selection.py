@@ -45,7 +45,7 @@ def test_the_best_epoch_is_put_back():
     for epoch in range(3):
         with torch.no_grad():
             model.neck.weight.fill_(epoch)
-        best.look(model, epoch)
+        best.update(model, epoch)
     best.restore(model)
     assert model.neck.weight.unique().item() == 1
     assert best.record == {"on": "somebody", "epoch": 1, "score": 0.5}
@@ -60,7 +60,7 @@ def test_epochs_are_scored_from_one_on_in_steps(epochs, scored):
     best = Best(lambda model: float(len(seen)), "test set", start=12, every=2)
     for epoch in range(epochs):
         best.score = lambda model, epoch=epoch: seen.append(epoch) or float(len(seen))
-        best.look(build_model("small"), epoch, last=epoch == epochs - 1)
+        best.update(build_model("small"), epoch, last=epoch == epochs - 1)
     assert seen == scored
     assert best.record["epoch"] == scored[-1]
 
@@ -91,7 +91,7 @@ def test_held_out_people_are_never_learned_from_and_choose_the_epoch(images, mon
     monkeypatch.setattr(
         StudentObjective, "loss", lambda s, m, b: (seen.update(b.pids.tolist()), loss(s, m, b))[1]
     )
-    monkeypatch.setattr("dakd.train.cross_modal_map", lambda model, held, device: next(scores))
+    monkeypatch.setattr("dakd.train.run.cross_modal_map", lambda model, held, device: next(scores))
     config = StudentConfig(epochs=3, steps=6, identities=4, images=2, pad=1, holdout=0.25)
     how = {"device": "cpu", "precision": "float32", "show": False}
     train_student(build_model("small", seed=1), build_model("small"), images, config, **how)

@@ -16,7 +16,7 @@ from dakd.config import StudentConfig, TeacherConfig
 from dakd.model import build_model
 from dakd.runtime import make_generator
 from dakd.train.loop import fit
-from dakd.train.state import Stage
+from dakd.train.state import TrainState
 from dakd.train.student import StudentObjective
 from dakd.train.teacher import TeacherObjective
 
@@ -127,7 +127,7 @@ def test_steps_of_the_teacher_are_those_of_a_slow_loop(images):
     objective.augment_visible = objective.augment_infrared = NORMALISED
     objective.augment_auxiliary = Pipeline(NORMALISED, ChannelExchange(p=1.0))
     drawn = batches(images)
-    history = fit(Stage(ours, objective, config, sampler=Seen(drawn)), seed=0)
+    history = fit(TrainState(ours, objective, config, sampler=Seen(drawn)), seed=0)
 
     draws = make_generator(SEED)  # the only draws: channels for the memories, then for each step
 
@@ -168,7 +168,7 @@ def test_steps_of_the_student_are_those_of_a_slow_loop(images, preset):
     objective = StudentObjective(images, config, teacher=teacher, **WHERE)
     objective.augment_visible = objective.augment_infrared = NORMALISED
     drawn = batches(images)
-    history = fit(Stage(ours, objective, config, sampler=Seen(drawn)), seed=0)
+    history = fit(TrainState(ours, objective, config, sampler=Seen(drawn)), seed=0)
 
     centres, adam = {}, Adam(slow, config.lr, 0.0)
     for name, dark in (("v", False), ("r", True)):
@@ -256,7 +256,7 @@ def test_memories_are_rebuilt_from_clean_images_before_every_epoch(images, monke
         return embed(model, rows, augment, **how)
 
     monkeypatch.setattr(objective, "embed", spied)
-    fit(Stage(build_model("small"), objective, config), seed=0)
+    fit(TrainState(build_model("small"), objective, config), seed=0)
     assert len(built) == 3
     visible, infrared = int((~images.infrared).sum()), int(images.infrared.sum())
     once = [(visible, None), (infrared, None), (visible, "Normalise ChannelExchange")]

@@ -7,12 +7,12 @@ import sys
 
 import pytest
 
-from dakd.train.stopping import asked_to_stop
+from dakd.train.stopping import stop_requests
 
 
 def test_one_of_each_signal_is_a_request_and_a_second_ctrl_c_acts():
     before = signal.getsignal(signal.SIGTERM)
-    with asked_to_stop() as stop:
+    with stop_requests() as stop:
         assert not stop()
         os.kill(os.getpid(), signal.SIGINT)
         assert stop()
@@ -25,8 +25,8 @@ def test_one_of_each_signal_is_a_request_and_a_second_ctrl_c_acts():
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to catch")
 def test_a_second_sigterm_ends_the_process():
     code = (
-        "import os, signal\nfrom dakd.train.stopping import asked_to_stop\n"
-        "with asked_to_stop() as stop:\n"
+        "import os, signal\nfrom dakd.train.stopping import stop_requests\n"
+        "with stop_requests() as stop:\n"
         "    os.kill(os.getpid(), signal.SIGTERM); print(stop(), flush=True)\n"
         "    os.kill(os.getpid(), signal.SIGTERM); print('still there')"
     )
