@@ -1,13 +1,10 @@
-"""Training augmentation: whole batches at once, beside one PIL image at a time.
+"""Time of training augmentation: whole batches, compared with one PIL image at a time.
 
-Both ways crop, flip, normalise and change colours and rectangles with the same settings. One by one
-is what a dataset's ``__getitem__`` does with torchvision's transforms, and `torch.stack` makes the
-batch, as collating does; what worker processes cost is left out. Ours makes a batch in fresh memory
-too, or writes it where the last one was, as a loop can. What fresh memory alone costs is printed
-below: large batches have it from the system, page by page, and small ones from what was freed.
+Both crop, flip, normalise and change colours and rectangles with the same settings. The second is
+what a dataset's ``__getitem__`` does with torchvision's transforms, followed by `torch.stack` for
+the batch; the cost of worker processes is left out.
 
-One thread each, and milliseconds of processor time: others on the machine slow both ways down, but
-their time is not counted.
+Times are CPU time of this process on one thread, so that other processes count little.
 """
 
 import os
@@ -55,9 +52,9 @@ def exchange(image: Tensor) -> Tensor:
 
 
 def gray(image: Tensor) -> Tensor:
-    look = random.randrange(4)
-    if look < 3:
-        return image[look].expand_as(image)
+    choice = random.randrange(4)
+    if choice < 3:
+        return image[choice].expand_as(image)
     if random.random() < 0.5:
         return image
     red, green, blue = image
@@ -65,7 +62,7 @@ def gray(image: Tensor) -> Tensor:
 
 
 def one_by_one(stream: str, H: int, W: int) -> Callable[[list[Image.Image]], Tensor]:
-    """Return the plain way: pictures in, a batch out."""
+    """Return a function from a list of PIL images to a batch, by torchvision's transforms."""
     erase = transforms.RandomErasing(0.5, (0.02, 0.4), (0.3, 1 / 0.3), ERASING_FILL, inplace=True)
     last = {"visible": [cutswap, erase], "infrared": [erase, gray], "auxiliary": [erase, exchange]}
     stages = transforms.Compose(
@@ -78,22 +75,22 @@ def one_by_one(stream: str, H: int, W: int) -> Callable[[list[Image.Image]], Ten
             *last[stream],
         ]
     )
-    return lambda pictures: torch.stack([stages(picture) for picture in pictures])
+    return lambda images: torch.stack([stages(image) for image in images])
 
 
-def milliseconds(ways: list[Callable[[], Tensor]]) -> list[float]:
-    """Return every way's shortest time; they take turns, after one round to warm up."""
-    times: list[list[float]] = [[] for _ in ways]
+def milliseconds(functions: list[Callable[[], Tensor]]) -> list[float]:
+    """Return the shortest time of each function; they take turns, after one round to warm up."""
+    times: list[list[float]] = [[] for _ in functions]
     for _ in range(ROUNDS + 1):
-        for way, took in zip(ways, times, strict=True):
+        for function, took in zip(functions, times, strict=True):
             start = time.process_time()
-            way()
+            function()
             took.append(1000 * (time.process_time() - start))
     return [min(took[1:]) for took in times]
 
 
 def milliseconds_on_gpu(augment: Pipeline, pixels: Tensor) -> float:
-    """Return the time of a batch that lies on the GPU already, from call to result."""
+    """Return the shortest time from call to result for a batch on the GPU."""
     times = []
     for _ in range(ROUNDS + 1):
         torch.cuda.synchronize()
@@ -109,27 +106,19 @@ def main() -> None:
     versions = f"torch {torch.__version__}, torchvision {torchvision.__version__}"
     cores = f"{os.cpu_count()} cores ({torch.backends.cpu.get_cpu_capability()})"
     print(f"{platform.machine()}, {cores}, {THREADS} thread, {versions}, Pillow {PIL.__version__}")
-    print(f"milliseconds of processor time for a batch, best of {ROUNDS}")
-    print(f"{'':25s}{'one by one':>11s}{'batch, fresh memory':>22s}{'same memory':>22s}")
+    print(f"milliseconds of CPU time per batch, best of {ROUNDS}")
+    print(f"{'':25s}{'one by one':>11s}{'batch':>12s}")
     for B, H, W in BATCHES:
         pixels = torch.randint(0, 256, (B, 3, H, W), dtype=torch.uint8)
-        pictures = [Image.fromarray(p.permute(1, 2, 0).numpy()) for p in pixels]
-        same = torch.empty(pixels.shape)
+        images = [Image.fromarray(p.permute(1, 2, 0).numpy()) for p in pixels]
         for stream, make in STREAMS.items():
             ours, theirs = make(pad=PAD), one_by_one(stream, H, W)
-            ways = [
-                partial(theirs, pictures),
-                partial(ours, pixels),
-                partial(ours, pixels, out=same),
-            ]
-            plain, *batch = milliseconds(ways)
-            row = "".join(f"{took:12.1f} ({plain / took:5.1f} x)" for took in batch)
-            print(f"{f'{B} x {H} x {W}':15s}{stream:10s}{plain:11.1f}{row}")
+            plain, batch = milliseconds([partial(theirs, images), partial(ours, pixels)])
+            ratio = f"({plain / batch:.1f} x)"
+            print(f"{f'{B} x {H} x {W}':15s}{stream:10s}{plain:11.1f}{batch:12.1f} {ratio}")
             if torch.cuda.is_available():
                 took = milliseconds_on_gpu(ours, pixels.cuda())
                 print(f"{'':25s}{took:11.2f} from call to result on {torch.cuda.get_device_name()}")
-        fresh, again = milliseconds([lambda: torch.empty(same.shape).fill_(0), same.zero_])  # noqa: B023
-        print(f"{'':15s}fresh memory alone: {fresh - again:.1f}")
 
 
 if __name__ == "__main__":

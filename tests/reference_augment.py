@@ -1,6 +1,6 @@
-"""Training augmentation as a book would write it: one image, one pixel at a time, stage by stage.
+"""A slow reference of the training augmentation: one image and one pixel at a time.
 
-The stages of each stream are written down here as published, so that their order counts too.
+It lists the published stages of each stream itself, so that their order is tested too.
 """
 
 import numpy as np
@@ -110,21 +110,21 @@ class Reference:
         return np.stack([image[channel]] * 3) if active else image
 
     def channel(self, image):
-        look = int(self.drawn[augment.ChannelGray])
+        choice = int(self.drawn[augment.ChannelGray])
         weights = np.array(LUMINANCE, self.dtype)
         grey = (weights[0] * image[0] + weights[1] * image[1]) + weights[2] * image[2]
-        return np.stack([[*image, grey][look]] * 3) if look < 4 else image
+        return np.stack([[*image, grey][choice]] * 3) if choice < 4 else image
 
 
 def of_image(draws, i):
-    """One image's part of any nesting of draws."""
+    """Return the draws of image `i` from nested tuples of draws."""
     return draws[i].numpy() if hasattr(draws, "numpy") else [of_image(part, i) for part in draws]
 
 
 def augmented(name, stream, stages, images, draws, *, pad, dtype=np.float32, variant="paper"):
     """The batch (B, 3, H, W) as a numpy array, after every published stage.
 
-    `stages` only tell which of the `draws` is whose.
+    `stages` are those that made the `draws`, in their order.
     """
     done = []
     names = {"pad black": "pad_black", "pad grey": "pad_grey"}

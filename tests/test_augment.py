@@ -64,7 +64,7 @@ def build(title, pad, **options):
 
 
 def images(B=64, H=20, W=10, seed=0):
-    """Every value of a batch is different, so that every copied pixel shows."""
+    """A batch in which all values differ, so that a copied pixel can be told from any other."""
     order = torch.randperm(B * 3 * H * W, generator=torch.Generator().manual_seed(seed))
     return order.reshape(B, 3, H, W) / order.numel()
 
@@ -75,7 +75,7 @@ def make(seed=0):
 
 @pytest.mark.parametrize("stage", ALL, ids=lambda stage: type(stage).__name__)
 def test_shared_contract(stage):
-    """Seeded, split into draw and apply, each image for itself, and nothing changed in place."""
+    """A seed decides, `sample` and `apply` make a call, images differ, no input is changed."""
     x = images()
     before, state = x.clone(), torch.get_rng_state()
     first = stage(x, make(1))
@@ -84,7 +84,7 @@ def test_shared_contract(stage):
     assert torch.equal(first, stage.apply(x, draws))
     assert torch.equal(first, stage.apply(x, draws))
     assert torch.equal(x, before)
-    assert torch.equal(torch.get_rng_state(), state)  # the global generator is left alone
+    assert torch.equal(torch.get_rng_state(), state)  # of the global generator
     assert first.shape == (64, 3, *stage.output_size(20, 10))
     if not isinstance(stage, Normalise):
         assert not torch.equal(first, stage(x, make(2)))
@@ -97,8 +97,8 @@ def test_shared_contract(stage):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["f32", "f64"])
 @pytest.mark.parametrize("title", TRAINING)
-def test_training_pipelines_are_the_reference_to_the_last_bit(title, dtype):
-    """Pixel by pixel in the reference; here image by image, as a CPU, and at once, as a GPU."""
+def test_training_pipelines_equal_the_reference_to_the_bit(title, dtype):
+    """The reference takes one pixel at a time."""
     name, stream, own = TRAINING[title]
     options = {"dtype": {torch.float32: np.float32, torch.float64: np.float64}[dtype]}
     options["variant"] = own.get("cutswap")
@@ -110,43 +110,40 @@ def test_training_pipelines_are_the_reference_to_the_last_bit(title, dtype):
             whole = augmented(name, stream, pipeline.stages, pixels, draws, pad=pad, **options)
             expected = torch.from_numpy(whole)
             assert expected.shape == (9, 3, *pipeline.output_size(H, W))
-            for out in (pipeline.apply(pixels, draws), pipeline.on_batch(pixels, draws)):
-                assert out.dtype == dtype
-                assert torch.equal(out, expected)
+            out = pipeline.apply(pixels, draws)
+            assert out.dtype == dtype
+            assert torch.equal(out, expected)
 
 
 @pytest.mark.parametrize("stage", ALL, ids=lambda stage: type(stage).__name__)
-def test_a_gpu_and_a_cpu_do_the_same(stage):
-    pictures = [images(), images().half(), images(B=1, H=1, W=1)]
+def test_processes_with_the_same_draws_augment_their_own_rows(stage):
+    batches = [images(B=12), images(B=12).half(), images(B=12)[:1].expand(12, -1, -1, -1)]
     if not isinstance(stage, ChannelRandomErasing):
-        pictures += [(images() * 255).byte(), (images() * 255).byte()[:1].expand(9, -1, -1, -1)]
-    for x in pictures:
-        for seed in range(3):
-            draws, before = stage.sample(x, make(seed)), x.clone()
-            one_by_one, at_once = stage.apply(x, draws), stage.on_batch(x, draws)
-            assert one_by_one.dtype == at_once.dtype
-            assert torch.equal(one_by_one, at_once)
-            assert torch.equal(x, before)
+        batches.append((images(B=12) * 255).byte())
+    for x in batches:
+        shape_only = torch.empty(1).expand(x.shape)  # no pixels are needed to draw
+        draws = stage.sample(shape_only, make(4))
+        whole = stage.apply(x, draws)
+        assert torch.equal(whole, stage(x, make(4)))
+        assert type(rows_of(draws, slice(0, 1))) is type(draws)
+        for edges in ([*range(13)], [0, 6, 12], [0, 1, 1, 9, 12]):  # also uneven or empty shards
+            shards = [slice(a, b) for a, b in zip(edges, edges[1:], strict=False)]
+            parts = [stage.apply(x[rows], rows_of(draws, rows)) for rows in shards]
+            assert torch.equal(torch.cat(parts), whole)
 
 
 @pytest.mark.parametrize("stage", ALL, ids=lambda stage: type(stage).__name__)
-def test_processes_that_draw_alike_augment_their_own_rows(stage):
-    x = images(B=12)
-    shape_only = torch.empty(1).expand(x.shape)  # no pixels are needed to draw
-    draws = stage.sample(shape_only, make(4))
-    whole = stage.apply(x, draws)
-    assert torch.equal(whole, stage(x, make(4)))
-    assert type(rows_of(draws, slice(0, 1))) is type(draws)
-    for edges in ([0, 6, 12], [0, 1, 1, 9, 12]):  # equal shards; uneven ones, one of them empty
-        shards = [slice(a, b) for a, b in zip(edges, edges[1:], strict=False)]
-        parts = [stage.apply(x[rows], rows_of(draws, rows)) for rows in shards]
-        assert torch.equal(torch.cat(parts), whole)
-    if not isinstance(stage, Normalise):  # it draws nothing
-        with pytest.raises(ValueError, match="of 12 images for a batch of 6: take rows_of"):
-            stage.apply(x[:6], draws)
+def test_draws_of_another_batch_are_refused(stage):
+    draws = stage.sample(images(B=12))
+    if isinstance(stage, Normalise):
+        assert draws == ()
+        return
+    for B in (1, 6):  # 12 draws would broadcast with one image
+        with pytest.raises(ValueError, match=f"of 12 images for a batch of {B}: take rows_of"):
+            stage.apply(images(B=B), draws)
 
 
-# What makes the host wait for a GPU: looking at values, and copying numbers there.
+# What makes the host wait for a GPU: reading values, and copying numbers there.
 WAITS = {"item", "nonzero", "index", "lift_fresh", "scalar_tensor"}
 
 
@@ -157,11 +154,11 @@ def operations(function):
 
 
 @pytest.mark.parametrize("title", TRAINING)
-def test_a_gpu_would_never_be_waited_for(title):
+def test_no_operation_makes_the_host_wait_for_a_gpu(title):
     x = torch.randint(0, 256, (6, 3, 20, 10), dtype=torch.uint8, generator=make())
     pipeline, active = build(title, 4), Flip().sample(x)
     pipeline(x)  # the first time, constants are copied to the device
-    assert not WAITS & operations(lambda: pipeline.on_batch(x, pipeline.sample(x)))
+    assert not WAITS & operations(lambda: pipeline(x))
     for wait in (
         lambda: bool(active.any()),
         lambda: x[active],
@@ -173,7 +170,7 @@ def test_a_gpu_would_never_be_waited_for(title):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("title", TRAINING)
-def test_a_gpu_is_never_waited_for_and_gives_the_cpus_pictures(title):
+def test_on_a_gpu_the_host_does_not_wait_and_the_images_are_those_of_the_cpu(title):
     x = torch.randint(0, 256, (6, 3, 20, 10), dtype=torch.uint8, generator=make())
     pipeline, moved, generator = build(title, 4), x.cuda(), torch.Generator("cuda")
     pipeline(moved, generator)  # the first time, constants are copied to the GPU
@@ -188,48 +185,15 @@ def test_a_gpu_is_never_waited_for_and_gives_the_cpus_pictures(title):
     torch.testing.assert_close(out.cpu(), pipeline.apply(x, on_cpu))
 
 
-@pytest.mark.parametrize("result", [torch.float32, torch.float64], ids=["f32", "f64"])
-@pytest.mark.parametrize("title", ["sysu infrared", "regdb infrared", "llcm infrared"])
-def test_the_result_is_written_where_it_is_wanted(title, result):
-    x = torch.randint(0, 256, (6, 3, 20, 9), dtype=torch.uint8, generator=make())
-    pipeline = build(title, 2, dtype=result)
-    expected = pipeline(x, make(1))
-    shape = 6, 3, *pipeline.output_size(20, 9)
-    for dtype in (torch.float32, torch.float64, torch.bfloat16):
-        for layout in (torch.contiguous_format, torch.channels_last):
-            step = torch.full((10, *shape[1:]), torch.nan, dtype=dtype).to(memory_format=layout)
-            rows = step[2:8]
-            assert pipeline(x, make(1), out=rows) is rows
-            assert torch.equal(step[2:8], expected.to(dtype))
-            assert step[:2].isnan().all()
-            assert step[8:].isnan().all()
-    for wrong in (torch.empty(7, *shape[1:]), torch.empty(shape, dtype=torch.uint8)):
-        with pytest.raises(ValueError, match=r"out must be floating point, \(6, 3, 20, \d\), not"):
-            pipeline(x, out=wrong)
-    assert pipeline(x[:0]).shape == (0, *shape[1:])
+@pytest.mark.parametrize("title", TRAINING)
+def test_an_empty_batch_stays_empty(title):
+    pipeline = build(title, 2)
+    x = torch.zeros(0, 3, 20, 9, dtype=torch.uint8)
+    assert pipeline(x).shape == (0, 3, *pipeline.output_size(20, 9))
 
 
-def test_the_result_is_not_copied_where_its_dtype_is_wanted(monkeypatch):
-    x = torch.zeros(2, 3, 8, 4, dtype=torch.uint8)
-    inside = []
-
-    def noted(self, image, room=None):
-        inside.append(room is not None)
-        return normalised(self, image, room)
-
-    normalised = Normalise._normalised
-    monkeypatch.setattr(Normalise, "_normalised", noted)
-    for of, out in itertools.product([torch.float32, torch.float64], repeat=2):
-        infrared_train(pad=1, dtype=of)(x, out=torch.empty(2, 3, 8, 4, dtype=out))
-        assert inside == [of == out] * 2
-        inside.clear()
-    late = Pipeline(Normalise(), PadCrop(1, keep_width=0.5))  # the room is smaller than the image
-    out = torch.empty(2, 3, 8, 2)
-    assert torch.equal(late(x, make(), out=out), late(x, make()))
-
-
-def test_a_pipeline_tells_its_size_and_draws_inside_it():
-    """LLCM's pictures are cropped, and what is drawn later lies inside the crop."""
+def test_a_pipeline_returns_its_output_size_and_draws_inside_it():
+    """LLCM's images are cropped, and later rectangles lie inside the crop."""
     for name, size in (("sysu", (384, 144)), ("regdb", (384, 144)), ("llcm", (384, 128))):
         for factory in STREAMS.values():
             pipeline = factory(pad=10, pipeline=name)
@@ -245,8 +209,8 @@ def test_a_pipeline_tells_its_size_and_draws_inside_it():
     assert int((erasing.box.left + erasing.box.width).max()) == 6
 
 
-def test_the_draws_of_a_seed_stay_what_they_were():
-    """Of what was trained before the pipelines of other datasets came; recorded then."""
+def test_the_draws_of_a_seed_do_not_change():
+    """The values were recorded before the pipelines of other datasets were added."""
     draws = visible_train(pad=10).sample(torch.empty(1).expand(4, 3, 384, 128), make(5))
     crop, flip, _, swap, erasing = draws
     assert crop.tolist() == [[17, 2], [19, 17], [19, 2], [3, 15]]
@@ -444,7 +408,7 @@ def test_normalise_by_hand_and_back():
     torch.testing.assert_close(denormalise(evaluation_transform(torch.float64)(x)), x)
 
 
-def test_constants_that_inference_made_serve_training_too():
+def test_constants_cached_under_inference_mode_work_in_training():
     per_channel.cache_clear()
     with torch.inference_mode():
         denormalise(images(B=1))
@@ -471,7 +435,7 @@ def kinds(pipeline):
     return [type(stage) for stage in pipeline.stages]
 
 
-def test_factories_have_the_methods_order():
+def test_factories_have_the_stages_of_the_method_in_order():
     start = [PadCrop, Flip, Normalise]
     visible = visible_train(pad=10)
     assert kinds(visible) == [*start, CutSwap, ChannelRandomErasing]
@@ -530,4 +494,6 @@ def test_bad_settings(make_stage, match):
 
 def test_base_class_is_abstract():
     with pytest.raises(NotImplementedError):
-        Augmentation()(images(B=1))
+        Augmentation().sample(images(B=1))
+    with pytest.raises(NotImplementedError):
+        Augmentation().apply(images(B=1), ())

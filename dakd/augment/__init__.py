@@ -1,8 +1,8 @@
-"""Augmentations of whole batches, on the batch's own device; every image draws for itself.
+"""Augmentations of image batches (B, 3, H, W) on their device, with draws of its own per image.
 
-Each module takes images (B, 3, H, W) and splits into `sample`, which is random and looks only at
-the shape, and `apply`, which is deterministic. Drawing once and applying twice gives the same
-pictures; the input is never changed. Nothing here makes the host wait for a GPU.
+An augmentation is split into `sample`, which draws at random and depends on the batch's shape
+only, and `apply`, which is deterministic: the same draws give the same images. The input is never
+changed, and nothing here makes the host wait for a GPU.
 """
 
 from typing import Literal, get_args
@@ -31,7 +31,7 @@ from dakd.augment.rectangles import (
 from dakd.runtime import require
 
 PipelineName = Literal["sysu", "regdb", "llcm"]
-_LLCM_WIDTH = 8 / 9  # part of the width that a crop keeps: 128 of 144 pixels
+_LLCM_WIDTH = 8 / 9  # share of the width that a crop keeps: 128 of 144 pixels
 
 __all__ = [
     "ERASING_FILL",
@@ -76,17 +76,17 @@ def visible_train(
     ========= =====================================================================
 
     The crop of ``llcm`` keeps 8/9 of the width: 384 x 128 of 384 x 144 pixels. The released code
-    has its stages but no script that trains or tests on LLCM.
+    defines its stages, but holds no script that trains or tests on LLCM.
 
     Args:
         pad: pixels added to each side before the crop.
-        cutswap: variant of `CutSwap` between normalisation and erasing. Published only with the
-            ``sysu`` stages, but any pipeline has it unless this is ``"none"``.
-        pipeline: whose stages.
+        cutswap: variant of `CutSwap` between normalisation and erasing, or ``"none"``. Published
+            for ``sysu`` only.
+        pipeline: the dataset.
         dtype: of the result; see `Normalise`.
 
     Raises:
-        ValueError: an unknown pipeline or variant, a negative `pad`, another dtype.
+        ValueError: unknown pipeline or variant, negative `pad`, or an unsuitable dtype.
     """
     swap = [] if cutswap == "none" else [CutSwap(variant=cutswap)]
     return Pipeline(*_until_normalised(pipeline, pad, dtype), *swap, ChannelRandomErasing())
@@ -112,11 +112,11 @@ def infrared_train(
 def auxiliary_train(
     *, pad: int, pipeline: PipelineName = "sysu", dtype: torch.dtype = torch.float32
 ) -> Pipeline:
-    """Return the auxiliary stream's augmentation of visible images.
+    """Return the training augmentation of visible images for the auxiliary stream of the teacher.
 
-    The visible stages of ``sysu``, for ``regdb`` too, with one channel of the whole image copied to
-    all three at the end in the place of CutSwap. For ``llcm``, where nothing is published, the same
-    with its narrower crop.
+    Its stages are the visible ones of ``sysu`` without CutSwap, followed by `ChannelExchange`. They
+    are the same for ``regdb``, and for ``llcm``, where nothing is published, with its narrower
+    crop.
 
     Args:
         pad, pipeline, dtype: see `visible_train`.
@@ -130,10 +130,13 @@ def auxiliary_train(
 
 
 def evaluation_transform(dtype: torch.dtype = torch.float32) -> Normalise:
-    """Return what test images go through: normalisation only, for every dataset.
+    """Return the transform of test images: normalisation only, for every dataset.
 
     LLCM's test images therefore keep their whole width, 384 x 144 pixels, though training crops
     to 384 x 128; no published script tests on LLCM.
+
+    Args:
+        dtype: of the result; see `Normalise`.
     """
     return Normalise(dtype)
 

@@ -1,6 +1,4 @@
-"""What colours pixels have: one channel for all three, greyscale, and normalisation."""
-
-# mypy: disable-error-code="override"
+"""Augmentations of pixel values: channel exchange, greyscale and normalisation."""
 
 import functools
 
@@ -13,7 +11,7 @@ from dakd.runtime import require
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 GREY_WEIGHTS = (0.2989, 0.5870, 0.1140)  # luminance of R, G, B
-PILLOW_WEIGHTS = (19595, 38470, 7471)  # the same to 16 binary places, as Pillow has it
+PILLOW_WEIGHTS = (19595, 38470, 7471)  # the same in units of 2**-16, as in Pillow
 
 
 class ChannelExchange(Augmentation):
@@ -25,52 +23,39 @@ class ChannelExchange(Augmentation):
         active, channel = uniform(x, generator, 2).unbind(1)  # (B,), (B,)
         return active < self.p, integers(0, 2, channel)
 
-    def on_image(self, image: Tensor, drawn: tuple[bool, int]) -> Tensor:
-        """Return the image, with the drawn channel copied to the others if it is active."""
-        active, channel = drawn
-        return image.copy_(image[channel].clone()) if active else image
-
-    def on_batch(self, x: Tensor, draws: tuple[Tensor, Tensor]) -> Tensor:
-        """Return the batch with the drawn channel copied to the others."""
+    def _apply(self, x: Tensor, draws: tuple[Tensor, Tensor]) -> Tensor:
         active, channel = draws
         return torch.where(active[:, None, None, None], one_channel(x, channel), x)
 
 
 class ChannelGray(Augmentation):
-    """Give infrared images one of four looks, each a quarter of the time (Ye et al., ICCV 2021).
+    """Copy R, G, B or grey to all channels of infrared images (Ye et al., ICCV 2021).
 
-    Three looks are R, G or B copied to all channels. The fourth is grey (the weighted sum of R, G
-    and B in every channel) with probability `p`, and else the unchanged image.
+    R, G and B have a probability of 1/4 each. In the remaining quarter an image becomes grey, the
+    weighted sum of R, G and B, with probability `p`, and else stays as it is.
     """
 
     def __init__(self, p: float = 0.5) -> None:
         super().__init__(p)
 
     def sample(self, x: Tensor, generator: Generator | None = None) -> Tensor:
-        """Return every image's look, (B,): 0, 1, 2 = channel, 3 = grey, 4 = unchanged."""
+        """Return each image's choice, (B,) int64: 0, 1, 2 = R, G, B, 3 = grey, 4 = unchanged."""
         sizes(x)
-        look, grey = uniform(x, generator, 2).unbind(1)  # (B,), (B,)
-        look = integers(0, 3, look)
-        return look.masked_fill((look == 3) & (grey >= self.p), 4)
+        u, v = uniform(x, generator, 2).unbind(1)  # (B,), (B,)
+        choice = integers(0, 3, u)
+        return choice.masked_fill((choice == 3) & (v >= self.p), 4)
 
-    def on_image(self, image: Tensor, drawn: int) -> Tensor:
-        """Return the image in the drawn look."""
-        if drawn < 4:
-            image.copy_(grey(image) if drawn == 3 else image[drawn].clone())
-        return image
-
-    def on_batch(self, x: Tensor, draws: Tensor) -> Tensor:
-        """Return the batch in the drawn looks."""
-        looks = torch.cat([x, grey(x).to(x.dtype)], 1)  # (B, 4, H, W): three channels and grey
+    def _apply(self, x: Tensor, draws: Tensor) -> Tensor:
+        sources = torch.cat([x, grey(x).to(x.dtype)], 1)  # (B, 4, H, W): R, G, B and grey
         changed = (draws < 4)[:, None, None, None]
-        return torch.where(changed, one_channel(looks, draws.clamp(max=3)), x)
+        return torch.where(changed, one_channel(sources, draws.clamp(max=3)), x)
 
 
 class RandomGrayscale(Augmentation):
-    """Make an image greyscale, with probability `p`; all three channels remain.
+    """Convert images to greyscale with three equal channels, with probability `p`.
 
-    To uint8 images this does what Pillow's ``convert("L")`` does, to the last bit; floating point
-    images get the same weighted sum without rounding to whole grey levels.
+    For uint8 images the result is that of Pillow's ``convert("L")``, to the bit; for floating point
+    images it is the same weighted sum without rounding to whole grey levels.
     """
 
     def __init__(self, p: float = 0.5) -> None:
@@ -81,27 +66,22 @@ class RandomGrayscale(Augmentation):
         sizes(x)
         return uniform(x, generator) < self.p
 
-    def on_image(self, image: Tensor, drawn: bool) -> Tensor:
-        """Return the image, in greyscale if that was drawn."""
-        return image.copy_(pillow_grey(image)) if drawn else image
-
-    def on_batch(self, x: Tensor, draws: Tensor) -> Tensor:
-        """Return the batch with the drawn images in greyscale."""
+    def _apply(self, x: Tensor, draws: Tensor) -> Tensor:
         return torch.where(draws[:, None, None, None], pillow_grey(x), x)
 
 
 class Normalise(Augmentation):
-    """Turn pixels into ImageNet-normalised numbers: (x - mean) / std for each channel.
+    """Normalise images by ImageNet's statistics: (x - mean) / std for each channel.
 
     Takes uint8 (0..255) or floating point (0..1) images.
 
     Args:
-        dtype: of the result, and so of all that follows. ``torch.float64`` is for comparisons
-            with published numbers, which are computed as (x / 255 - mean) / std in that precision.
+        dtype: of the result. ``torch.float64`` is for comparisons with published numbers, which are
+            computed as (x / 255 - mean) / std in that precision.
 
     Raises:
-        ValueError: `dtype` is neither float32 nor float64; images of another dtype than above, or
-            floating point values outside 0..1 (looked at on the CPU only, because on a GPU looking
+        ValueError: `dtype` is neither float32 nor float64; the images have another dtype than
+            above, or values outside 0..1 (checked on the CPU only, because on a GPU the check
             would make the host wait).
     """
 
@@ -112,28 +92,11 @@ class Normalise(Augmentation):
         self.dtype = dtype
 
     def sample(self, x: Tensor, generator: Generator | None = None) -> tuple[()]:
-        """Return nothing: there is nothing to draw."""
+        """Return an empty tuple: nothing is random here."""
         sizes(x)
         return ()
 
-    def apply(self, x: Tensor, draws: tuple[()] = (), out: Tensor | None = None) -> Tensor:
-        """Return the normalised batch, or in `out`."""
-        return super().apply(x, draws, out)
-
-    def on_image(self, image: Tensor, drawn: tuple[()]) -> Tensor:
-        """Return the normalised image."""
-        return self._normalised(image)
-
-    def on_image_in(self, room: Tensor | None, image: Tensor, drawn: tuple[()]) -> Tensor:
-        """Return the normalised image, in `room` if it fits."""
-        fits = room is not None and room.shape == image.shape and room.dtype == self.dtype
-        return self._normalised(image, room if fits else None)
-
-    def on_batch(self, x: Tensor, draws: tuple[()]) -> Tensor:
-        """Return the normalised batch."""
-        return self._normalised(x)
-
-    def _normalised(self, x: Tensor, room: Tensor | None = None) -> Tensor:
+    def _apply(self, x: Tensor, draws: tuple[()]) -> Tensor:
         is_byte = x.dtype == torch.uint8
         require(
             is_byte or x.is_floating_point(),
@@ -146,16 +109,16 @@ class Normalise(Augmentation):
                 f"floating point images must lie in 0..1, not {low:g}..{high:g}; divide by 255, "
                 "normalise only once, and if it is NaN look for it where the images come from",
             )
-        floats = x.to(self.dtype, copy=True) if room is None else room.copy_(x)
+        floats = x.to(self.dtype, copy=True)
         scale = 255 if is_byte else 1
-        if self.dtype == torch.float64:  # to the last digit as published
+        if self.dtype == torch.float64:  # the order of the published computation
             floats, scale = floats.div_(scale), 1
         mean, std = _statistics(x.device, self.dtype, scale)
         return floats.sub_(mean).div_(std)
 
 
 def denormalise(x: Tensor) -> Tensor:
-    """Return normalised images (..., 3, H, W) as pictures in 0..1, float32, clipped."""
+    """Invert `Normalise`: return images (..., 3, H, W) in 0..1, float32, clipped."""
     mean, std = _statistics(x.device, x.dtype if x.dtype == torch.float64 else torch.float32)
     return (x * std + mean).clamp(0, 1).float()
 
@@ -164,8 +127,8 @@ def denormalise(x: Tensor) -> Tensor:
 def per_channel(
     values: tuple[float, ...], device: torch.device, dtype: torch.dtype, scale: int = 1
 ) -> Tensor:
-    """Return a number for each channel, (3, 1, 1), times `scale`; kept on `device` from then on."""
-    with torch.inference_mode(False):  # training may be the next to ask
+    """Return one value per channel, (3, 1, 1), times `scale`; cached for each device and dtype."""
+    with torch.inference_mode(False):  # a cached inference tensor would fail in autograd
         return scale * torch.tensor(values, dtype=dtype, device=device)[:, None, None]
 
 

@@ -1,6 +1,4 @@
-"""Where pixels stand: shifted crops and mirrored images."""
-
-# mypy: disable-error-code="override"
+"""Augmentations of pixel positions: random crops and horizontal flips."""
 
 import torch
 from torch import Generator, Tensor
@@ -11,7 +9,9 @@ from dakd.runtime import require
 
 
 class PadCrop(Augmentation):
-    """Pad every side with `pad` pixels of one grey level, and crop at random; before `Normalise`.
+    """Pad every side with `pad` pixels of one grey level, then crop at a random place.
+
+    It comes before `Normalise`.
 
     Args:
         pad: pixels on each side.
@@ -35,54 +35,39 @@ class PadCrop(Augmentation):
         return height, max(1, round(width * self.keep_width))
 
     def sample(self, x: Tensor, generator: Generator | None = None) -> Tensor:
-        """Return the crops' top left corners in the padded images, (B, 2) int64."""
+        """Return the top left corner of each crop in its padded image, (B, 2) int64."""
         _, H, W = sizes(x)
         spare = W - self.output_size(H, W)[1]
         top, left = uniform(x, generator, 2).unbind(1)  # (B,), (B,)
         corners = integers(0, 2 * self.pad, top), integers(0, 2 * self.pad + spare, left)
         return torch.stack(corners, 1)
 
-    def on_image(self, image: Tensor, drawn: list[int]) -> Tensor:
-        """Return the image cropped at the drawn corner."""
-        height, width = self.output_size(*image.shape[1:])
-        top, left = drawn
-        return self._padded(image)[:, top : top + height, left : left + width]
-
-    def on_batch(self, x: Tensor, draws: Tensor) -> Tensor:
-        """Return the batch cropped at the drawn corners."""
+    def _apply(self, x: Tensor, draws: Tensor) -> Tensor:
         B, H, W = sizes(x)
         H, W = self.output_size(H, W)
         if x.numel() == 0:
             return x.new_empty(B, 3, H, W)
-        padded = self._padded(x)  # (B, 3, H + 2 pad, width + 2 pad)
+        fill = self.fill / 255 if x.is_floating_point() else self.fill
+        padded = F.pad(x, (self.pad,) * 4, value=fill)  # (B, 3, height, width)
         height, width = padded.shape[2:]
-        windows = padded.flatten().unfold(0, W, 1)  # every run of W neighbours; nothing is copied
+        windows = padded.flatten().unfold(0, W, 1)  # (n, W): a view of all runs of W pixels
         channel = torch.arange(3 * B, device=x.device).reshape(B, 3, 1)
         row = torch.arange(H, device=x.device)
         top, left = draws[:, 0, None, None], draws[:, 1, None, None]  # (B, 1, 1) each
-        first = (channel * height + top + row) * width + left  # (B, 3, H), where a row starts
+        first = (channel * height + top + row) * width + left  # (B, 3, H): start of each row
         return windows.index_select(0, first.flatten()).reshape(B, 3, H, W)
-
-    def _padded(self, x: Tensor) -> Tensor:
-        fill = self.fill / 255 if x.is_floating_point() else self.fill
-        return F.pad(x, (self.pad,) * 4, value=fill)
 
 
 class Flip(Augmentation):
-    """Mirror images left to right, with probability `p`."""
+    """Flip images horizontally, with probability `p`."""
 
     def __init__(self, p: float = 0.5) -> None:
         super().__init__(p)
 
     def sample(self, x: Tensor, generator: Generator | None = None) -> Tensor:
-        """Return which images are mirrored, (B,) bool."""
+        """Return which images are flipped, (B,) bool."""
         sizes(x)
         return uniform(x, generator) < self.p
 
-    def on_image(self, image: Tensor, drawn: bool) -> Tensor:
-        """Return the image, mirrored if that was drawn."""
-        return image.flip(-1) if drawn else image
-
-    def on_batch(self, x: Tensor, draws: Tensor) -> Tensor:
-        """Return the batch with the drawn images mirrored."""
+    def _apply(self, x: Tensor, draws: Tensor) -> Tensor:
         return torch.where(draws[:, None, None, None], x.flip(-1), x)

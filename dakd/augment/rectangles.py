@@ -1,7 +1,5 @@
 """Augmentations that change a random rectangle: CutSwap and random erasing."""
 
-# mypy: disable-error-code="override"
-
 import math
 from typing import Literal, NamedTuple
 
@@ -16,7 +14,7 @@ ERASING_FILL = (0.4914, 0.4822, 0.4465)
 
 
 class Box(NamedTuple):
-    """One rectangle an image, in pixels; every field is (B,) int64, or a number for one image."""
+    """One rectangle per image, in pixels; every field is (B,) int64."""
 
     top: Tensor
     left: Tensor
@@ -24,21 +22,22 @@ class Box(NamedTuple):
     width: Tensor
 
     def inside(self, x: Tensor) -> Tensor:
-        """Return where images like `x` lie inside their rectangle, (B, 1, H, W) bool."""
+        """Return which pixels of images like `x` lie in the rectangles, (B, 1, H, W) bool."""
         top, left, height, width = (field[:, None, None, None] for field in self)  # (B, 1, 1, 1)
         row = torch.arange(x.shape[2], device=x.device)[:, None]  # (H, 1)
         column = torch.arange(x.shape[3], device=x.device)  # (W,)
         rows = (row >= top) & (row < top + height)  # (B, 1, H, 1)
         return rows & (column >= left) & (column < left + width)
 
-    def of(self, image: Tensor) -> Tensor:
-        """Return a view of the part of `image` (3, H, W) inside its rectangle."""
-        top, left, height, width = self
-        return image[:, top : top + height, left : left + width]
-
 
 class SwapDraws(NamedTuple):
-    """Draws of `CutSwap`: whether (B,) bool, which channel (B,) int64, and where."""
+    """Draws of `CutSwap`.
+
+    Attributes:
+        active: which images are changed, (B,) bool.
+        channel: the channel that is copied, (B,) int64.
+        box: the rectangles.
+    """
 
     active: Tensor
     channel: Tensor
@@ -46,7 +45,12 @@ class SwapDraws(NamedTuple):
 
 
 class ErasingDraws(NamedTuple):
-    """Draws of `ChannelRandomErasing`: whether (B,) bool and where."""
+    """Draws of `ChannelRandomErasing`.
+
+    Attributes:
+        active: which images are changed, (B,) bool.
+        box: the rectangles.
+    """
 
     active: Tensor
     box: Box
@@ -55,16 +59,17 @@ class ErasingDraws(NamedTuple):
 class CutSwap(Augmentation):
     """Inside a random rectangle, copy one random channel to all three (DAKD's augmentation).
 
-    Height and width are independent integers, uniform between the image's size times `min_ratio`
-    rounded up and times `max_ratio` rounded down, so the ratios are kept unless the image is too
-    small for any integer between them; then the rounded-up value is taken. The position is uniform
-    over all places where the rectangle fits. The draws do not depend on `variant`.
+    Height and width are independent integers, uniform between the image's size times `min_ratio`,
+    rounded up, and its size times `max_ratio`, rounded down; where the image is so small that no
+    integer lies between the two, the first is taken. The position is uniform over all places where
+    the rectangle fits. The draws do not depend on `variant`.
 
     Args:
         p: probability that an image is changed.
-        min_ratio, max_ratio: rectangle's height and width as fractions of the image's.
-        variant: ``"paper"``, or ``"release"``: the whole image is exchanged, because the published
-            code exchanges the channels in place before it pastes the rectangle.
+        min_ratio, max_ratio: limits of the rectangle's height and width, as fractions of the
+            image's.
+        variant: ``"paper"``, or ``"release"``: the channel is copied in the whole image, because
+            the published code exchanges the channels in place before it pastes the rectangle.
 
     Raises:
         ValueError: a ratio or `p` lies outside 0..1, ``min_ratio > max_ratio``, unknown variant.
@@ -96,20 +101,12 @@ class CutSwap(Augmentation):
         box = Box(integers(0, H - height, u[4]), integers(0, W - width, u[5]), height, width)
         return SwapDraws(u[0] < self.p, integers(0, 2, u[1]), box)
 
-    def _length(self, size: int, share: Tensor) -> Tensor:
+    def _length(self, size: int, u: Tensor) -> Tensor:
         low = math.ceil(self.ratios[0] * size - 1e-9)  # 0.07 * 100 is a little more than 7
         high = math.floor(self.ratios[1] * size + 1e-9)
-        return integers(low, max(low, high), share)
+        return integers(low, max(low, high), u)
 
-    def on_image(self, image: Tensor, drawn: SwapDraws) -> Tensor:
-        """Return the image, with the drawn channel in its rectangle if it is active."""
-        if drawn.active:
-            part = drawn.box.of(image) if self.variant == "paper" else image
-            part.copy_(part[drawn.channel].clone())
-        return image
-
-    def on_batch(self, x: Tensor, draws: SwapDraws) -> Tensor:
-        """Return the batch with the drawn channel copied into the drawn rectangles."""
+    def _apply(self, x: Tensor, draws: SwapDraws) -> Tensor:
         changed = draws.active[:, None, None, None]  # (B, 1, 1, 1)
         if self.variant == "paper":
             changed = changed & draws.box.inside(x)  # (B, 1, H, W)
@@ -119,20 +116,20 @@ class CutSwap(Augmentation):
 class ChannelRandomErasing(Augmentation):
     """Fill a random rectangle with a constant colour (Zhong et al., AAAI 2020).
 
-    Area and aspect are uniform; height and width are rounded to whole pixels. A rectangle that is
-    not smaller than the image in both directions is drawn again: `attempts` candidates are drawn
-    at once and the first that fits is used; if none fits, the image stays as it is. The fill is
-    written as it is, so after `Normalise` it is a colour in normalised units.
+    Area and aspect ratio are uniform; height and width are rounded to whole pixels. A rectangle
+    fits if it is smaller than the image in both directions. Of `attempts` candidates the first that
+    fits is used; if none fits, the image stays as it is. The fill is not normalised: after
+    `Normalise` it is a colour in normalised units.
 
     Differs from the published code: that draws up to 100 candidates. In a 3 : 1 image about one in
-    eight does not fit, so none of ours does in one image of 10^9, which then stays as it is.
+    eight does not fit, so ten candidates fail in about one image of 10^9.
 
     Args:
         p: probability that an image is changed.
-        area: smallest and largest part of the image's area, in 0..1.
+        area: smallest and largest share of the image's area, in 0..1.
         aspect: smallest and largest height / width.
         fill: value of each channel.
-        attempts: candidates an image.
+        attempts: candidates per image.
 
     Raises:
         ValueError: `p` or an area outside 0..1, low above high, ``attempts < 1``; images that are
@@ -172,21 +169,10 @@ class ChannelRandomErasing(Augmentation):
         box = Box(integers(0, H - height, top), integers(0, W - width, left), height, width)
         return ErasingDraws((active < self.p) & found, box)
 
-    def on_image(self, image: Tensor, drawn: ErasingDraws) -> Tensor:
-        """Return the image, with its rectangle filled if it is active."""
-        fill = self._fill(image)
-        if drawn.active:
-            drawn.box.of(image).copy_(fill)
-        return image
-
-    def on_batch(self, x: Tensor, draws: ErasingDraws) -> Tensor:
-        """Return the batch with the drawn rectangles filled."""
-        erased = draws.active[:, None, None, None] & draws.box.inside(x)  # (B, 1, H, W)
-        return torch.where(erased, self._fill(x), x)
-
-    def _fill(self, x: Tensor) -> Tensor:
+    def _apply(self, x: Tensor, draws: ErasingDraws) -> Tensor:
         require(
             x.is_floating_point(),
             f"ChannelRandomErasing fills floating point images, not {x.dtype}; put Normalise first",
         )
-        return per_channel(self.fill, x.device, x.dtype)
+        erased = draws.active[:, None, None, None] & draws.box.inside(x)  # (B, 1, H, W)
+        return torch.where(erased, per_channel(self.fill, x.device, x.dtype), x)
