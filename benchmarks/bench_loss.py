@@ -13,12 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dakd.distill import DAKDLoss, Pair, confidence_mask
+from dakd.distill import ByModality, DAKDLoss, confidence_mask
 
 TEMPERATURES = (2, 3, 4, 5, 6)
 
 
-def naive(student: Pair, teacher: Pair, centres: Pair) -> Tensor:
+def naive(student: ByModality, teacher: ByModality, centres: ByModality) -> Tensor:
     """Write the sum down term by term, each with its own standardisation and softmax."""
 
     def term(s: Tensor, t: Tensor, mask: Tensor | None) -> Tensor:
@@ -68,8 +68,8 @@ def main() -> None:
     def unit(rows: int) -> Tensor:
         return F.normalize(torch.randn(rows, size.dim, device=device), dim=1)
 
-    teacher, centres = (Pair(unit(n), unit(n)) for n in (size.batch, size.classes))
-    student = Pair(*(unit(size.batch).requires_grad_() for _ in range(2)))
+    teacher, centres = (ByModality(unit(n), unit(n)) for n in (size.batch, size.classes))
+    student = ByModality(*(unit(size.batch).requires_grad_() for _ in range(2)))
     ours = DAKDLoss()
     losses = {"ours": lambda: ours(student, teacher, centres).total}
     losses["naive"] = lambda: naive(student, teacher, centres)

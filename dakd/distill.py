@@ -23,7 +23,7 @@ MODALITIES = ("visible", "infrared")
 LEVELS = ("instance", "class")
 
 
-class Pair(NamedTuple):
+class ByModality(NamedTuple):
     """The same thing for both modalities: embeddings (B, D), logits, or class centres (K, D)."""
 
     visible: Tensor
@@ -266,7 +266,7 @@ class DAKDLoss(nn.Module):
         self.switches = replace(PRESETS[preset], **{**ABLATIONS[ablation], **switches})
 
     @in_float32
-    def forward(self, student: Pair, teacher: Pair, centres: Pair) -> LossTerms:
+    def forward(self, student: ByModality, teacher: ByModality, centres: ByModality) -> LossTerms:
         """Return the loss of a batch; only the student receives gradients.
 
         Args:
@@ -284,7 +284,7 @@ class DAKDLoss(nn.Module):
         """
         _check_shapes(student, teacher, centres)
         if not self.switches.standardised:
-            student = Pair(*(normalize(n, dim=1) for n in student))
+            student = ByModality(*(normalize(n, dim=1) for n in student))
         parts, weights = {}, {}
         for name, mask in self.masks(teacher, centres).items():
             level, modality = name.split("_")
@@ -294,7 +294,7 @@ class DAKDLoss(nn.Module):
         return weighted(parts, weights)
 
     @in_float32
-    def masks(self, teacher: Pair, centres: Pair) -> dict[str, Tensor]:
+    def masks(self, teacher: ByModality, centres: ByModality) -> dict[str, Tensor]:
         """Return the mask of every active term by name, (B,) of ones (kept) and zeros."""
         s = self.switches
         masks = {}
@@ -308,7 +308,7 @@ class DAKDLoss(nn.Module):
     def _level_weight(self, level: str) -> float:
         return getattr(self.switches, f"{level}_weight")
 
-    def _inputs(self, level: str, modality: str, z: Pair, centres: Pair) -> Tensor:
+    def _inputs(self, level: str, modality: str, z: ByModality, centres: ByModality) -> Tensor:
         """Return what is distilled: embeddings (B, D), or logits (B, K)."""
         embeddings: Tensor = getattr(z, modality)
         if level == "instance":
@@ -317,7 +317,12 @@ class DAKDLoss(nn.Module):
         return centre_logits(embeddings, own, self.switches.centre_temperature)
 
     def _samples(
-        self, level: str, modality: str, student: Pair, teacher: Pair, centres: Pair
+        self,
+        level: str,
+        modality: str,
+        student: ByModality,
+        teacher: ByModality,
+        centres: ByModality,
     ) -> Tensor:
         """Return a term before its mask, (B,): the sum over temperatures."""
         s = self.switches
@@ -344,7 +349,7 @@ def _check_known(what: str, names: Any, known: Mapping[str, Any]) -> None:
     require(not unknown, f"unknown {what} {unknown}; use one of {list(known)}")
 
 
-def _check_shapes(student: Pair, teacher: Pair, centres: Pair) -> None:
+def _check_shapes(student: ByModality, teacher: ByModality, centres: ByModality) -> None:
     shapes = [tuple(z.shape) for z in (*student, *teacher, *centres)]
     B, D = shapes[0] if len(shapes[0]) == 2 else (0, 0)
     fits = set(shapes[:4]) == {(B, D)} and all(len(s) == 2 and s[1] == D for s in shapes[4:])

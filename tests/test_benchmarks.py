@@ -28,7 +28,7 @@ def modes(bench, monkeypatch):
     told = []
     monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", told.append)
     for module in (bench, history):
-        monkeypatch.setattr(module, "LOOK_EVERY", 2)
+        monkeypatch.setattr(module, "FLUSH_EVERY", 2)
     return told
 
 

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from dakd.distill import (
     ABLATIONS,
     PRESETS,
+    ByModality,
     DAKDLoss,
-    Pair,
     Switches,
     centre_logits,
     confidence,
@@ -31,7 +31,7 @@ def unit(*shape, seed=0):
 
 
 def pair(*shape, seed, grad=False):
-    return Pair(*(unit(*shape, seed=seed + i).requires_grad_(grad) for i in range(2)))
+    return ByModality(*(unit(*shape, seed=seed + i).requires_grad_(grad) for i in range(2)))
 
 
 def batch(grad=False):
@@ -165,7 +165,7 @@ def test_a_step_matches_an_independent_implementation(preset):
     loss = DAKDLoss(preset)
     for _ in range(2):
         ours.zero_grad()
-        student = Pair(*(F.normalize(net(x), dim=1) for x in pictures))
+        student = ByModality(*(F.normalize(net(x), dim=1) for x in pictures))
         loss(student, teacher, centres).total.backward()
         ours.step()
 
@@ -295,7 +295,7 @@ def test_autocast_changes_nothing():
 
 def test_one_sample_is_kept():
     student, teacher, centres = batch()
-    student, teacher = (Pair(*(z[:1] for z in p)) for p in (student, teacher))
+    student, teacher = (ByModality(*(z[:1] for z in p)) for p in (student, teacher))
     for preset in PRESETS:
         total, parts = DAKDLoss(preset)(student, teacher, centres)
         assert total.isfinite()
@@ -328,9 +328,11 @@ def test_bad_shapes():
     with pytest.raises(ValueError, match=r"must be \(B, D\)"):
         DAKDLoss()(student, teacher._replace(infrared=teacher.infrared[:2]), centres)
     with pytest.raises(ValueError, match=r"centres \(K, D\)"):
-        DAKDLoss()(student, teacher, Pair(unit(K, D + 1), unit(K, D)))
+        DAKDLoss()(student, teacher, ByModality(unit(K, D + 1), unit(K, D)))
     with pytest.raises(ValueError, match="B > 0"):
-        DAKDLoss()(*(Pair(z.visible[:0], z.infrared[:0]) for z in (student, teacher)), centres)
+        DAKDLoss()(
+            *(ByModality(z.visible[:0], z.infrared[:0]) for z in (student, teacher)), centres
+        )
 
 
 def test_presets_are_frozen():
