@@ -13,8 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
-from torch.nn.functional import normalize
+from torch.nn import functional as F
 
 from dakd.losses import LossTerms, in_float32, weighted
 from dakd.runtime import require
@@ -77,34 +76,12 @@ def kd(
     teacher = teacher.detach()
     if standardised:
         student, teacher = standardise(student), standardise(teacher)
-    several = temperatures if isinstance(temperatures, Sequence) else (temperatures,)
-    return _SumOfKL.apply(student, teacher, tuple(several))
-
-
-class _SumOfKL(torch.autograd.Function):
-    """`kd` without standardisation.
-
-    The gradient of the sum with respect to the student is sum_t t (softmax(s / t) - softmax(r / t))
-    for teacher r. It is made on the way forward, where both softmaxes are at hand.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, student: Tensor, teacher: Tensor, temperatures: tuple[float, ...]) -> Any:
-        total = student.new_zeros(student.shape[:-1])  # (B,)
-        gradient = torch.zeros_like(student)  # (B, n)
-        for t in temperatures:
-            log_s, log_t = ((x / t).log_softmax(-1) for x in (student, teacher))
-            target = log_t.exp()
-            total += t**2 * (target * log_t.sub_(log_s)).sum(-1)
-            gradient.add_(log_s.exp_().sub_(target), alpha=t)
-        ctx.save_for_backward(gradient)
-        return total
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> Any:
-        (gradient,) = ctx.saved_tensors
-        return grad.unsqueeze(-1) * gradient, None, None
+    ts = temperatures if isinstance(temperatures, Sequence) else (temperatures,)
+    log_s, log_t = (
+        torch.stack([x / t for t in ts]).log_softmax(-1) for x in (student, teacher)
+    )  # (T, B, n) each
+    kl = F.kl_div(log_s, log_t, reduction="none", log_target=True).sum(-1)  # (T, B)
+    return torch.stack([t**2 * row for t, row in zip(ts, kl, strict=True)]).sum(0)
 
 
 @in_float32
@@ -284,7 +261,7 @@ class DAKDLoss(nn.Module):
         """
         _check_shapes(student, teacher, centres)
         if not self.switches.standardised:
-            student = ByModality(*(normalize(n, dim=1) for n in student))
+            student = ByModality(*(F.normalize(n, dim=1) for n in student))
         parts, weights = {}, {}
         for name, mask in self.masks(teacher, centres).items():
             level, modality = name.split("_")
