@@ -9,14 +9,14 @@ import pytest
 import scipy.io
 from PIL import Image
 
-import dakd.data.verify.report as module
+import dakd.data.verify.files as module
 from dakd.config import SyntheticConfig
 from dakd.data import load_dataset
 from dakd.data.export import export_dataset
 from dakd.data.records import MARKER
 from dakd.data.sysu import CAMERAS, read_permutations
 from dakd.data.verify import verify
-from dakd.data.verify.expected import ALL, LLCM, SYSU, SYSU_LISTS, expected, tally
+from dakd.data.verify.expected import ALL, LLCM, SYSU, SYSU_LISTS, expected_counts, tally
 
 CONFIG = SyntheticConfig(train_ids=8, test_ids=20, images_per_camera=2, clutter=0)
 QUIET = {"show": False, "for_others": False}
@@ -134,7 +134,7 @@ def test_a_missing_image(copy, layout):
     path.unlink()
     report = check(layout, root, decode=False)
     assert_found(report, ("missing", name))
-    assert "is not there" in report.problems[0].what
+    assert "is missing" in report.problems[0].what
     assert "1 missing" in str(report).splitlines()[0]
 
 
@@ -164,7 +164,7 @@ def test_what_is_no_file(copy):
     os.mkfifo(path)  # to read it would wait for ever
     report = check("sysu", root)
     assert_found(report, ("unreadable", "cam5/0006/0001.jpg"))
-    assert report.problems[0].what == "it is no file"
+    assert report.problems[0].what == "it is not a regular file"
 
 
 def test_names_that_are_not_utf8_are_printed_and_written(copy, tmp_path):
@@ -226,7 +226,7 @@ def test_sysu_missing_folders_are_reported_once(copy, folder):
     shutil.rmtree(root / folder)
     report = check("sysu", root, decode=False)
     assert_found(report, ("missing", folder))
-    assert f"none of its {images} images" in report.problems[0].what
+    assert f"all of its {images} images are missing" in report.problems[0].what
 
 
 @pytest.mark.parametrize(
@@ -238,6 +238,10 @@ def test_sysu_missing_folders_are_reported_once(copy, folder):
         (lambda r: shutil.rmtree(r / "cam5/0003"), [("missing", "cam5")]),
         (lambda r: [p.unlink() for p in (r / "cam5/0003").iterdir()], [("missing", "cam5/0003")]),
         (lambda r: shutil.copytree(r / "cam1/0001", r / "cam1/0002"), [("extra", "cam1")]),
+        (
+            lambda r: [shutil.rmtree(p) for p in r.glob("cam*/0013")],
+            [("missing", "exp/test_id.txt")],
+        ),  # an identity that no camera has
     ],
 )
 def test_sysu_without_the_official_draws(copy, spoil, problems):
@@ -321,7 +325,7 @@ def test_links_that_form_loops_end_and_count_nothing_twice(copy, tmp_path):
     assert_found(report)
     assert counts(report, ALL, ALL, ALL) == [28, 28, 288, 288]
     assert report.decoded == 288
-    assert any("passed over: cam1/all0, cam1/all1" in note for note in report.notes)
+    assert any("skipped: cam1/all0, cam1/all1" in note for note in report.notes)
 
 
 def test_a_folder_that_is_linked_to_another_counts_once(copy):
@@ -330,7 +334,7 @@ def test_a_folder_that_is_linked_to_another_counts_once(copy):
     link(root / "cam1", root / "cam2")
     report = check("sysu", root, decode=False)
     assert_found(report, ("missing", "cam1"))
-    assert any("listed before, passed over: cam1" in note for note in report.notes)
+    assert any("listed before, skipped: cam1" in note for note in report.notes)
 
 
 def test_folders_that_are_named_as_images(copy):
@@ -348,7 +352,7 @@ def test_sysu_what_is_noted(copy):
     report = check("sysu", root, decode=False)
     assert_found(report)
     text = "\n".join(report.notes)
-    for what in ("no list names, passed over: 0500", "cam1_video_train", "cam2/Thumbs.db",
+    for what in ("no list names, skipped: 0500", "cam1_video_train", "cam2/Thumbs.db",
                  "cam3/0002.jpg"):  # fmt: skip
         assert what in text
     assert len(report.notes) == 4
@@ -385,7 +389,7 @@ def drop_line(path):
         (lambda r: swap(r, "train_visible_1.txt", "test_visible_1.txt"),
             [("wrong", "idx/train_*_1.txt"), ("wrong", "idx/test_*_1.txt")]),
         (lambda r: [shutil.copy(r / f"idx/train_{m}_2.txt", r / f"idx/test_{m}_2.txt")
-                    for m in ("visible", "thermal")], [("wrong", "idx/*_2.txt")]),
+                    for m in ("visible", "thermal")], [("wrong", "idx/test_*_2.txt")]),
     ],
 )  # fmt: skip
 def test_regdb_faults(copy, spoil, problems):
@@ -420,6 +424,8 @@ def replace_in(path, old, new):
             [("wrong", "idx/train_*.txt")]),
         (lambda r: [shutil.rmtree(p) for p in r.glob("test_*/cam*/0013")],
             [("missing", "idx/test_id.txt")]),
+        (lambda r: swap(r, "train_vis.txt", "train_nir.txt"),
+            [("wrong", "idx/train_vis.txt"), ("wrong", "idx/train_nir.txt")]),
     ],
 )  # fmt: skip
 def test_llcm_faults(copy, spoil, problems):
@@ -434,7 +440,9 @@ def test_llcm_a_name_without_camera(copy):
     new = "vis/0001/0001_s000000_f0001_vis.jpg"
     (root / old).rename(root / new)
     replace_in(root / "idx/train_vis.txt", old, new)
-    assert_found(check("llcm", root, decode=False), ("wrong", new))
+    report = check("llcm", root, decode=False)
+    assert_found(report, ("wrong", "idx/train_vis.txt"))
+    assert new in report.problems[0].what
 
 
 def test_llcm_a_missing_test_image_is_found_by_count_and_named_in_a_note(copy):
@@ -546,7 +554,7 @@ def test_the_same_image_in_both_lists_of_a_layout(copy):
         ([TRAIN[0], ("c.png", 3, 2, "infrared", "train"), *TEST],
             "no training identity has both", ""),
         ([*TRAIN, TEST[0], ("c.png", 3, 2, "infrared", "test")], "",
-            "nobody of the infrared test images is among the visible ones"),
+            "no identity of the infrared test images is in the visible ones"),
     ],
 )  # fmt: skip
 def test_what_a_table_is_good_for(tmp_path, rows, train, evaluate):
@@ -564,7 +572,7 @@ def test_what_a_table_is_good_for(tmp_path, rows, train, evaluate):
         assert ("train: not possible" in str(report)) is bool(train)
         assert ("evaluate: not possible" in report._repr_html_()) is bool(evaluate)
     if report.ok:
-        assert "a batch can show 1 identities at most" in str(report)
+        assert "a batch can have 1 identities at most" in str(report)
 
 
 @pytest.mark.parametrize(
@@ -582,7 +590,7 @@ def test_what_a_table_is_good_for(tmp_path, rows, train, evaluate):
             "", "no visible test image"),
         ("llcm", lambda r: [p.unlink() for p in [*r.glob("test_vis/cam[1-5]/**/*.jpg"),
                                                  *r.glob("test_nir/cam[1-5]/**/*.jpg")]],
-            "", "nobody of the infrared"),  # camera 6 alone is left, where both are its own
+            "", "no identity of the infrared"),  # camera 6 alone is left, where both are its own
         ("regdb", lambda r: (r / "idx/train_visible_7.txt").unlink(),
             "train_visible_7.txt", "train_visible_7.txt"),
         ("regdb", lambda r: sorted(r.glob("Visible/3/*.bmp"))[0].write_bytes(b"x"),
@@ -602,10 +610,10 @@ def test_what_a_layout_is_good_for(copy, layout, spoil, train, evaluate):
 
 
 def test_what_only_loading_refuses_is_a_problem(copy, monkeypatch):
-    def refuse(root, **how):
+    def refuse(name, root, **how):
         raise ValueError("no such people")
 
-    monkeypatch.setattr("dakd.data.verify.readiness.load_sysu", refuse)
+    monkeypatch.setattr("dakd.data.verify.readiness.load_dataset", refuse)
     report = check("sysu", copy("sysu"), decode=False)
     assert_found(report, ("missing", "."))
     assert report.problems[0].what == "train and evaluate must fail: loading fails: no such people"
@@ -617,7 +625,7 @@ def test_what_only_loading_refuses_is_a_problem(copy, monkeypatch):
 def test_bad_input(tmp_path):
     with pytest.raises(ValueError, match="dataset 'market' cannot be verified; use one of sysu"):
         verify("market", tmp_path)
-    with pytest.raises(NotADirectoryError, match="nowhere is no folder"):
+    with pytest.raises(NotADirectoryError, match="nowhere is not a folder"):
         verify("sysu", tmp_path / "nowhere")
     with pytest.raises(FileNotFoundError, match="root must be the table"):
         verify("custom", tmp_path)
@@ -632,7 +640,7 @@ def test_an_empty_folder_is_all_missing(tmp_path, layout):
 
 @pytest.mark.parametrize(
     ("content", "what"),
-    [("{", "says nothing of what was drawn"), ('{"layout": "sysu"}', "'config'"),
+    [("{", "does not say what was drawn"), ('{"layout": "sysu"}', "'config'"),
      (json.dumps({"layout": "llcm", "config": {}}), "an export in the layout 'llcm'")],
 )  # fmt: skip
 def test_markers_of_no_use(copy, content, what):
@@ -671,7 +679,7 @@ def test_few_pictures_are_in_memory_at_a_time(exports, monkeypatch):
 
     monkeypatch.setattr(Image, "open", Counted)
     monkeypatch.setattr(module, "ThreadPoolExecutor", Pool)
-    monkeypatch.setattr(module, "_AT_ONCE", 50)
+    monkeypatch.setattr(module, "_BATCH", 50)
     assert check("sysu", exports / "sysu").decoded == 288
     assert len(most) == 288
     assert max(most) <= 8
@@ -696,11 +704,11 @@ def test_identity_lists_of_an_export(tmp_path):
     """Of seven training identities only number 4 is for validation."""
     marker = {"layout": "sysu", "config": {"train_ids": 7, "test_ids": 20}}
     (tmp_path / MARKER).write_text(json.dumps(marker))
-    assert expected("sysu", tmp_path).lists == {"train": 6, "val": 1, "test": 20}
+    assert expected_counts("sysu", tmp_path).lists == {"train": 6, "val": 1, "test": 20}
 
 
 def test_known_counts_of_regdb(tmp_path):
-    counts = expected("regdb", tmp_path).counts
+    counts = expected_counts("regdb", tmp_path).counts
     assert len(counts) == 43  # what both folders hold, their sum, and forty lists
     assert counts["disk", ALL, ALL] == (412, 8240)
     assert counts["disk", "visible", 1] == (412, 4120)
@@ -779,4 +787,4 @@ def test_counts_that_a_wrong_list_hides_are_said_to_be_open(copy):
     ids = root / "exp" / "val_id.txt"
     ids.write_text(ids.read_text().rpartition(",")[0] or "1")
     notes = " ".join(check("sysu", root, decode=False).notes)
-    assert "are not judged before what is wrong with the lists is put right" in notes
+    assert "are not compared until the problems of its lists are corrected" in notes

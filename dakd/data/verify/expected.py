@@ -5,23 +5,25 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from dakd.config import SyntheticConfig
-from dakd.data.llcm import CAMERAS as LLCM_CAMERAS
+from dakd.data.llcm import tested_cameras
 from dakd.data.records import MARKER
 from dakd.data.regdb import CAMERAS as REGDB_CAMERAS
-from dakd.data.synthetic import cameras_of, identity_numbers
-from dakd.data.sysu import CAMERAS as SYSU_CAMERAS
+from dakd.data.synthetic import identity_numbers, records_of
+from dakd.protocols import Modality
 
 ALL = "all"
+DISK = "disk"  # the images that ten splits share
 Key = tuple[str, str, int | str]  # split, modality and camera; "all" for the sum over them
 Count = tuple[int | None, int | None]  # identities and images; None where not known
 
 NAMES = {"sysu": "SYSU-MM01", "regdb": "RegDB", "llcm": "LLCM", "custom": "a table of images"}
 
 # SYSU-MM01: counted from rand_perm_cam.mat and the identity lists of
-# https://github.com/wuancong/SYSU-MM01; the sums are those of the literature. "train" holds the
-# identities of train_id and val_id, as in the published results.
+# https://github.com/wuancong/SYSU-MM01; the sums are those of the literature. "train" includes the
+# identities of val_id, as in the published results.
 SYSU_LISTS = {"train": 296, "val": 99, "test": 96}
 SYSU: dict[Key, Count] = {
     ("train", "visible", 1): (194, 4721),
@@ -42,20 +44,20 @@ SYSU: dict[Key, Count] = {
     ("test", "infrared", ALL): (96, 3803),
 }
 
-# RegDB: 412 people with 10 visible and 10 thermal images, halved ten times by its lists. Source:
-# Nguyen et al., "Person Recognition System Based on a Combination of Body Images from Visible Light
-# and Thermal Cameras", Sensors 2017. "disk" is what the folders hold, "train 1" to "test 10" what
-# the lines of the lists say.
+# RegDB: 412 people with 10 visible and 10 thermal images, split in halves by ten pairs of lists.
+# Source: Nguyen et al., "Person Recognition System Based on a Combination of Body Images from
+# Visible Light and Thermal Cameras", Sensors 2017. "disk" counts the images in the folders,
+# "train 1" to "test 10" the lines of the lists.
 REGDB_MODALITIES = {modality: cam for cam, (_, modality) in REGDB_CAMERAS.items()}
 
 
 def _regdb(halves: dict[str, int], per_identity: int) -> dict[Key, Count]:
     people = sum(halves.values())
     counts: dict[Key, Count] = {
-        ("disk", modality, cam): (people, people * per_identity)
+        (DISK, modality, cam): (people, people * per_identity)
         for modality, cam in REGDB_MODALITIES.items()
     }
-    counts["disk", ALL, ALL] = people, 2 * people * per_identity
+    counts[DISK, ALL, ALL] = people, 2 * people * per_identity
     for trial in range(1, 11):
         for split, half in halves.items():
             for modality, cam in REGDB_MODALITIES.items():
@@ -63,15 +65,15 @@ def _regdb(halves: dict[str, int], per_identity: int) -> dict[Key, Count]:
     return counts
 
 
-# LLCM: 1,064 people, of whom 713 train, and 46,767 images. Source: Zhang & Wang, CVPR 2023, and the
-# released code, which reads nine test cameras, but not the empty third one in infrared. How many
-# images each holds is not published.
+# LLCM: 1,064 people, 713 of them for training, and 46,767 images. Source: Zhang & Wang, CVPR 2023,
+# and the released code, which reads nine test cameras in visible light and all but the third, whose
+# folder is empty, in infrared. The number of images of each camera is not published.
 LLCM_LISTS = {"test": 351}
 LLCM: dict[Key, Count] = {
     ("train", ALL, ALL): (713, None),
     ("test", ALL, ALL): (351, None),
-    **{("test", "visible", cam): (None, None) for cam in LLCM_CAMERAS},
-    **{("test", "infrared", cam): (None, None) for cam in LLCM_CAMERAS if cam != 3},
+    **{("test", "visible", cam): (None, None) for cam in tested_cameras("visible")},
+    **{("test", "infrared", cam): (None, None) for cam in tested_cameras("infrared")},
     (ALL, ALL, ALL): (1064, 46767),
 }
 
@@ -91,15 +93,23 @@ class Expected:
     lists: dict[str, int] = field(default_factory=dict)
 
 
-def tally(images: Iterable[tuple[str, str, int, Hashable]]) -> dict[Key, tuple[int, int]]:
-    """Count identities and images, given each image's split, modality, camera and identity.
+def overlap(one: Key, other: Key) -> bool:
+    """Return whether two counts have images in common."""
+    return all(a == b or ALL in (a, b) for a, b in zip(one, other, strict=True))
+
+
+def tally(images: Iterable[tuple[Any, ...]]) -> dict[Key, tuple[int, int]]:
+    """Count identities and images.
+
+    Args:
+        images: split, modality, camera and identity of each; what follows them is ignored.
 
     >>> tally([("test", "visible", 1, 7), ("test", "visible", 2, 7)])["test", "visible", "all"]
     (1, 2)
     """
     identities: dict[Key, set[Hashable]] = defaultdict(set)
     numbers: dict[Key, int] = defaultdict(int)
-    for split, modality, cam, pid in images:
+    for split, modality, cam, pid, *_ in images:
         keys: list[Key] = [
             (split, modality, cam),
             (split, modality, ALL),
@@ -112,17 +122,20 @@ def tally(images: Iterable[tuple[str, str, int, Hashable]]) -> dict[Key, tuple[i
     return {key: (len(identities[key]), numbers[key]) for key in numbers}
 
 
-def expected(name: str, root: Path) -> Expected:
-    """Return what a complete copy of a dataset has; an export's marker says what it consists of.
+def expected_counts(name: str, root: Path) -> Expected:
+    """Return the counts of a complete copy of a dataset, or of an export by its marker.
 
     Args:
-        name: ``"sysu"``, ``"regdb"`` or ``"llcm"``.
+        name: ``"sysu"``, ``"regdb"``, ``"llcm"``, or ``"custom"``, of which nothing is known.
         root: the dataset's folder.
 
     Raises:
-        ValueError: the marker is damaged, or is that of another layout.
+        ValueError: the marker is damaged, or belongs to another layout.
     """
-    if (root / MARKER).is_file():
+    drawn = (root / MARKER).is_file()
+    if name == "custom":  # whose table holds its counts
+        return Expected("Drawn people, " * drawn + NAMES[name])
+    if drawn:
         return _drawn(name, root / MARKER)
     if name == "sysu":
         return Expected(NAMES[name], SYSU, SYSU_LISTS)
@@ -137,26 +150,22 @@ def _drawn(name: str, marker: Path) -> Expected:
         content = json.loads(marker.read_text("utf-8"))
         layout, config = content["layout"], SyntheticConfig(**content["config"])
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"says nothing of what was drawn ({error}); export it again") from error
+        raise ValueError(f"does not say what was drawn ({error}); export it again") from error
     if layout != name:
-        raise ValueError(f"this is an export in the layout {layout!r}; verify it as that")
+        raise ValueError(f"this is an export in the layout {layout!r}; verify it as {layout!r}")
     title = f"Drawn people, NOT {NAMES[name]} but in its layout"
     splits = dict(zip(("train", "test"), identity_numbers(config), strict=True))
     if name == "regdb":
         people = sum(map(len, splits.values()))
         halves = {"train": people - people // 2, "test": people // 2}
         return Expected(title, _regdb(halves, config.images_per_camera))
-    views = {
-        cam: [SYSU_CAMERAS[cam]] if name == "sysu" else ["visible", "infrared"][: 1 + (cam != 3)]
-        for cam in SYSU_CAMERAS
-    }  # a camera of SYSU-MM01 has one modality; those of LLCM have two, but the third one
+    modalities: tuple[Modality, ...] = ("visible", "infrared")
     counts = tally(
-        (split, modality, cam, pid)
+        (split, modality, record.cam, record.pid)
         for split, pids in splits.items()
-        for pid in pids
-        for cam in cameras_of(pid)
-        for modality in views[cam]
-        for _ in range(config.images_per_camera)
+        for record in records_of(config, pids)
+        for modality in ([record.modality] if name == "sysu" else modalities)
+        if name == "sysu" or record.cam in tested_cameras(modality)
     )
     lists = {split: len(pids) for split, pids in splits.items()}
     if name == "sysu":

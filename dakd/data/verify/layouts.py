@@ -1,225 +1,187 @@
-"""The other layouts: RegDB, LLCM and tables, against their own lists.
-
-Each function fills a `dakd.data.verify.survey.Survey` without stopping at a fault.
-"""
+"""The layouts of the datasets: in which folders their images are, and what their lists name."""
 
 import os
 import re
-from collections import Counter
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePosixPath
 
-from dakd.data.custom import check_splits, read_table
-from dakd.data.lists import disagreements, read_ids, read_index, some
-from dakd.data.llcm import SUFFIXES as LLCM_SUFFIXES
+from dakd.data.lists import IMAGES, is_number, read_ids
+from dakd.data.llcm import SUFFIXES as LLCM_FOLDERS
 from dakd.data.llcm import camera_of, tested_cameras
-from dakd.data.records import MARKER
 from dakd.data.regdb import CAMERAS as REGDB_CAMERAS
-from dakd.data.verify.expected import ALL, NAMES, REGDB_MODALITIES, Expected, Key, tally
-from dakd.data.verify.survey import Item, Survey
-from dakd.data.verify.sysu import survey_sysu
-from dakd.protocols import Modality
+from dakd.data.regdb import TRIALS
+from dakd.data.sysu import CAMERAS as SYSU_CAMERAS
+from dakd.data.sysu import SUFFIXES as SYSU_SUFFIXES
+from dakd.data.sysu import read_part, read_permutations
+from dakd.data.verify.expected import ALL, DISK, Key, overlap
+from dakd.data.verify.survey import Entry, Kind, Survey
 
-REGDB_FOLDERS = {modality: folder for folder, modality in REGDB_CAMERAS.values()}
-LLCM_FOLDERS = {suffix: modality for modality, suffix in LLCM_SUFFIXES.items()}
-
-# RegDB --------------------------------------------------------------------------------------------
-
-
-def survey_regdb(survey: Survey, known: Expected) -> None:
-    """Compare folders with the forty lists, and the lists of each trial with one another."""
-    survey.walk(REGDB_FOLDERS.values())
-    listed: dict[str, str] = {}  # file to modality
-    complete = False
-    for trial in range(1, 11):
-        halves = {split: _regdb_half(survey, split, trial, listed) for split in ("train", "test")}
-        train, test = halves.values()
-        complete |= train is not None and test is not None
-        if shared := sorted((train or set()) & (test or set())):
-            what = f"the identities {some(shared)} are in the training and in the test lists"
-            survey.fault("wrong", f"idx/*_{trial}.txt", what)
-    modalities = {folder: modality for modality, folder in REGDB_FOLDERS.items()}
-    for name in sorted(survey.images | listed.keys()):
-        folder, *inner = name.split("/")
-        modality = modalities[folder]
-        pid = inner[0] if len(inner) > 1 else ""
-        item = Item("disk", modality, REGDB_MODALITIES[modality], pid, name)
-        (survey.found if name in survey.images else survey.missing).append(item)
-        if name not in listed and complete:
-            survey.extra.append(item)
-    survey.report_files("the lists in idx")
+DRAWS = "exp/rand_perm_cam.mat"
 
 
-def _regdb_half(survey: Survey, split: str, trial: int, listed: dict[str, str]) -> set[str] | None:
-    """Read both lists of a half; return its folders, or None where the lists cannot say."""
-    pairs: list[tuple[str, int]] = []
-    whole = True
-    for modality, folder in REGDB_FOLDERS.items():
-        name = f"idx/{split}_{folder.lower()}_{trial}.txt"
-        key: Key = (f"{split} {trial}", modality, ALL)
-        entries = _entries(survey, name, key)
-        if outside := [n for n, _ in entries if not re.fullmatch(rf"{folder}/\d+/[^/]+", n)]:
-            what = f"names {len(outside):,} files that {folder} does not hold: {some(outside, 2)}"
-            survey.fault("wrong", name, what, key)
-        if outside or not entries:
-            whole = False
-            continue
-        listed.update((file, modality) for file, _ in entries)
-        pairs += [(PurePosixPath(file).parts[1], label) for file, label in entries]
-        camera = REGDB_MODALITIES[modality]
-        survey.found += [Item(f"{split} {trial}", modality, camera, label) for _, label in entries]
-    if wrong := disagreements(pairs):
-        what = f"visible and thermal lists do not agree: {some(wrong, 2)}"
-        survey.fault("wrong", f"idx/{split}_*_{trial}.txt", what)
-    return {folder for folder, _ in pairs} if whole and not wrong else None
+@dataclass(frozen=True)
+class Part:
+    """The lists of one split.
 
-
-def _entries(survey: Survey, name: str, *settled: Key) -> list[tuple[str, int]]:
-    """Return the lines of a list as files below the root and labels; none where it is at fault."""
-    read = survey.attempt(lambda: read_index(survey.root / name, survey.root), name, *settled)
-    return [(path.relative_to(survey.root).as_posix(), label) for path, label in read or ()]
-
-
-# LLCM ---------------------------------------------------------------------------------------------
-
-
-def survey_llcm(survey: Survey, known: Expected) -> None:
-    """Compare the training folders with their lists, and the test folders with ``test_id.txt``.
-
-    No list tells for sure which test images there are: the released evaluation takes what the
-    folders hold. An empty or absent folder such as ``test_nir/cam3`` is therefore no fault by
-    itself.
+    Attributes:
+        name: the list's path, with ``*`` where there are several.
+        split: what it lists.
+        read: reads the listed identities, given the dataset's folder; None for lists of images.
+        images: the folder of the images that each list of images names, by the list's path.
     """
-    survey.walk(f"{test}{suffix}" for suffix in LLCM_FOLDERS for test in ("", "test_"))
-    train = _llcm_train(survey)
-    key: Key = ("test", ALL, ALL)
-    name = "idx/test_id.txt"
-    ids = survey.attempt(lambda: read_ids(survey.root / name), name, key) or set()
-    if ids and len(ids) != (number := known.lists.get("test", len(ids))):
-        survey.fault(
-            "wrong", name, f"lists {len(ids)} identities, a complete copy has {number}", key
+
+    name: str
+    split: str
+    read: Callable[[Path], set[int]] | None = None
+    images: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """How a dataset lies on the disk, as ``<folder>/<identity>/<image>`` and lists.
+
+    Attributes:
+        folders: split, modality and camera of the images in each folder; ``"all"`` where a list
+            says the split, and the image's name the camera.
+        digits: least digits of an identity's folder, by split; 1 if not given.
+        suffixes: suffixes of image files.
+        divisions: the lists; the parts of a division have no identity in common.
+        hints: lists that loading does not read, and that may be absent.
+        whole: the lists name every image of the folders.
+        compare_numbers: reports images that are missing or extra by their number, given the survey
+            and the split of each identity, and returns what shows it; None where lists do.
+    """
+
+    folders: Mapping[str, Key]
+    digits: Mapping[str, int] = field(default_factory=dict)
+    suffixes: Sequence[str] = IMAGES
+    divisions: Sequence[Sequence[Part]]
+    hints: Sequence[str] = ()
+    whole: bool = False
+    compare_numbers: Callable[[Survey, Mapping[int, str]], str] | None = None
+
+    def record(self, path: str) -> Entry | None:
+        """Return an image's labels by its path; None where the path is not one of the layout."""
+        image = PurePosixPath(path)
+        pid = image.parent.name
+        split, modality, camera = self.folders.get(str(image.parent.parent), ("", "", None))
+        camera = camera_of(image) if camera == ALL else camera
+        fits = is_number(pid) and len(pid) >= self.digits.get(split, 1)
+        if not fits or camera is None or image.suffix.lower() not in self.suffixes:
+            return None
+        return Entry(split, modality, int(camera), int(pid), path)
+
+    def location(self, key: Key) -> str:
+        """Return the file or folder that a count is about."""
+        lists = {
+            path: (part.split, self.folders[folder][1], ALL)
+            for division in self.divisions
+            for part in division
+            for path, folder in part.images.items()
+        }
+        inside = [
+            [path for path, about in places.items() if overlap(key, about)]
+            for places in (self.folders, lists)
+        ]
+        return os.path.commonpath(inside[0] or inside[1]).replace(os.sep, "/") or "."
+
+
+def _compare_numbers(survey: Survey, splits: Mapping[int, str]) -> str:
+    """Compare the numbers with the official draws, which hold how many images there must be.
+
+    Without them, only a gap in the numbers shows that an image is missing.
+    """
+    images = _by_number(survey)
+    draws = None
+    if (survey.root / DRAWS).is_file():
+        draws = survey.attempt(lambda: read_permutations(survey.root / DRAWS), DRAWS)
+    else:
+        survey.notes.append(
+            f"without {DRAWS}, only gaps in the numbers show which images are missing; it is "
+            "evaluation/data_split/rand_perm_cam.mat of https://github.com/wuancong/SYSU-MM01"
         )
-    if shared := sorted(ids & train):
-        what = f"has identities of the training lists: {some(shared)}"
-        survey.fault("wrong", name, what, (ALL, ALL, ALL))
-    _llcm_test(survey, ids - train)
-    survey.report_files("the lists in idx")
+    last = {key: max(files) for key, files in images.items()}
+    if draws is not None:
+        last = {key: draw.shape[1] for key, draw in draws.items()}
+    for pid, cam in ((pid, cam) for pid in sorted(splits) for cam in SYSU_CAMERAS):
+        files, most = images.get((cam, pid), {}), last.get((cam, pid), 0)
+        entry = Entry(splits[pid], SYSU_CAMERAS[cam], cam, pid, f"cam{cam}/{pid:04d}")
+        absent = sorted(set(range(1, most + 1)) - files.keys())
+        survey.missing += [entry._replace(path=f"{entry.path}/{n:04d}.jpg") for n in absent]
+        survey.extra.update(str(files[number].path) for number in files if number > most)
+        if not most and entry.path in survey.empty:
+            kind: Kind = "missing" if draws is None else "extra"
+            survey.add(kind, str(entry.path), "holds no image", entry[:3])
+    return "the numbers around it" if draws is None else DRAWS
 
 
-def _llcm_train(survey: Survey) -> set[int]:
-    """Compare the training folders with the training lists; return the listed identities."""
-    pairs: list[tuple[str, int]] = []
-    listed: set[str] = set()
-    for modality, suffix in LLCM_SUFFIXES.items():
-        key: Key = ("train", modality, ALL)
-        for file, label in _entries(survey, f"idx/train_{suffix}.txt", key):
-            listed.add(file)
-            path = PurePosixPath(file)
-            if (cam := camera_of(path)) is None or not path.parent.name.isdecimal():
-                what = "needs a camera in its name, as _c03_, and a number for a folder, as 0001"
-                survey.fault("wrong", file, what, key)
-                continue
-            pid = int(path.parent.name)
-            item = Item("train", modality, cam, pid, file)
-            (survey.found if file in survey.images else survey.missing).append(item)
-            pairs.append((f"{pid:04d}", label))
-    if wrong := disagreements(pairs):
-        what = f"{some(wrong, 2)}, but folders and labels must belong to each other one to one"
-        survey.fault("wrong", "idx/train_*.txt", what)
-    train = {file for file in survey.images if file.startswith(("vis/", "nir/"))}
-    survey.note(train - listed, "images in vis and nir that no training list names, passed over")
-    return {int(folder) for folder, _ in pairs}
+def _by_number(survey: Survey) -> dict[tuple[int, int], dict[int, Entry]]:
+    """Return the images by camera and identity, then by number; drop those without a number."""
+    images: dict[tuple[int, int], dict[int, Entry]] = defaultdict(dict)
+    for entry in survey.found:
+        path, name = str(entry.path), PurePosixPath(str(entry.path)).stem
+        same = images[entry.camera, entry.pid]
+        if not re.fullmatch("[0-9]{1,4}", name):
+            survey.add("wrong", path, "the name must be the image's number, as in 0001.jpg")
+        elif other := same.get(int(name)):
+            survey.add("wrong", path, f"is image {int(name)}, as is {other.path}; remove one")
+        else:
+            same[int(name)] = entry
+    survey.found = [entry for files in images.values() for entry in files.values()]
+    return {key: files for key, files in images.items() if files}
 
 
-def _llcm_test(survey: Survey, ids: set[int]) -> None:
-    unlisted, stray, seen = set(), [], set()
-    for file in sorted(survey.images):
-        match = re.fullmatch(r"test_(vis|nir)/cam([1-9])/(\d{4,})/[^/]+", file)
-        modality = LLCM_FOLDERS[match[1]] if match else None
-        if match and modality and int(match[2]) not in tested_cameras(modality):
-            stray.append(file)
-        elif match and modality and int(match[3]) in ids:
-            cam, pid = int(match[2]), int(match[3])
-            survey.found.append(Item("test", modality, cam, pid, file))
-            seen.add((modality, pid))
-        elif match:
-            unlisted.add(match[3])
-        elif file.startswith("test_"):
-            stray.append(file)
-    survey.note(unlisted, "identities in test folders that test_id.txt does not list, passed over")
-    survey.note(stray, "images in test folders outside of the cameras that are tested, passed over")
-    unseen = ids - {pid for _, pid in seen}
-    for suffix, modality in LLCM_FOLDERS.items():
-        if ids and modality not in {m for m, _ in seen}:
-            what = "holds no image of a listed identity"
-            survey.fault("missing", f"test_{suffix}", what, ("test", modality, ALL))
-            unseen = set()
-    if unseen:
-        what = f"no test folder holds an image of the identities {some(sorted(unseen))}"
-        survey.fault("missing", "idx/test_id.txt", what, ("test", ALL, ALL))
-    _llcm_hint(survey)
-
-
-def _llcm_hint(survey: Survey) -> None:
-    """Note what the test lists name and folders lack; the released evaluation does not use them."""
-    for suffix in LLCM_FOLDERS:
-        name = f"idx/test_{suffix}.txt"
-        if (survey.root / name).is_file():
-            files = {file for file, _ in _entries(survey, name) if file.startswith("test_")}
-            survey.note(files - survey.images, f"images that {name} names are not there")
-
-
-# Any images ---------------------------------------------------------------------------------------
-
-
-def survey_custom(survey: Survey, table: Path) -> Expected:
-    """Compare a table with the files that it names; return the table's own counts."""
-    rows = survey.attempt(lambda: read_table(table), table.name)
-    title = (
-        f"Drawn people, {NAMES['custom']}" if (survey.root / MARKER).is_file() else NAMES["custom"]
-    )
-    if rows is None:
-        return Expected(title)
-    survey.attempt(lambda: check_splits(table, rows), table.name)
-    folder = table.parent
-    files = [f.relative_to(folder) if f.is_relative_to(folder) else f for f in rows["file"]]
-    cells = rows.assign(path=[file.as_posix() for file in files])
-    columns = (cells[c] for c in ("split", "modality", "cam", "pid", "path"))
-    items = [Item(*row) for row in zip(*columns, strict=True)]
-    for item in items:
-        there = os.path.isfile(survey.root / str(item.path))  # False where no system has such names
-        (survey.found if there else survey.missing).append(item)
-    survey.images.update(str(item.path) for item in survey.found)
-    for path, number in Counter(item.path for item in items).items():
-        if number > 1:
-            survey.fault("wrong", str(path), f"is in {number} rows of the table")
-    survey.report_files(table.name)
-    return Expected(title, dict(tally(item[:4] for item in items)))
-
-
-LAYOUTS: dict[str, Callable[[Survey, Expected], None]] = {
-    "sysu": survey_sysu,
-    "regdb": survey_regdb,
-    "llcm": survey_llcm,
-}
-
-
-def place(name: str, key: Key) -> str:
-    """Return the file or folder that a count is about, below the dataset's folder.
-
-    >>> place("regdb", ("train 3", "infrared", 2)), place("llcm", ("test", "visible", 5))
-    ('idx/train_thermal_3.txt', 'test_vis/cam5')
-    """
-    split, kind, camera = key
-    if ALL in (split, kind):
-        return "."
-    modality: Modality = "visible" if kind == "visible" else "infrared"
-    cam = "" if camera == ALL else f"cam{camera}"
-    if name == "sysu":
-        return cam or "."
-    if name == "llcm":
-        folder = LLCM_SUFFIXES[modality]
-        return folder if split == "train" else f"test_{folder}/{cam}".rstrip("/")
-    half, _, trial = split.partition(" ")
-    folder = REGDB_FOLDERS[modality]
-    return f"idx/{half}_{folder.lower()}_{trial}.txt" if trial else folder
+SYSU = Layout(
+    folders={f"cam{cam}": (ALL, modality, cam) for cam, modality in SYSU_CAMERAS.items()},
+    digits={ALL: 4},
+    suffixes=SYSU_SUFFIXES,
+    divisions=[
+        [
+            Part(f"exp/{part}_id.txt", split, partial(read_part, part=part))
+            for part, split in (("train", "train"), ("val", "train"), ("test", "test"))
+        ]
+    ],
+    compare_numbers=_compare_numbers,
+)
+REGDB = Layout(
+    folders={folder: (DISK, modality, cam) for cam, (folder, modality) in REGDB_CAMERAS.items()},
+    divisions=[
+        [
+            Part(
+                f"idx/{split}_*_{trial}.txt",
+                f"{split} {trial}",
+                images={
+                    f"idx/{split}_{folder.lower()}_{trial}.txt": folder
+                    for folder, _ in REGDB_CAMERAS.values()
+                },
+            )
+            for split in ("train", "test")
+        ]
+        for trial in TRIALS
+    ],
+    whole=True,
+)
+LLCM = Layout(
+    folders={folder: ("train", modality, ALL) for modality, folder in LLCM_FOLDERS.items()}
+    | {
+        f"test_{folder}/cam{cam}": ("test", modality, cam)
+        for modality, folder in LLCM_FOLDERS.items()
+        for cam in tested_cameras(modality)
+    },
+    digits={"test": 4},
+    divisions=[
+        [
+            Part(
+                "idx/train_*.txt",
+                "train",
+                images={f"idx/train_{folder}.txt": folder for folder in LLCM_FOLDERS.values()},
+            ),
+            Part("idx/test_id.txt", "test", lambda root: read_ids(root / "idx/test_id.txt")),
+        ]
+    ],
+    hints=[f"idx/test_{folder}.txt" for folder in LLCM_FOLDERS.values()],
+)
+LAYOUTS = {"sysu": SYSU, "regdb": REGDB, "llcm": LLCM}

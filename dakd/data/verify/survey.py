@@ -1,8 +1,4 @@
-"""A survey of a copy of a dataset: what is there, what is not, and what is odd.
-
-`dakd.data.verify.layouts` fills it by the rules of each layout, `dakd.data.verify.report` judges
-it. Only names are looked at here. Every fault is noted, and the survey goes on.
-"""
+"""What is on the disk, and the problems and notes of a report; only names are read here."""
 
 import os
 from collections import Counter
@@ -12,7 +8,7 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import Literal, NamedTuple, TypeVar
 
 from dakd.data.lists import is_image, some
-from dakd.data.verify.expected import Key
+from dakd.data.verify.expected import Key, overlap
 
 Kind = Literal["missing", "extra", "unreadable", "wrong"]
 T = TypeVar("T")
@@ -20,26 +16,20 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Problem:
-    """One fault of a copy.
-
-    Attributes:
-        kind: ``"missing"``, ``"extra"``, ``"unreadable"`` or ``"wrong"``.
-        where: file or folder, relative to the dataset's root.
-        what: what is the matter with it.
-    """
+    """One problem of a copy."""
 
     kind: Kind
-    where: str
+    where: str  # file or folder, relative to the dataset's folder
     what: str
 
 
-class Item(NamedTuple):
+class Entry(NamedTuple):
     """One image, or (without a path) one line of a list that names an image."""
 
     split: str
     modality: str
     camera: int
-    pid: int | str
+    pid: int
     path: str | None = None
 
 
@@ -50,49 +40,60 @@ class Survey:
     Attributes:
         root: the dataset's folder.
         images: every image in the folders of the layout, whether a list names it or not.
-        empty: folders that hold neither an image nor a folder.
+        empty: folders without images and subfolders.
         found: images, and lines of lists, that count.
-        missing: images that the copy's own lists, or a gap in the numbers, tell to be absent.
-        extra: those of `found` that the lists do not have.
+        missing: images that a list, or a gap in the image numbers, shows to be absent.
+        extra: paths of images that the lists do not name.
+        listed: the images that lists name, by path; None where a path does not fit the layout.
         problems, notes: what is to be reported.
-        settled: counts that a reported problem accounts for.
+        explained: counts that a reported problem affects, which are therefore not compared.
     """
 
     root: Path
     images: set[str] = field(default_factory=set)
     empty: list[str] = field(default_factory=list)
-    found: list[Item] = field(default_factory=list)
-    missing: list[Item] = field(default_factory=list)
-    extra: list[Item] = field(default_factory=list)
+    found: list[Entry] = field(default_factory=list)
+    missing: list[Entry] = field(default_factory=list)
+    extra: set[str] = field(default_factory=set)
+    listed: dict[str, Entry | None] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    settled: list[Key] = field(default_factory=list)
+    explained: list[Key] = field(default_factory=list)
 
-    def fault(self, kind: Kind, where: str, what: str, *settled: Key) -> None:
-        """Add a problem, and the counts that it accounts for."""
+    @property
+    def unreadable(self) -> set[str]:
+        """Paths of the files and folders that cannot be read."""
+        return {problem.where for problem in self.problems if problem.kind == "unreadable"}
+
+    def add(self, kind: Kind, where: str, what: str, *explained: Key) -> None:
+        """Add a problem, and the counts that it affects."""
         self.problems.append(Problem(kind, where, what))
-        self.settled += settled
+        self.explained += explained
 
     def note(self, items: Iterable[object], what: str) -> None:
-        """Note how many of something there are and the first few, if there are any."""
+        """Note how many items there are and the first few, if there are any."""
         if items := sorted(items, key=str):
             self.notes.append(f"{len(items):,} {what}: {some(items, 3)}")
 
-    def attempt(self, read: Callable[[], T], where: str, *settled: Key) -> T | None:
-        """Return what `read` gets from a list; where it cannot, add the problem and return None."""
+    def attempt(self, read: Callable[[], T], where: str, *explained: Key) -> T | None:
+        """Return what `read` returns; where it fails, add the problem and return None."""
         try:
             return read()
         except (OSError, ValueError, ImportError) as error:
             text = str(error).replace(f"{self.root}{os.sep}", "").removeprefix(where)
             kind: Kind = "missing" if isinstance(error, FileNotFoundError) else "wrong"
-            self.fault(kind, where, text.lstrip(":, "), *settled)
+            self.add(kind, where, text.lstrip(":, "), *explained)
         return None
 
-    def walk(self, folders: Iterable[str]) -> None:
-        """List the images in the layout's folders, and note what lies there besides.
+    def is_explained(self, key: Key) -> bool:
+        """Return whether a problem affects images that this count includes."""
+        return any(overlap(key, other) for other in self.explained)
 
-        Links are followed, each folder is listed once: links to one that was listed already, or
-        that holds the link itself, are passed over.
+    def walk(self, folders: Iterable[str]) -> None:
+        """List the images in the layout's folders, and note all other files and folders.
+
+        Links are followed. Each folder is listed once: a link to one that was listed before, or to
+        one that holds the link itself, is skipped.
         """
         folders, others = set(folders), []
         for where, inner, names in self._folders(sorted(folders)):
@@ -103,59 +104,64 @@ class Survey:
                 self.empty.append(where)
             for name in inner:
                 if is_image(PurePosixPath(name)):
-                    self.fault("wrong", f"{where}/{name}", "is a folder, but is named as an image")
-        tops = {path.name for path in self.root.iterdir() if path.is_dir()}
-        self.note(others, "files that are no images, passed over")
-        self.note(tops - folders - {"exp", "idx"}, "folders outside of the layout, passed over")
+                    self.add("wrong", f"{where}/{name}", "is a folder, but is named like an image")
+        top = {path.name for path in self.root.iterdir() if path.is_dir()}
+        self.note(others, "files that are not images, skipped")
+        self.note(top - folders - {"exp", "idx"}, "folders outside the layout, skipped")
 
     def _folders(self, tops: list[str]) -> Iterator[tuple[str, list[str], list[str]]]:
-        """Yield each folder below some, with the folders and the files in it; links come last."""
-        listed: set[str] = set()
-        again = []
-        paths = [str(self.root / top) for top in tops]
-        parts = [path for path in paths if not os.path.islink(path)]
-        links = [path for path in paths if os.path.islink(path)]
-        while parts:
-            for top in parts:
-                for folder, inner, names in os.walk(top, onerror=self._closed):
-                    real = os.path.realpath(folder)
-                    if real in listed or self._holds(real, folder):
-                        again.append(self._below(folder))
-                        inner.clear()
-                        continue
-                    listed.add(real)
-                    links += filter(os.path.islink, (os.path.join(folder, n) for n in inner))
-                    yield self._below(folder), list(inner), names
-            parts, links = sorted(links), []
-        self.note(again, "links to folders that hold them or were listed before, passed over")
+        """Yield every folder with the names of its subfolders and files; links come last."""
+        listed, repeated = set(), []
+        queue = sorted((str(self.root / top) for top in tops), key=os.path.islink)
+        for top in queue:  # which grows
+            for folder, inner, names in os.walk(top, onerror=self._cannot_list):
+                real = os.path.realpath(folder)
+                around = (os.path.realpath(path) for path in (self.root, os.path.dirname(folder)))
+                if real in listed or any(PurePath(path).is_relative_to(real) for path in around):
+                    repeated.append(below(Path(folder), self.root))
+                    inner.clear()
+                    continue
+                listed.add(real)
+                queue += sorted(filter(os.path.islink, (os.path.join(folder, n) for n in inner)))
+                yield below(Path(folder), self.root), list(inner), names
+        self.note(repeated, "links to folders that hold them or were listed before, skipped")
 
-    def _holds(self, real: str, link: str) -> bool:
-        """Return whether a folder holds the dataset, or the link by which it was reached."""
-        inside = self.root, os.path.dirname(link)
-        return any(PurePath(os.path.realpath(path)).is_relative_to(real) for path in inside)
-
-    def _below(self, path: str) -> str:
-        return Path(path).relative_to(self.root).as_posix()
+    def _cannot_list(self, error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            where = below(Path(error.filename), self.root)
+            self.add("unreadable", where, f"the folder cannot be listed: {error.strerror}")
 
     def report_files(self, source: str) -> None:
-        """Report missing and extra images; a folder of which nothing is there is reported once."""
-        occupied = {str(folder) for image in self.images for folder in PurePosixPath(image).parents}
-        occupied.add(".")
-        absent: Counter[str] = Counter()
-        for item in self.missing:
-            where = str(item.path)
-            outside = PurePosixPath(where).is_absolute()  # of the dataset's folder
-            while not outside and (parent := str(PurePosixPath(where).parent)) not in occupied:
-                where = parent
-            absent[where] += 1
-        files = {item.path for item in self.missing}
+        """Report missing and extra images; a folder without any of its images is reported once."""
+        occupied = folders_of(self.images)
+        absent = Counter(topmost(str(entry.path), occupied) for entry in self.missing)
+        files = {entry.path for entry in self.missing}
         for where, number in sorted(absent.items()):
-            what = "is not there" if where in files else f"none of its {number:,} images is there"
-            self.fault("missing", where, f"{what} (by {source})")
-        for item in self.extra:
-            self.fault("extra", str(item.path), f"does not belong there (by {source})")
+            what = "is missing" if where in files else f"all of its {number:,} images are missing"
+            self.add("missing", where, f"{what} (according to {source})")
+        for path in sorted(self.extra):
+            self.add("extra", path, f"does not belong there (according to {source})")
 
-    def _closed(self, error: OSError) -> None:
-        if not isinstance(error, FileNotFoundError):
-            where = self._below(str(error.filename))
-            self.fault("unreadable", where, f"the folder cannot be listed: {error.strerror}")
+
+def below(path: Path, root: Path) -> str:
+    """Return a path from `root` with forward slashes, or the path itself if it is elsewhere."""
+    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
+
+
+def folders_of(paths: Iterable[str]) -> set[str]:
+    """Return all folders around some files, ``"."`` included."""
+    return {".", *(str(folder) for path in paths for folder in PurePosixPath(path).parents)}
+
+
+def topmost(path: str, occupied: set[str]) -> str:
+    """Return the path itself, or the highest folder around it that is not `occupied`.
+
+    >>> topmost("cam1/0002/0001.jpg", folders_of(["cam1/0001/0001.jpg"]))
+    'cam1/0002'
+    """
+    while not PurePosixPath(path).is_absolute():  # which is outside the dataset's folder
+        parent = str(PurePosixPath(path).parent)
+        if parent in occupied:
+            break
+        path = parent
+    return path
