@@ -228,8 +228,8 @@ def rank_metrics(
         raise ValueError(
             f"no query has an image of its identity in the gallery: among the queries' identities "
             f"are {np.unique(query.pids)[:8]}, among the gallery's {np.unique(gallery.pids)[:8]}; "
-            f"dropped by protocol {protocol!r}: {rule.drops}. Check that both use the same identity "
-            "numbers"
+            f"dropped by protocol {protocol!r}: {rule.drops}. Check that both use the same "
+            "identity numbers"
         )
     return RankMetrics(
         cmc={int(k): float((first[valid] <= k).mean()) for k in ranks},

@@ -50,7 +50,7 @@ def run_comparison(name, table, folder, monkeypatch):
     code = [cell.source for cell in cells_of(name) if cell.cell_type == "code"]
     start = next(i for i, source in enumerate(code) if "ablation_demo.csv" in source)
     end = next(i for i, source in enumerate(code) if "points of mAP" in source)
-    names = {"pd": pd, "Path": Path, "figures": figures, "lab": SimpleNamespace(figures=folder)}
+    names = {"pd": pd, "Path": Path, "figures": figures, "experiment": SimpleNamespace(figures=folder)}
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         for source in code[start : end + 1]:
@@ -83,7 +83,7 @@ def test_all_rows_are_shown_with_what_their_interval_says(name, tmp_path, monkey
 @each_comparison
 def test_one_seed_has_no_interval(name, tmp_path, monkeypatch):
     said, _ = run_comparison(name, made_table(GRID, seeds=(0,)), tmp_path, monkeypatch)
-    assert said.count("cannot be told from") == len(OF_NOTEBOOK[name])
+    assert said.count("does not differ significantly from") == len(OF_NOTEBOOK[name])
     assert said.count("one seed, no interval") == len(OF_NOTEBOOK[name])
     assert "nan" not in said
 
@@ -98,7 +98,7 @@ def test_opens_with_who_says_what(name):
 def test_the_last_one_states_the_limits_and_keeps_published_figures_apart():
     cells = cells_of("06_benchmark")
     (limits,) = (c.source for c in cells if "## What this course does not show" in c.source)
-    parts = ("**A stand-in.**", "**Not reproduced.**", "**Licences.**", "**Responsible use.**")
+    parts = ("**Drawn data.**", "**Not reproduced.**", "**Licences.**", "**Responsible use.**")
     assert all(part in limits for part in parts)
     assert all(name in limits for name in ("SYSU-MM01", "RegDB", "LLCM", "MIT", "not comparable"))
     published = [i for i, c in enumerate(cells) if "76.31" in c.source]
