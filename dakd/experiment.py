@@ -39,7 +39,7 @@ from dakd.train.student import class_centres, train_student
 from dakd.train.teacher import train_teacher
 
 TRAINED_BY = (  # changed code trains again
-    *("augment", "batchnorm.py", "distill.py", "losses.py", "memory.py", "model.py", "runtime.py"),
+    *("augment", "batchnorm.py", "distill.py", "losses", "memory.py", "model.py", "runtime.py"),
     *("evaluate/embed.py", "train/distributed.py", "train/loop.py", "train/objective.py"),
     *("train/run.py", "train/selection.py", "train/state.py", "train/student.py"),
     *("train/teacher.py", "data/decoding.py", "data/records.py", "data/sampler.py"),
