@@ -7,13 +7,14 @@ READY := .venv/ready
 RUN := .venv/bin/python -m
 COURSE := $(wildcard notebooks/0*.ipynb)
 EXECUTED := runs/$(PROFILE)/notebooks
+PAGES := runs/$(PROFILE)/docs
 EXECUTE := DAKD_PROFILE=$(PROFILE) $(RUN) jupyter nbconvert --to notebook --execute \
 	--ExecutePreprocessor.timeout=-1 --output-dir $(EXECUTED)
 
-.PHONY: help notebooks site test test-oldest parity fuzz lab lint bench table evidence figures clean
+.PHONY: help notebooks docs test test-oldest parity fuzz lab lint bench table evidence figures clean
 help:
 	@echo "make notebooks  run the whole course (profile: smoke, demo or full; now $(PROFILE))"
-	@echo "make site       the executed course as pages that open without a network"
+	@echo "make docs       texts, API reference and executed course as pages that open without a network"
 	@echo "make test       unit tests, doctests and a smoke run of every notebook"
 	@echo "make test-oldest  the same with exactly the lowest versions of pyproject.toml (Python 3.11)"
 	@echo "make parity     compare with numbers that the published code computed (minutes)"
@@ -32,7 +33,7 @@ $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "dakd needs Python 3.11 or newer; try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet --editable ".[notebooks,dev]"
+	.venv/bin/python -m pip install --quiet --editable ".[notebooks,docs,dev]"
 	@touch $(READY)
 
 notebooks: $(READY)
@@ -40,12 +41,11 @@ notebooks: $(READY)
 	$(EXECUTE) $(COURSE)
 	@echo "Executed copies: $(EXECUTED)   figures: runs/$(PROFILE)/figures"
 
-# Only what is missing or older than its notebook; `make notebooks` runs everything again.
-$(EXECUTED)/%.ipynb: notebooks/%.ipynb | $(READY)
-	$(EXECUTE) $<
-
-site: $(READY) $(COURSE:notebooks/%=$(EXECUTED)/%)
-	$(RUN) dakd.site --executed $(EXECUTED) --out runs/$(PROFILE)/site
+# All pages anew, so that every warning is seen; notebooks as `make notebooks` left them.
+docs: $(READY)
+	rm -rf docs/api $(PAGES)
+	DAKD_PROFILE=$(PROFILE) $(RUN) sphinx -W --keep-going -q -c docs . $(PAGES)
+	@echo "Open $(PAGES)/index.html"
 
 test: $(READY)
 	$(RUN) pytest

@@ -15,12 +15,8 @@ import time
 from pathlib import Path
 from urllib.request import urlopen
 
-import nbformat
 import psutil
 import pytest
-from nbformat import v4
-
-from dakd.site import build_site
 
 ROOT = Path(__file__).parents[1]
 SCREENSHOTS = ROOT / "runs" / "browser"
@@ -189,50 +185,45 @@ def test_a_slider_changes_the_picture_in_jupyterlab(page, jupyter, name):
     assert not errors(page)
 
 
-@pytest.fixture(scope="module")
-def site(chromium, tmp_path_factory):
-    """The course as pages; one notebook, with a figure, a widget and a table, has been run."""
-    room = tmp_path_factory.mktemp("site")
-    hint = "<details><summary>Hint</summary>\n\n$x^2$\n\n</details>"
-    cells = [
-        v4.new_markdown_cell(f"# Small\n\n{hint}"),
-        v4.new_code_cell("from dakd import figures, widgets\nwidgets.render_ranking([1, 3])"),
-        v4.new_code_cell("widgets.ranking_playground()"),
-        v4.new_code_cell("import pandas as pd\npd.DataFrame({'rank': range(3)})"),
-    ]
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
-    small = room / "00_data_inspection.ipynb"
-    nbformat.write(v4.new_notebook(cells=cells, metadata=kernel), small)
-    run = ["jupyter", "nbconvert", "--to=notebook", "--execute", f"--output-dir={room}/executed"]
-    # In a process of its own, since Playwright holds the event loop of this one.
-    subprocess.run([sys.executable, "-m", *run, small], check=True, capture_output=True)
-    return build_site(room / "executed", room / "pages", ROOT).parent
-
-
 @pytest.mark.parametrize("width", [360, 1200])
-def test_pages_open_from_the_disk_without_a_network(page, site, width):
+def test_documentation_opens_from_the_disk_without_a_network(page, pages, width):
     page.set_viewport_size({"width": width, "height": 900})
-    pages = sorted(site.rglob("*.html"))
+    paths = [
+        path for folder in (".", "docs", "notebooks") for path in pages.glob(f"{folder}/*.html")
+    ]
+    paths += pages.glob("docs/api/dakd.[ces]*.html")
     formulas = 0
-    for path in pages:
+    for path in paths:
         page.goto(path.as_uri())
+        page.wait_for_load_state()
         assert page.evaluate("[...document.images].every(image => image.naturalWidth > 0)"), path
         assert page.evaluate("document.documentElement.scrollWidth") <= width, path
-        assert page.locator("body").evaluate("body => getComputedStyle(body).maxWidth") != "none"
-        formulas += page.locator("math").count()
-    assert len(pages) > 10
+        sizes = page.evaluate(
+            "[...document.querySelectorAll('math')].map(m => m.getBoundingClientRect().width)"
+        )
+        formulas += sum(size > 0 for size in sizes)
+    assert len(paths) > 40
     assert formulas > 40
 
 
-def test_pages_show_results_hints_and_the_way_on(page, site):
-    page.goto((site / "index.html").as_uri())
-    page.get_by_role("link", name="00_data_inspection").click()
-    assert page.locator(".output_area img").count() == 2  # the figure, and the widget's still
-    assert page.locator(".output_area td").count() == 3
+def test_documentation_shows_results_hints_and_the_way_on(page, pages):
+    page.goto((pages / "index.html").as_uri())
+    page.wait_for_url("**/docs/index.html")
+    page.get_by_role("link", name="00 ").first.click()
+    assert page.locator(".cell_output img").count() == 2  # the figure, and the widget's still
+    assert page.locator(".cell_output td").count() == 3
     assert page.get_by_text("Controls need a running kernel").is_visible()
     assert not page.locator("details math").is_visible()
     page.get_by_text("Hint").click()
     assert page.locator("details math").is_visible()
     page.screenshot(path=SCREENSHOTS / "page.png", full_page=True)
-    page.get_by_role("link", name="01 how we measure").first.click()
+    page.locator("a.right-next").click()
     page.wait_for_url("**/01_how_we_measure.html")
+
+
+def test_documentation_is_searched_from_the_disk(page, pages):
+    page.goto(f"{(pages / 'search.html').as_uri()}?q=DAKDLoss")
+    found = page.locator("#search-results a", has_text="dakd.distill")
+    found.first.wait_for()
+    found.first.click()
+    page.wait_for_url("**/docs/api/dakd.distill.html**")

@@ -35,7 +35,6 @@ EXTRAS = [
     "IPython",
     "jupyterlab",
     "nbconvert",
-    "latex2mathml",
 ]
 LAYERS = [  # from the ground up; a name imports names of lower layers only
     {"runtime"},
@@ -123,7 +122,6 @@ def test_core_imports_without_the_notebook_extras():
     drawn = {
         "figures",
         "widgets",
-        "site",
         "figures_of_results",
         "figures_of_networks",
         "write_figures",

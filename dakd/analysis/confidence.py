@@ -109,7 +109,8 @@ class Reliability:
 
     Attributes:
         table: columns ``low``, ``high`` (edges), ``confidence``, ``accuracy`` (means), ``count``.
-        ece: expected calibration error, the mean of |accuracy - confidence| weighted by count.
+        ece: expected calibration error, the mean of ``|accuracy - confidence|``, weighted by
+            count.
     """
 
     table: pd.DataFrame

@@ -1,4 +1,4 @@
-"""What every reader returns: a `Dataset` of two `ImageSet`s, rows of which are `Record`s."""
+"""What every reader returns: a `Dataset` of two `ImageSet` objects, whose rows are `Record`."""
 
 import hashlib
 import os

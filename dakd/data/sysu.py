@@ -1,4 +1,4 @@
-"""SYSU-MM01 from disk: ``cam1 .. cam6/<4-digit identity>/<number>.jpg`` and the lists in ``exp``.
+"""SYSU-MM01 from disk: ``cam1/<4-digit identity>/<number>.jpg`` to ``cam6``, lists in ``exp``.
 
 Everything about names and folders is checked when the dataset is loaded; a picture is decoded only
 when it is asked for. Source: Wu et al., "RGB-Infrared Cross-Modality Person Re-Identification",
