@@ -1,6 +1,6 @@
-"""Drawing the embedded benchmark: batches in tight windows, beside a plain loop over pictures.
+"""Drawing the embedded benchmark: batches in tight windows, beside a plain loop over images.
 
-The plain way draws the same shapes one picture at a time, each shape over the whole picture.
+The plain way draws the same shapes one image at a time, each shape over the whole image.
 """
 
 import platform
@@ -18,18 +18,18 @@ from dakd.data.synthetic import load_synthetic
 THREADS, ROUNDS = 2, 3
 
 
-def whole_frame(canvas: Canvas, points, reach, seen=None) -> Window | None:
-    if seen is not None and not bool(seen.any()):
+def whole_frame(canvas: Canvas, points, reach, shown=None) -> Window | None:
+    if shown is not None and not bool(shown.any()):
         return None
     everything = slice(None)
     return Window(everything, everything, canvas._x, canvas._y)
 
 
-def rate(height: int, width: int, pictures: int, plain: bool) -> float:
-    """Return pictures a second in the best of a few rounds (others may share the machine)."""
-    config = SyntheticConfig(train_ids=max(4, -(-pictures // 16)))
+def rate(height: int, width: int, images: int, plain: bool) -> float:
+    """Return images per second in the best of a few rounds (others may share the machine)."""
+    config = SyntheticConfig(train_ids=max(4, -(-images // 16)))
     source = load_synthetic(config, height=height, width=width).train.source
-    rows, best = np.arange(pictures), 0.0
+    rows, best = np.arange(images), 0.0
     chunk = (1, 1) if plain else synthetic.CHUNK
     window = whole_frame if plain else Canvas.window
     with patch.object(synthetic, "CHUNK", chunk), patch.object(Canvas, "window", window):
@@ -37,7 +37,7 @@ def rate(height: int, width: int, pictures: int, plain: bool) -> float:
         for _ in range(ROUNDS):
             start = time.perf_counter()
             source.read(rows)
-            best = max(best, pictures / (time.perf_counter() - start))
+            best = max(best, images / (time.perf_counter() - start))
     return best
 
 
@@ -45,8 +45,8 @@ def main() -> None:
     torch.set_num_threads(THREADS)
     print(f"{platform.machine()}, {THREADS} threads, torch {torch.__version__}")
     print(f"{'size':>9}  {'ours':>8}  {'plain':>8}  ratio")
-    for height, width, pictures in ((192, 96, 192), (96, 48, 512), (64, 32, 1024)):
-        ours = rate(height, width, pictures, plain=False)
+    for height, width, images in ((192, 96, 192), (96, 48, 512), (64, 32, 1024)):
+        ours = rate(height, width, images, plain=False)
         plain = rate(height, width, 24, plain=True)
         print(f"{height:>4} x {width:<3} {ours:7.0f}/s {plain:7.0f}/s  {ours / plain:5.1f}")
 

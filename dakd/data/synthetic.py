@@ -16,7 +16,7 @@ from torch import Tensor
 from dakd.config import SyntheticConfig, fingerprint
 from dakd.data.drawing.canvas import Canvas
 from dakd.data.drawing.pedestrian import paint_pedestrians
-from dakd.data.drawing.people import identities, pictures, select
+from dakd.data.drawing.people import conditions_of, identities, select
 from dakd.data.drawing.scenery import CAMERAS, background, expose, obstruct
 from dakd.data.drawing.wardrobe import Spectrum
 from dakd.data.records import Dataset, ImageSet, Record
@@ -111,15 +111,15 @@ class SyntheticSource:
         if records[0].modality == "infrared":
             spectrum = "thermal" if config.thermal else "infrared"
         pids, index = np.unique([r.pid for r in records], return_inverse=True)
-        who = select(identities(config, pids.tolist()), torch.from_numpy(index))
-        how = pictures(config, [(r.pid, r.cam, r.number) for r in records])
-        pixels = background(cam, spectrum, how, config.clutter, self.height, self.width)
+        identity = select(identities(config, pids.tolist()), torch.from_numpy(index))
+        conditions = conditions_of(config, [(r.pid, r.cam, r.number) for r in records])
+        pixels = background(cam, spectrum, conditions, config.clutter, self.height, self.width)
         light = torch.tensor(CAMERAS[cam].light, dtype=torch.float64).repeat(len(records), 1)
-        light[:, 1] += 0.15 * how.sun * (spectrum == "visible")
-        canvas = Canvas(pixels.contiguous().to(self.device), how.blur, light)
-        paint_pedestrians(canvas, who, how, spectrum)
-        obstruct(canvas, how, spectrum)
-        return expose(canvas.pixels, cam, spectrum, how).cpu()
+        light[:, 1] += 0.15 * conditions.sun * (spectrum == "visible")
+        canvas = Canvas(pixels.contiguous().to(self.device), conditions.blur, light)
+        paint_pedestrians(canvas, identity, conditions, spectrum)
+        obstruct(canvas, conditions, spectrum)
+        return expose(canvas.pixels, cam, spectrum, conditions).cpu()
 
 
 def identity_numbers(config: SyntheticConfig) -> tuple[range, range]:

@@ -7,7 +7,7 @@ import torch
 from dakd.config import SyntheticConfig, replace
 from dakd.data import synthetic
 from dakd.data.drawing import scenery
-from dakd.data.drawing.people import identities, pictures
+from dakd.data.drawing.people import conditions_of, identities
 from dakd.data.drawing.wardrobe import luminance
 from dakd.data.records import Record
 from dakd.data.synthetic import SyntheticSource, cameras_of, load_synthetic, picture_fingerprint
@@ -156,12 +156,12 @@ def test_without_knobs_a_person_looks_like_themselves():
 
 
 def test_uniform_draws_cover_views():
-    how = pictures(replace(SMALL, jitter=1.0), [(pid, 1, 1) for pid in range(400)])
-    facing = how.yaw.cos()
+    conditions = conditions_of(replace(SMALL, jitter=1.0), [(pid, 1, 1) for pid in range(400)])
+    facing = conditions.yaw.cos()
     assert (facing > 0.7).any()
     assert (facing < -0.7).any()
-    assert ((facing.abs() < 0.3) & (how.yaw.sin() > 0)).any()
-    assert ((facing.abs() < 0.3) & (how.yaw.sin() < 0)).any()
+    assert ((facing.abs() < 0.3) & (conditions.yaw.sin() > 0)).any()
+    assert ((facing.abs() < 0.3) & (conditions.yaw.sin() < 0)).any()
 
 
 def test_any_camera_takes_either_modality():

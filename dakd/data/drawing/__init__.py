@@ -1,1 +1,1 @@
-"""How the embedded benchmark is drawn: people, their pictures, and the places they walk in."""
+"""Draws the embedded benchmark: people, the conditions of their images, and backgrounds."""

@@ -2,7 +2,7 @@
 
 Everything is in *frame units*: x runs 0..1 from the left, y runs 0..2 from the top, whatever the
 number of pixels. A shape is evaluated only inside a window, the smallest rectangle of pixels that
-holds it in every picture of the batch. Per-pixel arithmetic is restricted to single additions,
+holds it in every image of the batch. Per-pixel arithmetic is restricted to single additions,
 products, quotients, roots and comparisons, which round the same in any batch.
 """
 
@@ -48,7 +48,7 @@ def lift(values: Tensor) -> Tensor:
 
 
 class Canvas:
-    """Pictures being painted.
+    """Images while they are painted.
 
     Args:
         pixels: (B, C, H, W), painted in place.
@@ -74,21 +74,21 @@ class Canvas:
         return lift(values).to(self._device, torch.float32)
 
     def window(
-        self, points: Sequence[Point], reach: Tensor, seen: Tensor | None = None
+        self, points: Sequence[Point], reach: Tensor, shown: Tensor | None = None
     ) -> Window | None:
         """Return the pixels within `reach` (B,) of any of the points, None if there are none.
 
         Args:
             points: what has to be inside.
             reach: distance from the points that has to be inside too, (B,).
-            seen: pictures that count, (B,) bool; None is all.
+            shown: images that count, (B,) bool; None is all.
         """
         H, W = self._size
         xs, ys = torch.stack([x for x, _ in points]), torch.stack([y for _, y in points])  # (n, B)
-        if seen is not None:
-            if not bool(seen.any()):
+        if shown is not None:
+            if not bool(shown.any()):
                 return None
-            xs, ys, reach = xs[:, seen], ys[:, seen], reach[seen]
+            xs, ys, reach = xs[:, shown], ys[:, shown], reach[shown]
         reach = reach + self.margin
         left, right = float((xs - reach).min()) * W, float((xs + reach).max()) * W
         top, bottom = float((ys - reach).min()) * H / 2, float((ys + reach).max()) * H / 2
@@ -150,7 +150,7 @@ class Canvas:
         """Return upright bodies whose middle and half width change smoothly between heights `y`.
 
         Args:
-            window: where to look.
+            window: where to evaluate them.
             y: heights from top to bottom, each (B,).
             centre, half: middle and half width at those heights, each (B,).
         """
@@ -178,21 +178,21 @@ class Canvas:
         return (0.5 - distance * self._sharpness).clamp_(0, 1)
 
     def paint(
-        self, shape: Shape, colour: Tensor, seen: Tensor | None = None, shadow: float = 0.0
+        self, shape: Shape, colour: Tensor, shown: Tensor | None = None, shadow: float = 0.0
     ) -> None:
-        """Lay `colour` (B, C, 1 or h, 1 or w) over the pictures where the shape is.
+        """Blend `colour` (B, C, 1 or h, 1 or w) into the images where the shape is.
 
         Args:
             shape: what to paint.
             colour: radiance.
-            seen: pictures to paint in, (B,) bool; None is all.
+            shown: images to paint in, (B,) bool; None is all.
             shadow: how dark a soft shadow falls on what lies behind, around the shape.
         """
         view = self.pixels[:, :, shape.window.rows, shape.window.columns]
         cover = self.cover(shape.distance)
         near = (1 - shape.distance * 25).clamp_(0, 1) * shadow if shadow else None
-        if seen is not None:
-            there = self.put(seen)
+        if shown is not None:
+            there = self.put(shown)
             cover = cover * there
             near = None if near is None else near * there
         if near is not None:

@@ -1,4 +1,4 @@
-"""The five places the cameras watch, each painted once as a panorama."""
+"""The five backgrounds that the cameras record, each painted once as a panorama."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -9,11 +9,11 @@ from torch import Tensor
 
 from dakd.runtime import make_generator
 
-LENGTH = 6  # frame widths that a place is long
-FINE = 144  # pixels a frame width while a place is built
+LENGTH = 6  # of a panorama, in frame widths
+FINE = 144  # pixels per frame width of a panorama
 VEGETATION = (0.20, 0.34, 0.16, 0.62, 0.24)  # leaves shine in the near infrared
 
-Five = tuple[float, float, float, float, float]  # red, green, blue, near-infrared, temperature
+Bands = tuple[float, float, float, float, float]  # red, green, blue, near-infrared, temperature
 
 
 class Place:
@@ -29,16 +29,16 @@ class Place:
         """Return a number in `low`..`high`."""
         return low + (high - low) * float(torch.rand((), generator=self.random))
 
-    def fill(self, mask: Tensor, colour: Five) -> None:
-        """Lay a colour over the panorama where `mask` (H, W), 0..1, says so."""
+    def fill(self, mask: Tensor, colour: Bands) -> None:
+        """Blend a colour into the panorama by `mask` (H, W), 0..1."""
         self.pixels += (torch.tensor(colour).reshape(5, 1, 1) - self.pixels) * mask
 
     def box(self, left: float, right: float, top: float, bottom: float) -> Tensor:
         """Return the mask of a rectangle."""
         return self._inside(self.x, left, right) * self._inside(self.y, top, bottom)
 
-    def rect(self, left: float, right: float, top: float, bottom: float, colour: Five) -> None:
-        """Lay a colour over a rectangle."""
+    def rect(self, left: float, right: float, top: float, bottom: float, colour: Bands) -> None:
+        """Fill a rectangle with a colour."""
         rows = slice(max(0, int(top * FINE)), max(0, int(bottom * FINE) + 2))
         columns = slice(max(0, int(left * FINE)), max(0, int(right * FINE) + 2))
         across = self._inside(self.x[:, columns], left, right)
@@ -51,7 +51,7 @@ class Place:
         return ((z - low) * FINE).clamp(0, 1) * ((high - z) * FINE).clamp(0, 1)
 
     def clouds(self, cells: int, octaves: int = 3) -> Tensor:
-        """Return smooth noise (H, W) of about unit range 0..1, `cells` to a frame width."""
+        """Return smooth noise (H, W) of about 0..1, with `cells` per frame width."""
         total, weight = torch.zeros_like(self.pixels[0]), 0.0
         for octave in range(octaves):
             size = (2 * cells << octave, LENGTH * cells << octave)
@@ -66,8 +66,8 @@ class Place:
         field = 1 + strength * (self.clouds(cells) - 0.5) * self.box(-1, LENGTH + 1, top, bottom)
         self.pixels *= field
 
-    def floor(self, top: float, colour: Five, tile: float, contrast: float) -> None:
-        """A tiled floor from height `top` down, seen in perspective."""
+    def floor(self, top: float, colour: Bands, tile: float, contrast: float) -> None:
+        """Paint a tiled floor in perspective, from height `top` down."""
         ground = self.box(-1, LENGTH + 1, top, 3)
         self.fill(ground, colour)
         depth = 0.35 / (self.y - top + 0.12)
@@ -84,9 +84,9 @@ class Place:
         return (1.5 - nearest / width).clamp(0, 1)
 
     def grid(
-        self, left: float, right: float, top: float, bottom: float, nx: int, ny: int, pane: Five
+        self, left: float, right: float, top: float, bottom: float, nx: int, ny: int, pane: Bands
     ) -> None:
-        """Windows: nx by ny panes."""
+        """Paint a window of nx by ny panes."""
         dx, dy = (right - left) / nx, (bottom - top) / ny
         for i in range(nx):
             for k in range(ny):
@@ -102,15 +102,15 @@ class Place:
                 )
 
     def leaves(self, mask: Tensor, cells: int) -> None:
-        """Foliage inside a mask."""
+        """Paint foliage by a mask (H, W), 0..1."""
         field = self.clouds(cells)
         shade = (0.35 + 1.5 * (field - 0.2)).clamp(0.15, 1.6)
-        five = torch.tensor(VEGETATION).reshape(5, 1, 1) * shade
-        five[4] = VEGETATION[4]
-        self.pixels += (five - self.pixels) * (mask * (field > 0.36)).clamp(0, 1)
+        bands = torch.tensor(VEGETATION).reshape(5, 1, 1) * shade
+        bands[4] = VEGETATION[4]
+        self.pixels += (bands - self.pixels) * (mask * (field > 0.36)).clamp(0, 1)
 
     def tree(self, x: float, ground: float) -> None:
-        """A trunk and its crown."""
+        """Paint a tree trunk and its crown."""
         width = self.number(0.05, 0.09)
         self.rect(x - width, x + width, 0.2, ground, (0.26, 0.20, 0.15, 0.35, 0.22))
         self.pixels *= 1 - 0.4 * self.box(x + 0.3 * width, x + width, 0.2, ground)
@@ -240,7 +240,7 @@ PLACES: dict[str, Callable[[Place], None]] = {
 
 @lru_cache(maxsize=8)
 def panorama(name: str) -> Tensor:
-    """Return a place, a little out of focus: (5, 2 FINE, LENGTH FINE), bands as in `Five`."""
+    """Return a slightly blurred panorama (5, 2 FINE, LENGTH FINE), bands as in `Bands`."""
     place = Place(list(PLACES).index(name))
     PLACES[name](place)
     pixels = F.pad(place.pixels.clamp(0, 1)[None], (1, 1, 1, 1), "replicate")

@@ -1,4 +1,4 @@
-"""The skeleton: where joints are in a stride, and where they fall in the picture."""
+"""The skeleton: the joints in a stride, and their projection to the image."""
 
 import math
 
@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from dakd.data.drawing.canvas import Point
-from dakd.data.drawing.people import Physique, Picture
+from dakd.data.drawing.people import Conditions, Physique
 
-TILT = 0.16  # the camera looks down a little: what is nearer stands lower in the picture
+TILT = 0.16  # the camera points down a little, so nearer points lie lower in the image
 ANKLE = 0.035  # height of the ankle
 Number = Tensor | float
 
@@ -17,21 +17,21 @@ class Pose:
     """Posed bodies; `at` projects (forward, left, up) in body heights to the frame.
 
     Args:
-        body: the people.
-        how: their pictures.
+        body: the bodies.
+        conditions: position, scale, yaw and phase in each image.
 
     Attributes:
         near: the side nearer to the camera, 1 left or -1 right, (B,).
         scale: a body height in frame units, (B,).
         wide: how much wider than average the body is, (B,).
-        hip, shoulder, neck, head: heights above the ground, (B,).
+        hip, shoulder, neck, head: heights above the ground, (B,) body heights.
     """
 
-    def __init__(self, body: Physique, how: Picture) -> None:
-        self._body, self._phase = body, how.phase
-        self._x, self._ground = how.x, how.ground
-        self.sin, self.cos = how.yaw.sin(), how.yaw.cos()
-        self.scale = how.scale * body.height
+    def __init__(self, body: Physique, conditions: Conditions) -> None:
+        self._body, self._phase = body, conditions.phase
+        self._x, self._ground = conditions.x, conditions.ground
+        self.sin, self.cos = conditions.yaw.sin(), conditions.yaw.cos()
+        self.scale = conditions.scale * body.height
         self.near = torch.where(self.sin > 0, -1.0, 1.0).double()
         self.wide = 1 + 0.14 * body.build
         length = body.legs - ANKLE

@@ -1,4 +1,4 @@
-"""Six cameras: what stands behind and before a person, and what the sensor makes of it."""
+"""Six cameras: background and obstacles around a person, and the response of the sensor."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -8,21 +8,21 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dakd.data.drawing.canvas import Canvas, lift
-from dakd.data.drawing.people import Picture
+from dakd.data.drawing.people import Conditions
 from dakd.data.drawing.places import LENGTH, panorama
 from dakd.data.drawing.wardrobe import Spectrum
 from dakd.runtime import make_generator
 
-NOISE = 512  # side of the noise field, in pixels of a 192 x 96 picture
+NOISE = 512  # side of the noise field, in pixels of a 192 x 96 image
 
 
 @dataclass(frozen=True)
 class Camera:
-    """A camera's place and look, in the roles of SYSU-MM01.
+    """A camera's background and sensor, in one of the roles of SYSU-MM01.
 
     Attributes:
-        place: what it watches; cameras 2 and 3 share a room.
-        infrared: it sees near-infrared (or thermal) light.
+        place: its background; cameras 2 and 3 share a room.
+        infrared: it records near-infrared (or thermal) light.
         tint: gain of red, green and blue.
         haze: light added everywhere.
         vignette: light lost in the corners (visible), fall-off of the illuminator (infrared).
@@ -49,9 +49,9 @@ CAMERAS = {
 
 @lru_cache(maxsize=32)
 def view(name: str, clutter: float, height: int, width: int) -> Tensor:
-    """Return a place at a picture's resolution, (5, height, LENGTH * width).
+    """Return a panorama at the resolution of an image, (5, height, LENGTH * width).
 
-    `clutter` 0 leaves the average colour of every row, 1 everything that stands there.
+    `clutter` 0 leaves the average colour of every row, 1 leaves all detail.
     """
     pixels = panorama(name)
     plain = pixels.mean(2, keepdim=True)
@@ -73,12 +73,12 @@ def noise_field(height: int, width: int) -> Tensor:
 
 
 def background(
-    cam: int, spectrum: Spectrum, how: Picture, clutter: float, height: int, width: int
+    cam: int, spectrum: Spectrum, conditions: Conditions, clutter: float, height: int, width: int
 ) -> Tensor:
-    """Return what stands behind, (B, C, height, width) on the CPU."""
+    """Return the backgrounds, (B, C, height, width) on the CPU."""
     place = view(CAMERAS[cam].place, clutter, height, width)
     bands = {"visible": slice(0, 3), "infrared": slice(3, 4), "thermal": slice(4, 5)}[spectrum]
-    start = how.stand * (LENGTH - 1) * width
+    start = conditions.stand * (LENGTH - 1) * width
     first = start.long().clamp_max((LENGTH - 1) * width - 1)
     share = (start - first).float().reshape(-1, 1, 1, 1)
     crops = place[bands].unfold(2, width + 1, 1)[:, :, first]  # (C, H, B, W + 1)
@@ -87,11 +87,12 @@ def background(
     return pixels * 0.45 if spectrum == "infrared" else pixels
 
 
-def expose(pixels: Tensor, cam: int, spectrum: Spectrum, how: Picture) -> Tensor:
-    """Return what the camera records of radiance (B, C, H, W): (B, 3, H, W) uint8."""
+def expose(pixels: Tensor, cam: int, spectrum: Spectrum, conditions: Conditions) -> Tensor:
+    """Return the recorded images, (B, 3, H, W) uint8, of radiance (B, C, H, W)."""
     camera, device, (H, W) = CAMERAS[cam], pixels.device, pixels.shape[2:]
     gain, warm, sun, noise = (
-        lift(v).to(device, torch.float32) for v in (how.gain, how.warmth, how.sun, how.noise)
+        lift(v).to(device, torch.float32)
+        for v in (conditions.gain, conditions.warmth, conditions.sun, conditions.noise)
     )
     x = ((torch.arange(W, device=device) + 0.5) / W - 0.5).reshape(1, 1, 1, W)
     y = ((torch.arange(H, device=device) + 0.5) / H - 0.5).reshape(1, 1, H, 1)
@@ -109,25 +110,25 @@ def expose(pixels: Tensor, cam: int, spectrum: Spectrum, how: Picture) -> Tensor
     else:
         pixels = pixels * (0.7 + 0.3 * gain)
         level = 0.035
-    pixels = (pixels + _grain(pixels, how) * (level * noise)).clamp_(0, 1)
+    pixels = (pixels + _grain(pixels, conditions) * (level * noise)).clamp_(0, 1)
     return (pixels * 255).round_().to(torch.uint8).expand(-1, 3, -1, -1)
 
 
-def _grain(pixels: Tensor, how: Picture) -> Tensor:
-    """Return each picture's part of the noise field, like `pixels`."""
+def _grain(pixels: Tensor, conditions: Conditions) -> Tensor:
+    """Return each image's part of the noise field, of the shape of `pixels`."""
     C, H, W = pixels.shape[1:]
     field = noise_field(H, W).to(pixels.device)[:C]
-    room = torch.tensor([field.shape[1] - H + 1, field.shape[2] - W + 1])
-    first = (how.offset * room).long()  # (B, 2)
+    free = torch.tensor([field.shape[1] - H + 1, field.shape[2] - W + 1])
+    first = (conditions.offset * free).long()  # (B, 2)
     return field.unfold(1, H, 1).unfold(2, W, 1)[:, first[:, 0], first[:, 1]].transpose(0, 1)
 
 
-def obstruct(canvas: Canvas, how: Picture, spectrum: Spectrum) -> None:
-    """Paint what stands before the person: a post from top to bottom, or something low."""
-    upright, x, half, top, tone = how.occluder.unbind(1)
+def obstruct(canvas: Canvas, conditions: Conditions, spectrum: Spectrum) -> None:
+    """Paint an obstacle in front of the person: a post from top to bottom, or a low one."""
+    upright, x, half, top, tone = conditions.occluder.unbind(1)
     middle, tall = 0.5 * (top + 2.3), 0.5 * (2.3 - top)
     corners = [(x - half, top), (x + half, top + 2 * tall)]
-    window = canvas.window(corners, torch.zeros_like(x), how.hidden)
+    window = canvas.window(corners, torch.zeros_like(x), conditions.hidden)
     if window is None:
         return
     shape = canvas.box(window, (x, middle), (half, tall), torch.minimum(0.06 + 0 * x, half * 0.8))
@@ -137,4 +138,4 @@ def obstruct(canvas: Canvas, how: Picture, spectrum: Spectrum) -> None:
     else:
         colour = (0.2 + 0.5 * (1 - tone) if spectrum == "infrared" else 0.24 + 0 * tone)[:, None]
     light = canvas.shade(shape) * (1 - 0.25 * (window.y - 1.0).clamp(0, 1))
-    canvas.paint(shape, canvas.put(colour) * light, how.hidden, shadow=0.25)
+    canvas.paint(shape, canvas.put(colour) * light, conditions.hidden, shadow=0.25)

@@ -1,4 +1,4 @@
-"""What people wear: colour, material and pattern of cloth, and how each spectrum sees it."""
+"""What people wear: colour, material and pattern of cloth, and its appearance in each spectrum."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from dakd.data.drawing.dice import Dice, look_up
+from dakd.data.drawing.sampling import KeyedRandom, look_up
 
 Spectrum = Literal["visible", "infrared", "thermal"]
 
@@ -57,7 +57,7 @@ class Garment:
     Attributes:
         visible: (B, 2, 3); infrared: (B, 2, 1); thermal: (B, 2, 1).
         pattern: (B, 8): direction (2), repeats a body height along and across it, width of the
-            second tone along and across, offset and gain that combine both (see `sitter`).
+            second tone along and across, offset and gain that combine both (see `Person.cloth`).
     """
 
     visible: Tensor
@@ -83,47 +83,47 @@ _PATTERNS: dict[str, tuple[float, ...]] = {
 }
 
 
-def _pattern(dice: Dice, weights: Sequence[float]) -> Tensor:
-    kind = dice.choice(weights)
+def _pattern(random: KeyedRandom, weights: Sequence[float]) -> Tensor:
+    kind = random.choice(weights)
     pattern = look_up(list(_PATTERNS.values()), kind)
-    repeats = dice.between(10, 19)
+    repeats = random.uniform(10, 19)
     pattern[:, 2:4] *= repeats[:, None]
-    pattern[:, 4:6] *= dice.between(0.75, 1.15)[:, None]
+    pattern[:, 4:6] *= random.uniform(0.75, 1.15)[:, None]
     band = kind == list(_PATTERNS).index("band")  # one broad band on the chest
-    pattern[:, 2] = torch.where(band, dice.between(2.6, 3.4), pattern[:, 2])
-    pattern[:, 4] = torch.where(band, dice.between(0.3, 0.5), pattern[:, 4])
+    pattern[:, 2] = torch.where(band, random.uniform(2.6, 3.4), pattern[:, 2])
+    pattern[:, 4] = torch.where(band, random.uniform(0.3, 0.5), pattern[:, 4])
     return pattern
 
 
 def garment(
-    dice: Dice, palette: Tensor, material: float, patterns: Sequence[float] = (1,)
+    random: KeyedRandom, palette: Tensor, material: float, patterns: Sequence[float] = (1,)
 ) -> Garment:
     """Return cloth of random colour, material and pattern.
 
     Args:
-        dice: a row for each person.
+        random: a row for each person.
         palette: colours of the first tone, (n, 3).
         material: how much of the infrared brightness follows from the luminance, 0..1.
         patterns: weights of plain, stripes, pinstripes, checks, dots, diagonals and a band.
     """
-    visible = _dyed(dice, palette)
-    stuff = dice.choice([1] * len(REFLECTANCE))
-    own = REFLECTANCE.double()[stuff] + dice.between(-0.08, 0.08)
-    dye = dice.between(0.18, 0.42) * torch.where(own > 0.5, -1, 1)
+    visible = _dyed(random, palette)
+    fabric = random.choice([1] * len(REFLECTANCE))
+    own = REFLECTANCE.double()[fabric] + random.uniform(-0.08, 0.08)
+    dye = random.uniform(0.18, 0.42) * torch.where(own > 0.5, -1, 1)
     follows = 0.08 + 0.86 * luminance(visible)  # (B, 2)
     infrared = material * follows + (1 - material) * torch.stack([own, own + dye], 1)
     gap = infrared[:, 1] - infrared[:, 0]  # a pattern's contrast may turn, but never vanishes
     least = torch.where(infrared[:, 0] > 0.5, -0.14, 0.14)
     infrared[:, 1] = infrared[:, 0] + torch.where(gap.abs() < 0.14, least, gap)
-    warmth = WARMTH.double()[stuff] + dice.between(-0.08, 0.08)
-    thermal = torch.stack([warmth, warmth + dice.between(-0.10, 0.10)], 1)
+    warmth = WARMTH.double()[fabric] + random.uniform(-0.08, 0.08)
+    thermal = torch.stack([warmth, warmth + random.uniform(-0.10, 0.10)], 1)
     tones = [grey.clamp(0.05, 0.97)[..., None] for grey in (infrared, thermal)]
-    return Garment(visible, tones[0], tones[1], _pattern(dice, patterns))
+    return Garment(visible, tones[0], tones[1], _pattern(random, patterns))
 
 
-def _dyed(dice: Dice, palette: Tensor) -> Tensor:
+def _dyed(random: KeyedRandom, palette: Tensor) -> Tensor:
     """Return two tones of clearly different luminance, (B, 2, 3)."""
-    first, second = dice.colour(palette), dice.colour(CLOTH)
+    first, second = random.colour(palette), random.colour(CLOTH)
     light = luminance(first)
     lighter = 0.35 * second + 0.65 * torch.tensor([0.93, 0.92, 0.88], dtype=torch.float64)
     contrast = torch.where((light < 0.4)[:, None], lighter, 0.35 * second)

@@ -1,4 +1,4 @@
-"""A person in front of a canvas: what the parts of a pedestrian are painted with."""
+"""A person on a canvas, with the primitives that parts of a pedestrian are painted with."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -7,32 +7,34 @@ import torch
 from torch import Tensor
 
 from dakd.data.drawing.canvas import Canvas, Point
-from dakd.data.drawing.people import Identity, Picture
+from dakd.data.drawing.people import Conditions, Identity
 from dakd.data.drawing.pose import Pose
 from dakd.data.drawing.wardrobe import SKIN, Garment, Spectrum
 
 Knot = tuple[Tensor | float, Tensor, Tensor, Tensor]  # forward, up, half width, half depth
 
 
-class Sitter:
-    """People, a row for each picture, their pose, and their colours in one spectrum.
+class Person:
+    """People, a row for each image, with their pose and their colours in one spectrum.
 
     Args:
-        canvas: pictures with their background.
-        who, how: the people and their pictures.
-        spectrum: which colours are seen.
+        canvas: images that hold their background.
+        identity, conditions: a row for each image.
+        spectrum: the band of light that the camera records.
 
     Attributes:
         skin, dark: radiance of skin, and of eyes and mouth, (B, C, 1, 1).
     """
 
-    def __init__(self, canvas: Canvas, who: Identity, how: Picture, spectrum: Spectrum) -> None:
-        self.canvas, self.who, self.spectrum = canvas, who, spectrum
-        self.pose = Pose(who.body, how)
+    def __init__(
+        self, canvas: Canvas, identity: Identity, conditions: Conditions, spectrum: Spectrum
+    ) -> None:
+        self.canvas, self.identity, self.spectrum = canvas, identity, spectrum
+        self.pose = Pose(identity.body, conditions)
         self.skin, self.dark = map(canvas.put, self._skin())
 
     def _skin(self) -> tuple[Tensor, Tensor]:
-        tone = self.who.body.skin
+        tone = self.identity.body.skin
         if self.spectrum == "visible":
             place = tone * (len(SKIN) - 1.001)
             low = place.long()
@@ -50,27 +52,27 @@ class Sitter:
 
     def tube(
         self, points: list[Point], radii: Sequence[Tensor], colour: Tensor,
-        seen: Tensor | None = None, shadow: float = 0.0,
+        shown: Tensor | None = None, shadow: float = 0.0,
     ) -> None:  # fmt: skip
         """Paint tapered capsules along `points`."""
-        window = self.canvas.window(points, torch.stack(list(radii)).amax(0), seen)
+        window = self.canvas.window(points, torch.stack(list(radii)).amax(0), shown)
         if window is not None:
             shape = self.canvas.capsules(window, points, list(radii))
-            self.canvas.paint(shape, colour * self.canvas.shade(shape), seen, shadow)
+            self.canvas.paint(shape, colour * self.canvas.shade(shape), shown, shadow)
 
     def slab(
         self, centre: Point, half: Point, round: Tensor, colour: Tensor,
-        seen: Tensor | None = None, shadow: float = 0.0,
+        shown: Tensor | None = None, shadow: float = 0.0,
     ) -> None:  # fmt: skip
         """Paint rounded boxes."""
-        window = self.canvas.window([centre], torch.maximum(*half), seen)
+        window = self.canvas.window([centre], torch.maximum(*half), shown)
         if window is not None:
             shape = self.canvas.box(window, centre, half, round)
-            self.canvas.paint(shape, colour * self.canvas.shade(shape), seen, shadow)
+            self.canvas.paint(shape, colour * self.canvas.shade(shape), shown, shadow)
 
     def drape(
         self, knots: Sequence[Knot], garment: Garment, width: Tensor, top: Tensor,
-        seen: Tensor | None = None, shadow: float = 0.0,
+        shown: Tensor | None = None, shadow: float = 0.0,
     ) -> None:  # fmt: skip
         """Paint cloth on an upright body.
 
@@ -79,20 +81,20 @@ class Sitter:
             garment: what it is made of.
             width: half width over which its pattern runs, (B,) body heights.
             top: height where its pattern begins, (B,) body heights.
-            seen, shadow: as for `Canvas.paint`.
+            shown, shadow: as for `Canvas.paint`.
         """
         pose, canvas = self.pose, self.canvas
         points = [pose.at(forward, 0.0, up) for forward, up, _, _ in knots]
         half = [pose.half(lateral, depth) for _, _, lateral, depth in knots]
         pairs = list(zip(points, half, strict=True))
         sides = [(x + sign * w, y) for (x, y), w in pairs for sign in (-1, 1)]
-        window = canvas.window(sides, torch.zeros_like(pose.scale), seen)
+        window = canvas.window(sides, torch.zeros_like(pose.scale), shown)
         if window is None:
             return
         shape = canvas.loft(window, [y for _, y in points], [x for x, _ in points], half)
         begin = canvas.put(pose.at(0.0, 0.0, top)[1])
         u, v = shape.across * canvas.put(width), (shape.along - begin) * canvas.put(1 / pose.scale)
-        canvas.paint(shape, self.cloth(garment, u, v) * canvas.shade(shape), seen, shadow)
+        canvas.paint(shape, self.cloth(garment, u, v) * canvas.shade(shape), shown, shadow)
 
     def cloth(self, garment: Garment, u: Tensor, v: Tensor) -> Tensor:
         """Return patterned cloth (B, C, h, w); u runs across and v down it, in body heights."""
@@ -105,11 +107,11 @@ class Sitter:
 
     def limb(
         self, points: list[Point], radii: list[Tensor], garment: Garment, cover: Tensor,
-        ease: Tensor, raglan: Tensor | None = None, seen: Tensor | None = None,
+        ease: Tensor, raglan: Tensor | None = None, shown: Tensor | None = None,
     ) -> None:  # fmt: skip
         """Paint skin, and cloth over the first `cover` of the length, `ease` thicker."""
         canvas, scale = self.canvas, self.pose.scale
-        window = canvas.window(points, radii[0] + ease * scale, seen)
+        window = canvas.window(points, radii[0] + ease * scale, shown)
         if window is None:
             return
         shape, length = canvas.capsules(window, points, radii), _length(points)
@@ -120,7 +122,7 @@ class Sitter:
         if raglan is not None:
             cloth = torch.where(lifted(raglan, cloth), self.tones(garment)[1], cloth)
         colour = self.skin + (cloth - self.skin) * clad
-        canvas.paint(shape, colour * canvas.shade(shape), seen, shadow=0.2)
+        canvas.paint(shape, colour * canvas.shade(shape), shown, shadow=0.2)
 
 
 def lifted(flag: Tensor, like: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Random numbers that depend on who and what is drawn, and on nothing else that is drawn."""
+"""Random numbers that follow from a seed and a key, whatever else is drawn."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,23 +7,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-COLUMNS = 160  # no person or picture asks more questions
+COLUMNS = 160  # more than any person or image draws
 
 
-class Dice:
-    """Uniform numbers, a row for each key and a column for each question asked.
+class KeyedRandom:
+    """Random draws for a batch: a row for each key, a column for each draw.
 
     Args:
         seed: of the whole benchmark.
-        keys: what a row's numbers depend on, integers.
+        keys: integers that a row's numbers follow from, such as the identity.
     """
 
     def __init__(self, seed: int, keys: Sequence[Sequence[int]]) -> None:
         rows = [np.random.default_rng([seed % 2**32, *key]).random(COLUMNS) for key in keys]
         self._columns = iter(torch.from_numpy(np.stack(rows, 1)).unbind(0))
 
-    def between(self, low: float, high: float) -> Tensor:
-        """Return numbers in `low`..`high`, (B,) float64."""
+    def uniform(self, low: float, high: float) -> Tensor:
+        """Return uniform numbers in `low`..`high`, (B,) float64."""
         return low + (high - low) * next(self._columns)
 
     def chance(self, share: float) -> Tensor:
@@ -41,9 +41,9 @@ class Dice:
         return look_up(rows, self.choice(weights))
 
     def colour(self, palette: Tensor, spread: float = 0.04) -> Tensor:
-        """Return a colour of `palette` (n, 3), a little changed, (B, 3)."""
+        """Return colours of `palette` (n, 3), each shifted by at most `spread`, (B, 3) in 0..1."""
         base = palette.double()[self.choice([1] * len(palette))]
-        shift = torch.stack([self.between(-spread, spread) for _ in range(3)], 1)
+        shift = torch.stack([self.uniform(-spread, spread) for _ in range(3)], 1)
         return (base + shift).clamp(0.03, 0.97)
 
 
