@@ -43,7 +43,9 @@ def panels(config, people: int) -> dict[str, widgets.Panel]:
     random, generator = np.random.default_rng(0), torch.Generator().manual_seed(0)
     centres = normalize(torch.randn(people, D, generator=generator), dim=1)
     noise = normalize(torch.randn(len(test), D, generator=generator), dim=1)
-    z = normalize(0.33 * centres[test.labels] + noise, dim=1)  # right for most, sure of few
+    z = normalize(
+        0.33 * centres[test.labels] + noise, dim=1
+    )  # most predictions are right, few confident
     batch = np.resize(infrared, MASKED)
     some = np.sort(random.permutation(len(test))[:MAPPED])
     points = {name: random.normal(size=(len(some), 2)) for name in ("untrained", "teacher", "DAKD")}

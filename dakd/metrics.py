@@ -90,8 +90,8 @@ def camera_rule(
 ) -> np.ndarray:
     """Return which gallery images a protocol drops from the ranking of each query.
 
-    ``"sysu"``: for a query from camera 3, every gallery image from camera 2, which looks at the
-    same place. ``"llcm"`` and ``"llcm-released"``: gallery images of the query's own identity *and*
+    ``"sysu"``: for a query from camera 3, every gallery image from camera 2, which sees the same
+    room. ``"llcm"`` and ``"llcm-released"``: gallery images of the query's own identity *and*
     camera. ``"regdb"``, ``"none"`` and None: nothing.
 
     Args:

@@ -28,19 +28,19 @@ def clouds(seed=0, n=40, dim=6, shift=0.0):
     return z / np.linalg.norm(z, axis=1, keepdims=True), infrared, rng.integers(0, n // 8, n)
 
 
-# -- trust -------------------------------------------------------------------------------------
+# -- confidence --------------------------------------------------------------------------------
 
 
 def test_predict_by_hand():
     centres = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     z = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.8, 0.6]])
-    said = analysis.predict(z, centres, [0, 1, 1])
-    assert said.predicted.tolist() == [0, 1, 0]
-    assert said.correct.tolist() == [True, True, False]
+    predictions = analysis.predict(z, centres, [0, 1, 1])
+    assert predictions.predicted.tolist() == [0, 1, 0]
+    assert predictions.correct.tolist() == [True, True, False]
     # logits (12, 16): the larger one's probability is 1 / (1 + exp(-4))
-    assert said.confidence[1] == pytest.approx(1 / (1 + np.exp(-4)))
+    assert predictions.confidence[1] == pytest.approx(1 / (1 + np.exp(-4)))
     # softmax of (1, 0) itself
-    assert said.instance_confidence[0] == pytest.approx(np.e / (np.e + 1))
+    assert predictions.instance_confidence[0] == pytest.approx(np.e / (np.e + 1))
 
 
 def test_predict_temperatures_flatten():
@@ -148,7 +148,7 @@ def test_kept_accuracy_by_hand():
     ],
 )
 @pytest.mark.parametrize("function", ["reliability", "risk_coverage", "kept_accuracy"])
-def test_trust_bad_input(function, confidence, correct, message):
+def test_confidence_bad_input(function, confidence, correct, message):
     with pytest.raises(ValueError, match=message):
         getattr(analysis, function)(confidence, correct)
 
@@ -296,7 +296,7 @@ def test_umap_refuses_too_few_rows():
         analysis.umap_map(np.eye(10))
 
 
-def test_umap_is_asked_for_what_a_caption_would_say(monkeypatch):
+def test_umap_gets_the_given_settings(monkeypatch):
     asked = {}
 
     class Mapper:
@@ -314,7 +314,7 @@ def test_umap_is_asked_for_what_a_caption_would_say(monkeypatch):
                      "random_state": 4, "n_jobs": 1}  # fmt: skip
 
 
-def test_gradcam_sees_what_the_similarity_depends_on_and_leaves_the_model_alone():
+def test_gradcam_finds_what_the_similarity_depends_on_and_keeps_the_model():
     pytest.importorskip("pytorch_grad_cam")
     model = build_model("small").train()
     before = {key: value.clone() for key, value in model.state_dict().items()}
@@ -373,9 +373,9 @@ def test_students_t_agrees_with_the_library_test():
         runs_table(made), baseline="run0", metric="mAP", draws=20
     ).iloc[1:]
     p = ttest_1samp(np.stack(apart["each"]), 0, axis=1).pvalue
-    sure = (apart["t_low"] > 0) | (apart["t_high"] < 0)
-    assert sure.tolist() == (p < 0.05).tolist()
-    assert 0 < sure.sum() < 100
+    significant = (apart["t_low"] > 0) | (apart["t_high"] < 0)
+    assert significant.tolist() == (p < 0.05).tolist()
+    assert 0 < significant.sum() < 100
 
 
 @pytest.mark.parametrize(
@@ -386,7 +386,7 @@ def test_students_t_agrees_with_the_library_test():
         ({"table": runs_table({"a": {0: [1.0]}, "b": {1: [1.0]}})}, "have no seed in common"),
     ],
 )
-def test_what_cannot_be_compared(change, message):
+def test_paired_differences_bad_input(change, message):
     good = {"table": runs_table({"a": {0: [1.0]}, "b": {0: [1.0]}}), "baseline": "a"}
     good["metric"] = "mAP"
     assert len(analysis.paired_differences(**good)) == 2

@@ -62,8 +62,8 @@ pair = distances[min(distances)]
 """
 UNIFORM = """
 import torch
-alike = {name: torch.pdist(x).square().mul(-2).exp().mean().log() for name, x in z.items()}
-aligned, uniform = gap["across"].idxmax(), min(alike, key=alike.get)
+uniformity = {name: torch.pdist(x).square().mul(-2).exp().mean().log() for name, x in z.items()}
+aligned, uniform = gap["across"].idxmax(), min(uniformity, key=uniformity.get)
 """
 APART = """
 rows = paired_differences(table, baseline="dakd", metric="mAP").reindex(release).dropna()
@@ -117,7 +117,7 @@ ANSWERS = {  # of every check: a right answer, then a wrong one
     ),
     "calibrated_temperature": (TEMPERATURE, "temperature = 0.001"),
     "nearest_cameras": (CAMERAS, "pair = distances[max(distances)]"),
-    "alignment_uniformity": (UNIFORM, "uniform = max(alike, key=alike.get)"),
+    "alignment_uniformity": (UNIFORM, "uniform = max(uniformity, key=uniformity.get)"),
     "shift_gain": ("points = 0", "points = 5"),
     "distinguishable": (APART, "different = [] if different else release"),
     "seeds_needed": (SEEDS, "seeds = 3"),
@@ -135,20 +135,20 @@ def run(source, names):
 
 
 @pytest.mark.parametrize("name", COURSE)
-def test_a_right_answer_is_told_from_a_wrong_one(name, monkeypatch):
+def test_right_and_wrong_answers_are_distinguished(name, monkeypatch):
     monkeypatch.chdir(FOLDER)
     for module, slow in ((analysis, "umap_map"), (evidence, "robustness_tables")):
         monkeypatch.setattr(module, slow, MagicMock())
     checks = {call.func.attr for _, _, call in exercises_of(name)}
-    names, said = {}, {}
+    names, verdicts = {}, {}
     for cell in code_of(name):
         run(cell.source, names)
-        names |= {"figures": MagicMock(), "widgets": MagicMock()}  # nobody looks at pictures
+        names |= {"figures": MagicMock(), "widgets": MagicMock()}  # figures are not checked
         if call := check_of(cell):
-            said[call.func.attr] = []
+            verdicts[call.func.attr] = []
             for answer in ANSWERS[call.func.attr]:
                 exec(answer, names)
-                said[call.func.attr].append(run(cell.source, names).right)
-        if said.keys() == checks:
+                verdicts[call.func.attr].append(run(cell.source, names).right)
+        if verdicts.keys() == checks:
             break  # what the notebook checks by itself is for its own run
-    assert said == dict.fromkeys(checks, [True, False])
+    assert verdicts == dict.fromkeys(checks, [True, False])

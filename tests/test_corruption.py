@@ -73,7 +73,7 @@ def test_the_generator_decides_and_the_input_stays(kind, crowd):
 
 
 @pytest.mark.parametrize("kind", sorted(set(KINDS) - FIXED))
-def test_every_image_draws_for_itself(kind, crowd):
+def test_random_numbers_are_drawn_per_image(kind, crowd):
     twins = corrupt(crowd[[0, 0]], kind, 3, make_generator(0))
     assert change(*twins) > 0.5
 
@@ -88,30 +88,30 @@ def test_the_severity_rises(kind, crowd):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_severity_three_leaves_somebody_to_be_seen(kind, crowd):
+def test_people_stay_visible_at_severity_three(kind, crowd):
     def shapes(images):  # of 2 to 10 pixels
         grey = gaussian(images.float().mean(1, keepdim=True), 1.5)
         return (grey - gaussian(grey, 10.0)).flatten(1)
 
     seen = shapes(corrupt(crowd, kind, 3, make_generator(0)))
-    alike = [np.corrcoef(a, b)[0, 1] for a, b in zip(shapes(crowd), seen, strict=True)]
-    assert min(alike) > 0.25
+    correlation = [np.corrcoef(a, b)[0, 1] for a, b in zip(shapes(crowd), seen, strict=True)]
+    assert min(correlation) > 0.25
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_grey_stays_grey_beside_colour(kind, crowd):
+def test_grey_images_stay_grey_in_a_batch_with_colour(kind, crowd):
     out = corrupt(crowd, kind, 4, make_generator(0))
     assert torch.equal(out[6:, 0], out[6:, 1])
     assert torch.equal(out[6:, 0], out[6:, 2])
     assert not torch.equal(out[:6, 0], out[:6, 2])
 
 
-def test_saturate_leaves_grey_alone(crowd):
+def test_saturate_does_not_change_grey(crowd):
     assert torch.equal(corrupt(crowd[6:], "saturate", 5, make_generator(0)), crowd[6:])
 
 
 @pytest.mark.parametrize("kind", sorted(set(KINDS) - {"pixelate", "jpeg"}))
-def test_a_severity_looks_alike_at_two_sizes(kind, crowd, tall_crowd):
+def test_a_severity_looks_the_same_at_two_sizes(kind, crowd, tall_crowd):
     small, large = (
         change(images, corrupt(images, kind, 3, make_generator(0)))
         for images in (crowd, tall_crowd)
@@ -228,7 +228,7 @@ def test_convolve_equals_a_plain_loop():
     torch.testing.assert_close(convolve(x, kernel), expected)
 
 
-def test_warp_fetches_from_where_it_is_told():
+def test_warp_samples_at_the_shift():
     x = torch.arange(20.0).view(1, 1, 4, 5)
     shift = torch.zeros(1, 2, 4, 5)
     shift[:, 0], shift[:, 1] = 2, 1  # right, down
@@ -271,8 +271,8 @@ def test_mixed_corrupts_each_image_in_its_place(crowd):
     assert torch.equal(first, again)
     assert torch.equal(crowd, before)
     mild = mixed(crowd, make_generator(0), kinds=["zoom_blur", "jpeg", "elastic"])
-    alike = torch.corrcoef(torch.cat([crowd, mild]).float().flatten(1))[:12, 12:]
-    assert (alike.argmax(1) == torch.arange(12)).all()
+    correlation = torch.corrcoef(torch.cat([crowd, mild]).float().flatten(1))[:12, 12:]
+    assert (correlation.argmax(1) == torch.arange(12)).all()
     alone = mixed(crowd, make_generator(0), kinds=["contrast"], severity=2)
     assert torch.equal(alone, corrupt(crowd, "contrast", 2, make_generator(0)))
     assert mixed(crowd[:0], make_generator(0)).shape == (0, 3, 128, 64)

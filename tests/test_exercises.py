@@ -28,25 +28,25 @@ def test_numbers_come_in_every_usual_form(answer):
 @pytest.mark.parametrize(
     "answer", ["12", "one", (1, None), [1], [1, 2, 3], (1, float("nan")), (True, False), (1, 5), {}]
 )
-def test_what_is_no_answer_is_told_what_to_give(answer):
+def test_an_unreadable_answer_gets_a_message(answer):
     with pytest.raises(UnreadableAnswerError, match="two numbers to 3"):
         numbers(answer, 2, "two numbers to 3", high=3)
 
 
-def test_a_choice_is_read_in_any_case_and_lists_what_there_is():
+def test_a_choice_ignores_case_and_lists_the_options():
     assert choice(" Red ", ["red", "blue"]) == "red"
     with pytest.raises(UnreadableAnswerError, match="'red', 'blue'"):
         choice(3, ["red", "blue"])
 
 
-def test_nothing_given_is_neither_right_nor_wrong_and_computes_nothing():
+def test_a_missing_answer_is_neither_right_nor_wrong_and_computes_nothing():
     assert exercises.same_ap(None, [1, 2, 3]) is exercises.NO_ANSWER
     assert exercises.copied_teacher(
         0.0, None, teacher=None, images=None, centres=None
     ) is exercises.NO_ANSWER  # fmt: skip
 
 
-def test_a_misspelt_keyword_is_seen_before_there_is_an_answer():
+def test_a_wrong_keyword_is_an_error_without_an_answer():
     with pytest.raises(TypeError, match="side"):
         exercises.same_area(None, side=0.5)
     with pytest.raises(TypeError, match="table"):
@@ -68,13 +68,13 @@ def test_batch_counts_every_pair_of_a_person():
 
 def test_seen_by_both_counts_people_and_not_images():
     pids, cams = np.array([1, 1, 1, 2, 3, 3, 4]), np.array([2, 2, 3, 2, 3, 2, 3])
-    told = exercises.seen_by_both(2, pids=pids, cams=cams)
-    assert (told.right, "2 of 4 people" in told.text) == (True, True)
+    verdict = exercises.seen_by_both(2, pids=pids, cams=cams)
+    assert (verdict.right, "2 of 4 people" in verdict.text) == (True, True)
     for wrong in (1, 3, 4, 5):
         assert exercises.seen_by_both(wrong, pids=pids, cams=cams).right is False
 
 
-def test_correlations_ignore_the_lamp_and_turn_with_the_negative():
+def test_correlations_ignore_the_lamp_and_change_sign_with_the_negative():
     rng = np.random.default_rng(0)
     seen = rng.random(50)
     lit = 0.5 * seen + 0.3 * rng.random(50)
@@ -109,8 +109,8 @@ def test_same_ap_accepts_exactly_the_pairs_that_a_search_finds():
 def test_same_ap_takes_any_order_and_refuses_nonsense():
     assert exercises.same_ap(np.array([9, 3, 1]), (4, 6, 1)).right
     for nonsense in ([1, 3, 11], [1, 1, 9], [1, 2.5, 9], [1, 3], "139", [0, 3, 9]):
-        told = exercises.same_ap(nonsense, [1, 4, 6])
-        assert (told.right, "3 different whole ranks between 1 and 10" in told.text) == (
+        verdict = exercises.same_ap(nonsense, [1, 4, 6])
+        assert (verdict.right, "3 different whole ranks between 1 and 10" in verdict.text) == (
             False,
             True,
         )
@@ -142,10 +142,10 @@ def test_map_by_camera_needs_the_rule():
     assert exercises.map_by_camera(six, three, **data).right is False
     unruled = exercises.map_by_camera(mean_ap(z, test, trial, 3, rule=False), six, **data)
     assert (unruled.right, "without the camera rule" in unruled.text) == (False, True)
-    assert "not per cent" in exercises.map_by_camera(100 * three, 100 * six, **data).text
+    assert "not percentages" in exercises.map_by_camera(100 * three, 100 * six, **data).text
 
 
-def test_trials_needed_is_the_first_that_is_steady_enough():
+def test_trials_needed_is_the_smallest_sufficient_number():
     enough = next(n for n in itertools.count(1) if 1.29 / np.sqrt(n) <= 0.25)
     assert exercises.trials_needed(enough, spread=1.29, wanted=0.25).right
     for wrong in (enough - 1, enough + 1, 5, 10 * enough):
@@ -157,7 +157,7 @@ def test_trials_needed_is_the_first_that_is_steady_enough():
 
 
 def test_same_area_changes_as_many_pixels():
-    shape = torch.empty(1).expand(4000, 3, 100, 100)  # nobody looks at the pixels
+    shape = torch.empty(1).expand(4000, 3, 100, 100)  # the pixels are not used
     drawn = CutSwap().sample(shape, make_generator(0))
     share = (drawn.box.height * drawn.box.width * drawn.active).float().mean().item() / 10_000
     assert exercises.same_area(share**0.5).right
@@ -185,7 +185,7 @@ def test_fixed_cutswap_changes_the_rectangle_only():
 
 def test_fixed_cutswap_rejects_an_exchange_in_place():
     images = torch.rand(2, 3, 12, 8, generator=make_generator(0))
-    untouched, image = images[:1].clone(), images[:1]  # no clone, as somebody forgets it
+    untouched, image = images[:1].clone(), images[:1]  # without clone: a likely mistake
     exchanged = image
     exchanged[:] = exchanged[:, :1].clone()
     image[..., :10, :5] = exchanged[..., :10, :5].clone()
@@ -211,8 +211,8 @@ def test_best_channel_looks_inside_only():
         kept.append(np.corrcoef(ours, theirs)[0, 1])
     best = exercises.cutswap.CHANNELS[int(np.argmax(kept))]
     for channel in ("red", "green", "blue"):
-        told = exercises.best_channel(channel, images=images, inside=inside)
-        assert told.right == (channel == best)
+        verdict = exercises.best_channel(channel, images=images, inside=inside)
+        assert verdict.right == (channel == best)
     assert "'green'" in exercises.best_channel(1, images=images, inside=inside).text
 
 

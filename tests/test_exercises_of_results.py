@@ -43,7 +43,7 @@ def test_a_safe_quantile_keeps_one_error_in_a_hundred():
     assert "lower" in exercises.safe_quantile(least + 0.05, curve=curve).text
 
 
-def test_where_nothing_is_safe_everything_is_dropped():
+def test_without_a_safe_quantile_all_images_are_dropped():
     curve = analysis.risk_coverage([0.9, 0.5, 0.1], [0, 1, 1])
     assert exercises.safe_quantile(1, curve=curve).right
     refuses(exercises.safe_quantile, (0.66,), curve=curve)
@@ -82,7 +82,7 @@ def test_the_temperature_of_the_labels_is_calibrated():
     assert "underconfident" in exercises.calibrated_temperature(0.6, **data).text
 
 
-def test_the_nearest_cameras_are_those_put_side_by_side():
+def test_the_nearest_cameras_have_the_nearest_means():
     images = image_set(range(5))
     angle = torch.tensor([0, 0.0, 1.0, 2.0, 3.0, 2.9, 1.6])[torch.from_numpy(images.cams)]
     z = torch.stack([angle.cos(), angle.sin()], 1)  # infrared 3 and 6 at 2.0 and 1.6, 2 at 1.0
@@ -116,9 +116,9 @@ def test_a_collapsed_network_is_aligned_and_a_random_one_uniform():
     aligned, uniform = (min(losses, key=lambda name, i=i: losses[name][i]) for i in (0, 1))
     assert (aligned, uniform) == ("Flat", "Random")
     data = {"networks": network, "images": images}
-    said = exercises.alignment_uniformity(aligned, uniform, **data)
-    assert said.right
-    assert all(f"{a:.2f} and {u:.2f}" in said.text for a, u in losses.values())
+    verdict = exercises.alignment_uniformity(aligned, uniform, **data)
+    assert verdict.right
+    assert all(f"{a:.2f} and {u:.2f}" in verdict.text for a, u in losses.values())
     assert exercises.alignment_uniformity(" flat", "RANDOM", **data).right
     wrong = [("Random", "Flat"), ("Flat", "DAKD"), ("Flat", "Flat"), ("teacher", "Random"), (1, 2)]
     refuses(exercises.alignment_uniformity, *wrong, **data)
@@ -130,10 +130,10 @@ def test_a_common_shift_of_the_gallery_gains_nothing():
     z = torch.randn(len(images), 8, generator=draw())
     z[torch.from_numpy(images.infrared)] += 2
     data = {"embeddings": normalize(z, dim=1), "images": images}
-    said = exercises.shift_gain(0, **data)
-    assert said.right
+    verdict = exercises.shift_gain(0, **data)
+    assert verdict.right
     before, after = (
-        part.split("%")[0] for part in said.text.split("mAP was ")[1].split("% and is ")
+        part.split("%")[0] for part in verdict.text.split("mAP was ")[1].split("% and is ")
     )
     assert before == after
     assert float(before) > 0
@@ -154,15 +154,20 @@ def test_runs_differ_as_in_a_t_test():
     rng = np.random.default_rng(3)
     runs = ["mask_none", "mask_uncertain", "t_4", "t_low", "t_high", "swapped"]
     each = {run: rng.normal(0.01 * i, 0.015, 3) for i, run in enumerate(runs)}
-    sure = [run for run in runs if stats.ttest_1samp(each[run], 0).pvalue < 0.05]
-    assert 0 < len(sure) < len(runs) - 1
+    significant = [run for run in runs if stats.ttest_1samp(each[run], 0).pvalue < 0.05]
+    assert 0 < len(significant) < len(runs) - 1
     labels = {run: LABELS[run] for run in runs}
     data = {"table": made_table(each | {"no_class": [0.2, 0.2, 0.21]}), "labels": labels}
-    for answer in (sure, sure[::-1], [LABELS[run].upper() for run in sure], set(sure)):
+    for answer in (
+        significant,
+        significant[::-1],
+        [LABELS[run].upper() for run in significant],
+        set(significant),
+    ):
         assert exercises.distinguishable(answer, **data).right
-    wrong = [([],), (sure[1:],), (runs,), ([*sure, "no_class"],), (7,), ("all",)]
+    wrong = [([],), (significant[1:],), (runs,), ([*significant, "no_class"],), (7,), ("all",)]
     refuses(exercises.distinguishable, *wrong, **data)
-    assert "1 of 6" in exercises.distinguishable(sure[1:], **data).text
+    assert "1 of 6" in exercises.distinguishable(significant[1:], **data).text
     data = {"table": made_table({"t_4": each["t_4"]}), "labels": {"t_low": LABELS["t_low"]}}
     missing = exercises.distinguishable([], **data)
     assert missing.right
@@ -188,11 +193,11 @@ def test_the_camera_rule_is_measured_query_by_query():
     query, gallery = np.flatnonzero(images.infrared), np.flatnonzero(~images.infrared)
     similarity = torch.rand(len(query), len(gallery), generator=draw(2))
     people, cameras = [(a[query], a[gallery]) for a in (images.pids, images.cams)]
-    room = torch.from_numpy((cameras[0][:, None] == 3) & (cameras[1] == 2))
-    similarity += 0.5 * room * torch.from_numpy(people[0][:, None] == people[1])
+    dropped = torch.from_numpy((cameras[0][:, None] == 3) & (cameras[1] == 2))
+    similarity += 0.5 * dropped * torch.from_numpy(people[0][:, None] == people[1])
     hits = {"rule": [], "none": []}
     for i, row in enumerate(similarity):
-        for name, allowed in {"rule": ~room[i], "none": torch.ones_like(room[i])}.items():
+        for name, allowed in {"rule": ~dropped[i], "none": torch.ones_like(dropped[i])}.items():
             top = max(allowed.nonzero().flatten().tolist(), key=row.tolist().__getitem__)
             hits[name].append(people[1][top] == people[0][i])
     change = 100 * (np.mean(hits["none"]) - np.mean(hits["rule"]))

@@ -130,20 +130,20 @@ def test_every_figure_is_readable_and_not_empty(name):
     assert pixels[..., :3].std() > 5
 
 
-def test_every_public_drawing_is_tested():
+def test_every_public_figure_is_tested():
     drawn = {name for name in figures.__all__ if name not in
              ("PALETTE", "colour", "png", "save", "loss_parts", "modality_maps")}  # fmt: skip
     assert drawn <= set(DRAWINGS)
 
 
-def test_figures_leave_pyplot_and_its_settings_alone():
+def test_figures_do_not_change_pyplot_or_its_settings():
     before = dict(matplotlib.rcParams)
     figures.png(figures.ranked_items([1, 0]), dpi=40)
     assert dict(matplotlib.rcParams) == before
     assert not Gcf.figs  # what pyplot would show once more
 
 
-def test_colours_differ_in_grey():
+def test_colours_differ_in_greyscale():
     def grey(name):
         return float(np.dot(to_rgb(figures.PALETTE[name]), (0.2126, 0.7152, 0.0722)))
 
@@ -164,7 +164,7 @@ def test_save_is_repeatable_and_whole(tmp_path):
         figures.save(DRAWINGS["strip"](), tmp_path / "a.jpg")
 
 
-def test_a_figure_shows_itself_once_at_its_size():
+def test_a_figure_displays_itself_once_at_its_size():
     figure = DRAWINGS["ranked_items"]()
     data, size = figure._repr_png_()
     assert data.startswith(b"\x89PNG")
@@ -197,7 +197,7 @@ def test_ranking_adds_the_first_right_image_when_none_is_shown():
     shown = [t for t in words(figure) if t[-1] in "✓✗–"]
     assert shown == ["–", "1 ✗", "2 ✗", "5 ✓"]  # the sixth image, the fifth that counts
     assert "…" in words(figure)
-    for correct in (CORRECT, [False] * 8):  # one is shown already; nobody is right
+    for correct in (CORRECT, [False] * 8):  # one is shown already; none is right
         figure = figures.ranking(IMAGES[0], IMAGES, correct=correct, shown=3)
         assert len([t for t in words(figure) if t[-1] in "✓✗"]) == 3
         assert "…" not in words(figure)
@@ -214,7 +214,7 @@ def test_loss_curves_have_room_for_large_numbers_and_long_names():
     assert figure.axes[1].bbox.x1 < legend.x0 < legend.x1 <= figure.bbox.x1
 
 
-def test_loss_curves_are_ruled_at_the_same_steps():
+def test_loss_curves_share_their_vertical_grid_lines():
     total, parts, rate = figures.loss_curves(HISTORY).axes
     first, last = rate.get_xlim()
     ticks = [x for x in rate.get_xticks() if first <= x <= last]
@@ -223,7 +223,7 @@ def test_loss_curves_are_ruled_at_the_same_steps():
         assert [line[0, 0] for line in axes.collections[0].get_segments()] == ticks
 
 
-def test_methods_are_called_what_their_labels_say_and_keep_their_colour():
+def test_methods_have_their_label_and_keep_their_colour():
     labels = {"only_kd": "plain distillation"}
     pink = to_rgb(figures.PALETTE["only_kd"])
     curve = figures.cmc_curve({"only_kd": {1: 0.2, 5: 0.5}}, labels=labels)
@@ -285,7 +285,7 @@ def many(count):
     return figures.strip(IMAGES[:1].expand(count, -1, -1, -1), titles=names, title="t")
 
 
-def test_a_long_strip_is_broken_into_lines():
+def test_a_long_strip_wraps():
     assert [grid(many(n)) for n in (12, 20, 200)] == [(1, 12), (2, 10), (20, 10)]
     assert [t.get_text() for t in reading_order(many(20))] == [
         "t", *[f"image {n}" for n in range(1, 21)]
@@ -330,8 +330,8 @@ def test_gradcam_is_warm_where_the_heat_is():
     black = torch.zeros(2, 3, 32, 16)
     figure = figures.gradcam_overlay(black, heats)
     assert grid(figure) == (2, 2)
-    beside = next(text for text in texts(figure) if text.get_text() == "image")
-    dark = paper(figure).sum(axis=2)[:, int(beside.get_position()[0]) + 20]
+    label = next(text for text in texts(figure) if text.get_text() == "image")
+    dark = paper(figure).sum(axis=2)[:, int(label.get_position()[0]) + 20]
     levels = dark[dark < 765]  # from top to bottom: a black image, then its upper half hot
     quarter = len(levels) // 4
     assert levels[: 2 * quarter].max() == 0
@@ -370,7 +370,7 @@ def test_mask_gallery_shows_the_top_predictions_and_highlights_the_right_one():
     assert green == ["3 ✓", "3: .90", "3: .15"]
 
 
-def test_a_long_part_of_a_mask_is_broken_into_lines():
+def test_a_long_part_of_a_mask_gallery_wraps():
     many = IMAGES[:1].expand(40, -1, -1, -1)
     figure = figures.mask_gallery(
         many, confidence=np.linspace(0.1, 0.9, 40), correct=[1] * 40, kept=[1] * 3 + [0] * 37
@@ -378,7 +378,7 @@ def test_a_long_part_of_a_mask_is_broken_into_lines():
     assert grid(figure) == (1 + 3, 13)
 
 
-def test_only_what_leaves_zero_out_has_a_colour():
+def test_only_intervals_that_exclude_zero_are_coloured():
     axes = figures.difference_plot(APART, baseline="a", measure="b").axes[0]
     colors = [line.get_color() for line in axes.lines if line.get_marker() == "D"]
     assert colors == [figures.PALETTE[name] for name in ("right", "wrong", "dropped")]

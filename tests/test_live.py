@@ -31,7 +31,7 @@ def wait_for(happened):
     assert happened()
 
 
-def test_the_picture_follows_the_file_while_the_block_runs(tmp_path):
+def test_the_image_follows_the_file_during_the_block(tmp_path):
     live = widgets.LiveCurves(tmp_path, seconds=0.02)
     assert live.image.layout.display == "none"
     seen = []
@@ -52,13 +52,13 @@ def test_the_picture_follows_the_file_while_the_block_runs(tmp_path):
         wait_for(lambda: 5 in seen)
 
 
-def test_what_was_trained_before_is_not_shown_as_running(tmp_path):
+def test_an_earlier_training_is_not_shown(tmp_path):
     write(tmp_path / "old", 3)
     assert len(newest_history(tmp_path)) == 3
     assert newest_history(tmp_path, since=time.time() + 60).empty
 
 
-def test_a_training_that_fails_ends_the_drawing(tmp_path):
+def test_a_failed_training_ends_the_redrawing(tmp_path):
     live = widgets.LiveCurves(tmp_path, seconds=0.02)
     with pytest.raises(ValueError, match="broken"), live:
         raise ValueError("broken")

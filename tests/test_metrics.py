@@ -60,7 +60,7 @@ def test_a_rank_counts_images_or_identities():
         assert result.per_query["rank"][0] == rank
 
 
-def test_camera_3_never_meets_camera_2():
+def test_sysu_drops_camera_2_for_queries_of_camera_3():
     scores = np.array([[5.0, 4.0, 3.0, 2.0]] * 2)
     gallery, cams = [8, 7, 7, 9], [2, 2, 1, 2]
     result = rank_metrics(scores, [7, 7], gallery, [3, 6], cams, protocol="sysu")
@@ -100,7 +100,7 @@ def test_a_metric_ranks_what_the_camera_rule_keeps():
         assert result["matches"].tolist() == (own & kept).sum(axis=1).tolist()
 
 
-def test_the_camera_rule_refuses_what_does_not_fit():
+def test_camera_rule_bad_input():
     with pytest.raises(ValueError, match="protocol 'SYSU' is unknown"):
         camera_rule([1], [1], [1], [1], protocol="SYSU")
     with pytest.raises(ValueError, match="gallery_pids and gallery_cams must have one shape"):
@@ -118,7 +118,7 @@ def test_the_released_llcm_script_ranks_the_queries():
     assert (intended.num_valid, intended.num_queries) == (1, 3)
 
 
-def test_queries_without_match_count_nowhere_but_are_counted():
+def test_queries_without_match_are_excluded_from_means_and_counted():
     scores = np.array([[2.0, 1.0], [2.0, 1.0], [2.0, 1.0]])
     result = rank_metrics(scores, [7, 5, 7], [7, 8], [6, 6, 3], [2, 1], protocol="sysu")
     assert (result.cmc[1], result.mAP, result.mINP) == (1.0, 1.0, 1.0)
@@ -127,7 +127,7 @@ def test_queries_without_match_count_nowhere_but_are_counted():
 
 
 @pytest.mark.parametrize("unit", ["image", "identity"])
-def test_of_equal_scores_the_wrong_come_first(unit):
+def test_ties_count_against_the_query(unit):
     for gallery in ([7, 7, 8, 8, 9], [8, 8, 7, 9, 7]):  # in any order: 8 8 9 7 7
         result = rank_metrics(np.zeros((1, 5)), [7], gallery, cmc_unit=unit)
         assert result.per_query["rank"][0] == (4 if unit == "image" else 3)
@@ -135,7 +135,7 @@ def test_of_equal_scores_the_wrong_come_first(unit):
         assert result.mINP == pytest.approx(2 / 5, abs=1e-12)
 
 
-def test_ties_among_the_right_images_alone_cost_nothing():
+def test_ties_among_right_images_do_not_count():
     result = rank_metrics(np.array([[2.0, 2, 1, 1, 1]]), [7], [7, 7, 7, 8, 7])
     # 7 7 8 7 7: ranks 1, 2, 4, 5
     assert result.mAP == pytest.approx((1 + 1 + 3 / 4 + 4 / 5) / 4, abs=1e-12)
@@ -160,7 +160,7 @@ def test_slow_reference(protocol, unit, ties, shape):
 
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10**6), protocol=st.sampled_from(list(PROTOCOLS)), ties=st.booleans())
-def test_what_changes_nothing(seed, protocol, ties):
+def test_invariances(seed, protocol, ties):
     """Orders of queries and gallery, bent scores and chunks; queries know nothing of each other."""
     similarity, query_pids, gallery_pids, query_cams, gallery_cams = make_case(seed, ties=ties)
     case = similarity, query_pids, gallery_pids, query_cams, gallery_cams
@@ -226,7 +226,7 @@ def make_sysu(rng, people, cams, shots):
 
 
 def make_regdb(rng, people):
-    """Ten images of everybody in each modality; the two lists are in orders of their own."""
+    """Ten images per person and modality; the two lists have independent orders."""
     images = [(pid, 0) for pid in range(people) for _ in range(10)]
     return [images[i] for i in rng.permutation(len(images))], images
 
@@ -334,7 +334,7 @@ def test_tensors_arrays_types_and_layouts_agree(device):
     assert rank_metrics(similarity.astype(np.float16), *floats, protocol="sysu") == base
 
 
-def test_inputs_stay_as_they_are():
+def test_inputs_are_not_changed():
     case = make_case(1)
     tensors = [torch.tensor(part) for part in case]
     before = [part.clone() for part in tensors]

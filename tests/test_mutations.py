@@ -84,7 +84,7 @@ def memory():
         test_metrics.test_memory_is_that_of_a_chunk(patch)
 
 
-by_camera = test_metrics.test_camera_3_never_meets_camera_2
+by_camera = test_metrics.test_sysu_drops_camera_2_for_queries_of_camera_3
 by_unit = test_metrics.test_a_rank_counts_images_or_identities
 by_hand = test_metrics.test_values_by_hand
 MUTANTS = {
@@ -108,11 +108,11 @@ MUTANTS = {
     "regdb: labels exchanged": (whole(labels_exchanged), kind("regdb thermal to visible")),
     "queries without match count as 0": (
         whole(unmatched_as_zeros),
-        test_metrics.test_queries_without_match_count_nowhere_but_are_counted,
+        test_metrics.test_queries_without_match_are_excluded_from_means_and_counted,
     ),
     "ties in another order": (
         part("_codes", later_column_first),
-        lambda: test_metrics.test_of_equal_scores_the_wrong_come_first("image"),
+        lambda: test_metrics.test_ties_count_against_the_query("image"),
     ),
     "AP interpolated": (part("_average_precision", interpolated), by_hand),
     "AP over the largest number of matches": (

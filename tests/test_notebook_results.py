@@ -50,7 +50,12 @@ def run_comparison(name, table, folder, monkeypatch):
     code = [cell.source for cell in cells_of(name) if cell.cell_type == "code"]
     start = next(i for i, source in enumerate(code) if "ablation_demo.csv" in source)
     end = next(i for i, source in enumerate(code) if "points of mAP" in source)
-    names = {"pd": pd, "Path": Path, "figures": figures, "experiment": SimpleNamespace(figures=folder)}
+    names = {
+        "pd": pd,
+        "Path": Path,
+        "figures": figures,
+        "experiment": SimpleNamespace(figures=folder),
+    }
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         for source in code[start : end + 1]:
@@ -59,43 +64,43 @@ def run_comparison(name, table, folder, monkeypatch):
 
 
 @each_comparison
-def test_a_table_without_the_rows_is_told_and_does_no_harm(name, tmp_path, monkeypatch):
+def test_missing_rows_of_a_table_are_named(name, tmp_path, monkeypatch):
     table = made_table(["teacher", "dakd", "only_kd"])
-    said, names = run_comparison(name, table, tmp_path, monkeypatch)
-    assert all(run in said.splitlines()[0] for run in OF_NOTEBOOK[name])
-    assert "points of mAP" not in said
+    printed, names = run_comparison(name, table, tmp_path, monkeypatch)
+    assert all(run in printed.splitlines()[0] for run in OF_NOTEBOOK[name])
+    assert "points of mAP" not in printed
     assert names["apart"].index.tolist() == ["teacher"]
 
 
 @each_comparison
-def test_all_rows_are_shown_with_what_their_interval_says(name, tmp_path, monkeypatch):
-    said, names = run_comparison(name, made_table(GRID), tmp_path, monkeypatch)
-    assert "not in the table yet: nothing" in said
+def test_all_rows_are_shown_with_their_significance(name, tmp_path, monkeypatch):
+    printed, names = run_comparison(name, made_table(GRID), tmp_path, monkeypatch)
+    assert "not in the table yet: nothing" in printed
     assert set(names["apart"].index) == {"teacher", *OF_NOTEBOOK[name]}
     place = list(GRID).index
     for run in OF_NOTEBOOK[name]:
         base = "teacher" if run.startswith("teacher") else "dakd"
-        (line,) = [line for line in said.splitlines() if line.startswith(LABELS[run] + " ")]
+        (line,) = [line for line in printed.splitlines() if line.startswith(LABELS[run] + " ")]
         assert f"{place(run) - place(base):+.1f} points of mAP" in line
         assert "differs from" in line
 
 
 @each_comparison
 def test_one_seed_has_no_interval(name, tmp_path, monkeypatch):
-    said, _ = run_comparison(name, made_table(GRID, seeds=(0,)), tmp_path, monkeypatch)
-    assert said.count("does not differ significantly from") == len(OF_NOTEBOOK[name])
-    assert said.count("one seed, no interval") == len(OF_NOTEBOOK[name])
-    assert "nan" not in said
+    printed, _ = run_comparison(name, made_table(GRID, seeds=(0,)), tmp_path, monkeypatch)
+    assert printed.count("does not differ significantly from") == len(OF_NOTEBOOK[name])
+    assert printed.count("one seed, no interval") == len(OF_NOTEBOOK[name])
+    assert "nan" not in printed
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_opens_with_who_says_what(name):
+def test_opens_with_the_sources(name):
     opening = cells_of(name)[0].source
     assert all(who in opening for who in ("the **paper**", "the **release**", "**we measured**"))
     assert "drawn people" in opening
 
 
-def test_the_last_one_states_the_limits_and_keeps_published_figures_apart():
+def test_the_last_notebook_states_limits_and_separates_published_results():
     cells = cells_of("06_benchmark")
     (limits,) = (c.source for c in cells if "## What this course does not show" in c.source)
     parts = ("**Drawn data.**", "**Not reproduced.**", "**Licences.**", "**Responsible use.**")
@@ -128,7 +133,7 @@ def test_every_seed_is_a_dot_under_its_bar():
         figures.gap_bars(bars, seeds=seeds.rename(columns={"gap": "other"}))
 
 
-def test_risk_has_the_colour_of_its_modality_and_the_quantile_above():
+def test_risk_coverage_has_modality_colours_and_a_quantile_axis():
     order = analysis.risk_coverage([0.2, 0.9, 0.8, 0.1], [1, 1, 0, 0])
     names = ("visible, class level", "visible, instance level", "infrared, class level")
     axes = figures.risk_coverage_curve(dict.fromkeys(names, order)).axes[0]

@@ -71,7 +71,7 @@ def nothing_given(cell):
 
 
 class AnythingElse(dict):
-    """The names of a notebook whose data nobody may look at."""
+    """The names of a notebook, whose data must not be used."""
 
     def __missing__(self, name):
         return MagicMock(name=name)

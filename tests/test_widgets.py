@@ -134,7 +134,7 @@ def test_controls_are_labelled_and_panels_say_what_to_try(panels):
         assert panel.children[0].value.count(".") + panel.children[0].value.count("?") >= 1
 
 
-def test_only_what_the_keyboard_can_move_is_a_control(panels):
+def test_all_controls_work_from_the_keyboard(panels):
     kinds = {
         type(control).__name__
         for panel, _ in panels.values()
@@ -207,7 +207,7 @@ def test_a_dataset_without_a_camera_rule_drops_nothing(people, trial, embeddings
         assert {"1", "8"} <= set(words)  # the ranks of all eight gallery images
 
 
-def test_llcm_drops_the_identity_s_images_of_the_query_s_camera(embeddings):
+def test_llcm_drops_images_of_the_query_identity_and_camera(embeddings):
     # All images are from one camera, so a query keeps other people's only.
     records = [
         Record(pid, 1, modality, number)
@@ -223,7 +223,7 @@ def test_llcm_drops_the_identity_s_images_of_the_query_s_camera(embeddings):
     assert "no right image" in shown(figure)
 
 
-def test_person_never_seen_by_a_camera(people):
+def test_person_without_an_image_of_a_camera(people):
     assert "no image" in shown(widgets.render_person(people, person=0, camera=1))
 
 
@@ -236,7 +236,7 @@ def test_many_images_of_a_camera_take_several_lines():
     assert {text.get_color() for text in names} == {figures.colour("visible")}
 
 
-def test_people_have_a_dash_where_they_were_never_seen(people):
+def test_people_have_a_dash_where_there_is_no_image(people):
     figure = widgets.render_people(people, people=[0, 1])
     assert {"person 5", "person 7", "camera 3\ninfrared"} <= {
         text.get_text() for text in figure.findobj(lambda a: hasattr(a, "get_text"))
@@ -299,7 +299,7 @@ def hover(people, **changes):
     return widgets.hover_map(points, **given | changes)
 
 
-def test_hover_map_has_a_reachable_point_an_image(people):
+def test_hover_map_has_one_reachable_point_per_image(people):
     page = Points(hover(people, colouring="camera", title="DAKD", caption="gap 1"))
     assert len(page.inputs) == page.tags.count("figure") == len(people)
     first = page.inputs[0]

@@ -85,7 +85,9 @@ def map_by_camera(
         >>> map_by_camera(1.0, 0.5, embeddings=z, test=split, trial=one)
         ✗ Not yet. At least one of the two is wrong. Average the AP of the queries of each camera.
     """
-    given = numbers([three, six], 2, "two fractions between 0 and 1, not per cent", low=0, high=1)
+    given = numbers(
+        [three, six], 2, "two fractions between 0 and 1, not percentages", low=0, high=1
+    )
     similarity = embeddings[trial.query] @ embeddings[trial.gallery].T  # (Q, G)
     sides = [column[rows] for column in (test.pids, test.cams)
              for rows in (trial.query, trial.gallery)]  # fmt: skip

@@ -83,7 +83,8 @@ def alignment_uniformity(
         not wrong,
         because="Alignment and uniformity of "
         + ", ".join(f"{name}: {a:.2f} and {u:.2f}" for name, a, u in rows)
-        + ". If all embeddings are equal, alignment is perfect: it needs uniformity beside it.",
+        + ". If all embeddings are equal, alignment is perfect: alignment is only meaningful "
+        "together with uniformity.",
         hint=f"Check {' and '.join(wrong)} again. `across` determines the alignment; uniformity "
         "also counts pairs within a modality, which `others` does not.",
     )

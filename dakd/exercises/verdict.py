@@ -20,8 +20,8 @@ class Verdict:
         text: the reason, or a hint that does not reveal the answer.
 
     Example:
-        >>> Verdict(True, "AP looks at the top, INP at the last hit.")
-        ✓ Right. AP looks at the top, INP at the last hit.
+        >>> Verdict(True, "AP depends on all hits, INP on the last one.")
+        ✓ Right. AP depends on all hits, INP on the last one.
     """
 
     right: bool | None

@@ -18,7 +18,7 @@ def difference_plot(
     *,
     baseline: str,
     measure: str,
-    beside: Mapping[str, pd.DataFrame] | None = None,
+    further: Mapping[str, pd.DataFrame] | None = None,
     title: str | None = None,
 ) -> Figure:
     """Show differences from a baseline: seeds as dots, their mean, and two intervals.
@@ -31,13 +31,13 @@ def difference_plot(
             of `dakd.analysis.paired_differences`, as fractions.
         baseline: name of the baseline, for the axis.
         measure: name of the measure, for the axis.
-        beside: measure -> the same rows in a further measure, one panel each.
+        further: measure -> the same rows in a further measure, one panel each.
         title: of the figure.
 
     Raises:
-        ValueError: a column is missing, there is no row, or `beside` has other rows.
+        ValueError: a column is missing, there is no row, or `further` has other rows.
     """
-    panels = {measure: differences, **(beside or {})}
+    panels = {measure: differences, **(further or {})}
     for name, table in panels.items():
         if missing := NEEDED - set(table.columns):
             raise ValueError(f"the differences lack the columns {', '.join(sorted(missing))}")

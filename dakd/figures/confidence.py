@@ -100,7 +100,7 @@ def mask_gallery(
     lengths = {len(shown), len(score), len(right), len(mask), len(top), len(true)}
     if len(lengths) != 1 or not shown:
         raise ValueError(f"images, confidence, correct and kept differ in length: {lengths}")
-    digits = 2 if np.ptp(score) > 0.05 else 5  # instance-level confidences are all alike
+    digits = 2 if np.ptp(score) > 0.05 else 5  # instance-level confidences differ little
     tiles = [
         _tile(*values, digits)
         for values in zip(shown, score, right, top, true.tolist(), strict=True)

@@ -52,9 +52,11 @@ def point_colours(
     table = colormaps["tab10" if word == "camera" else "hsv"]  # few cameras, many identities
     steps = np.arange(len(known)) % 10 if word == "camera" else np.linspace(0, 0.92, len(known))
     colors = table(steps)  # (n, 4): red, green, blue, alpha
-    inks_of = {key: to_hex(tuple(color.tolist())) for key, color in zip(known, colors, strict=True)}
-    legend = {f"{word} {key}": color for key, color in inks_of.items()} if len(known) <= 8 else {}
-    return np.array([inks_of[key] for key in groups]), legend
+    color_of = {
+        key: to_hex(tuple(color.tolist())) for key, color in zip(known, colors, strict=True)
+    }
+    legend = {f"{word} {key}": color for key, color in color_of.items()} if len(known) <= 8 else {}
+    return np.array([color_of[key] for key in groups]), legend
 
 
 @styled

@@ -47,9 +47,9 @@ def method_overview(
     _network(axes, TOP, "Teacher", "first: trained on identities,\nthen frozen", PALETTE["teacher"])
     _network(axes, BOTTOM, "Student", "second: random weights,\nlearns from the teacher",
              PALETTE["student"])  # fmt: skip
-    _level(axes, LEFT, "Instance level", "z", "the embedding: how does it look?",
+    _level(axes, LEFT, "Instance level", "z", "the embedding of an image",
            "D entries of z", sharp=0.6)  # fmt: skip
-    _level(axes, RIGHT, "Class level", "z·Cᵀ / 0.05", "class centres C: whom is it like?",
+    _level(axes, RIGHT, "Class level", "z·Cᵀ / 0.05", "similarities to class centres C",
            "K people", sharp=1.6)  # fmt: skip
     _temperatures(axes)
     _loss(axes)

@@ -27,7 +27,7 @@ WIDTH = 9.0  # inches, the widest that a notebook or a README shows unscaled
 GAP, PAD, LINE = 0.07, 0.07, 0.16  # inches: between images, around them, a line of small text
 PITCH = 0.5  # inches, the least width of an image and its gap in a wrapped row
 NARROWEST = 0.1  # inches; narrower images show nothing
-FINE = 96  # pixels per inch of a grid, at least, so that its gaps look even
+FINE = 96  # pixels per inch of a grid, at least, so that its gaps are even
 
 
 def to_uint8(image: Tensor | np.ndarray) -> np.ndarray:
@@ -157,10 +157,10 @@ def _lay_out(
     columns = max(map(len, rows))
     cell = cell or min(1.65, 6.4 / len(rows)) * pixels / rows_of_pixels
     text = _widest(tiles)
-    room = WIDTH - left - right - first_gap + GAP
-    cell = min(max(cell, text), room / columns - GAP)
+    available = WIDTH - left - right - first_gap + GAP
+    cell = min(max(cell, text), available / columns - GAP)
     if cell < (least := max(NARROWEST, text - GAP / 2)):
-        most = int(room / (least + GAP))
+        most = int(available / (least + GAP))
         remedy = f"show at most {most} in a row" if most > 0 else "shorten the texts"
         raise ValueError(
             f"{columns} images in a row, with texts up to {text:.1f} inches wide, do not fit a "

@@ -80,7 +80,7 @@ def ablation_slide(table: pd.DataFrame) -> Figure:
         rank1,
         baseline="the teacher",
         measure="rank-1",
-        beside={"mAP": mean},
+        further={"mAP": mean},
         title="The main variants against the teacher of their seed",
     )
     return add_note(figure, _seeds(table), LINES)

@@ -15,7 +15,7 @@ from dakd.figures.tiles import Images, to_uint8
 
 MOST = 1000  # points; a thousand thumbnails are about half a megabyte
 THUMB, COLUMNS = 96, 40  # largest height of a thumbnail in pixels, thumbnails per sprite row
-SIDE, ZOOM = 440, 180  # CSS pixels: side of the map, height of an image beside it
+SIDE, ZOOM = 440, 180  # CSS pixels: side of the map, height of the image next to it
 NO_SHORTCUTS = "data-lm-suppress-shortcuts"  # JupyterLab then leaves arrow keys to the element
 
 CSS = """
@@ -78,7 +78,7 @@ def hover_map(
     names = _names(dark, cams, pids)
     spread = np.ptp(xy, axis=0)
     share = (xy - xy.min(axis=0)) / np.where(spread > 0, spread, 1)  # 0..1
-    left, top = 3 + 94 * share[:, 0], 97 - 94 * share[:, 1]  # per cent of the map
+    left, top = 3 + 94 * share[:, 0], 97 - 94 * share[:, 1]  # percent of the map
     order = np.arange(len(xy)) if pids is None else np.lexsort((dark, pids))
     variables = _css_variables(images)
     group = "map" + hashlib.sha256(xy.tobytes() + variables.encode()).hexdigest()[:12]
