@@ -171,10 +171,10 @@ def test_modality_accuracy_finds_a_plane_and_nothing_else():
 
 def test_modality_accuracy_is_balanced_and_held_out():
     rng = np.random.default_rng(0)
-    infrared = np.arange(300) < 30  # one in ten: always saying "visible" would be right in 90 %
+    infrared = np.arange(300) < 30  # one in ten: a constant prediction is right in 90 %
     z = rng.normal(size=(300, 5))
     assert 0.35 < analysis.modality_accuracy(z, infrared) < 0.65
-    wide = rng.normal(size=(60, 500))  # memorised easily, but nothing to be learned
+    wide = rng.normal(size=(60, 500))  # can be memorised, but does not generalise
     assert 0.3 < analysis.modality_accuracy(wide, np.arange(60) % 2 == 0) < 0.7
 
 
@@ -288,7 +288,7 @@ def test_gap_impossible_requests():
         analysis.identity_similarity(z, infrared, pids[:3])
 
 
-# -- views -------------------------------------------------------------------------------------
+# -- visualisation -------------------------------------------------------------------------------
 
 
 def test_umap_refuses_too_few_rows():
@@ -321,13 +321,13 @@ def test_gradcam_finds_what_the_similarity_depends_on_and_keeps_the_model():
     images = torch.zeros(2, 3, 32, 16)
     images[0, :, :16] = 3 * torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        # What another image holds there: with its own embedding the gradient would be rounding.
+        # A different image: for its own embedding the gradient is zero up to rounding.
         targets = build_model("small").eval()(images.roll(5, dims=3))
     heat = analysis.gradcam(model, images, targets)
     assert heat.shape == (2, 32, 16)
     assert heat.min() >= 0
     assert heat.max() <= 1
-    assert heat[0, :14].mean() > heat[0, 18:].mean()  # the half that holds something
+    assert heat[0, :14].mean() > heat[0, 18:].mean()  # the half that is not empty
     assert model.training
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
     assert all(parameter.grad is None for parameter in model.parameters())

@@ -1,4 +1,4 @@
-"""Corruptions: each does what its name says, the same way every time, more with the severity."""
+"""Corruptions: effect of each kind, reproducibility, severities, bad input."""
 
 import numpy as np
 import pytest
@@ -12,8 +12,8 @@ from dakd.data.synthetic import load_synthetic
 from dakd.runtime import make_generator
 
 FIXED = {"defocus_blur", "zoom_blur", "gaussian_blur", "brightness", "contrast", "pixelate"}
-FIXED |= {"jpeg", "saturate"}  # nothing in them is random
-VEILS = {"fog", "frost"}  # a veil brightens as much as the scene behind it darkens
+FIXED |= {"jpeg", "saturate"}  # deterministic
+VEILS = {"fog", "frost"}  # the brightness changes little
 
 
 def people(height, width, count=12):
@@ -81,7 +81,7 @@ def test_random_numbers_are_drawn_per_image(kind, crowd):
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_severity_rises(kind, crowd):
     measure = structure_lost if kind in VEILS else change
-    images = crowd[:6] if kind == "saturate" else crowd  # infrared has no colour to strengthen
+    images = crowd[:6] if kind == "saturate" else crowd  # infrared has no colour
     found = [measure(images, corrupt(images, kind, s, make_generator(0))) for s in SEVERITIES]
     assert found[0] > 0
     assert np.diff(found).min() > 0

@@ -1,4 +1,4 @@
-"""Exercises of notebooks 00 to 03: a right answer, found here by other means, and wrong ones."""
+"""Exercises of notebooks 00 to 03: right answers, computed independently, and wrong ones."""
 
 import copy
 import itertools
@@ -247,7 +247,7 @@ def test_a_copied_teacher_has_something_to_learn_in_train_mode():
     with torch.no_grad():
         teacher = ByModality(*copy.deepcopy(network).eval()(x).chunk(2))
         learner = copy.deepcopy(network).train()
-        student = ByModality(*(learner(half, unit=False) for half in x.chunk(2)))  # by itself
+        student = ByModality(*(learner(half, unit=False) for half in x.chunk(2)))  # separately
         total = DAKDLoss()(student, teacher, data["centres"]).total.item()
     assert total > 0.1
     assert exercises.copied_teacher(0, total, teacher=network, **data).right
@@ -259,7 +259,7 @@ def test_a_copied_teacher_has_something_to_learn_in_train_mode():
 
 
 def levels(no_class, no_instance):
-    """A table with two trials a seed."""
+    """Return a table with two trials per seed."""
     rows = [
         {"run": run, "seed": seed, "trials": f'{{"mAP": [{value}, {value}]}}'}
         for run, values in {"no_class": no_class, "no_instance": no_instance}.items()

@@ -1,4 +1,4 @@
-"""Exercises of notebooks 04 to 06: right answers, found here in another way, and wrong ones."""
+"""Exercises of notebooks 04 to 06: right answers, computed independently, and wrong ones."""
 
 import json
 
@@ -20,7 +20,7 @@ def draw(seed=0):
 
 
 def refuses(check, *wrong, **data):
-    """Every wrong answer is not right yet, and an answer that is missing is no answer."""
+    """Assert that all wrong answers are rejected, and that a missing answer is no answer."""
     assert [check(*answer, **data).right for answer in wrong] == [False] * len(wrong)
     assert check(*[None] * len(wrong[0]), **data) is exercises.NO_ANSWER
 
@@ -141,7 +141,7 @@ def test_a_common_shift_of_the_gallery_gains_nothing():
 
 
 def made_table(each):
-    """A table of runs whose differences from DAKD in mAP are `each`, a value a seed."""
+    """Return a table of runs with the differences `each` from DAKD in mAP, one per seed."""
     rows = []
     for run, values in {"dakd": [0.0] * 3, **each}.items():
         for seed, value in enumerate(values):

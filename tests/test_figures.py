@@ -1,4 +1,4 @@
-"""Figures: they draw what they are given, in one style, the same way every time."""
+"""Figures: contents, style, reproducibility, bad input."""
 
 import numpy as np
 import pandas as pd
@@ -107,14 +107,14 @@ DRAWINGS = {
 
 
 def texts(figure):
-    """Every text of a figure that says something."""
+    """Return the non-empty texts of a figure."""
     figure.draw_without_rendering()
     found = [text for text in figure.findobj(lambda artist: hasattr(artist, "get_fontsize"))]
     return [text for text in found if text.get_visible() and text.get_text().strip()]
 
 
 def words(figure):
-    """The same, as strings."""
+    """Return the non-empty texts of a figure as strings."""
     return [text.get_text() for text in texts(figure)]
 
 
@@ -140,7 +140,7 @@ def test_figures_do_not_change_pyplot_or_its_settings():
     before = dict(matplotlib.rcParams)
     figures.png(figures.ranked_items([1, 0]), dpi=40)
     assert dict(matplotlib.rcParams) == before
-    assert not Gcf.figs  # what pyplot would show once more
+    assert not Gcf.figs  # pyplot has no figure to show
 
 
 def test_colours_differ_in_greyscale():
@@ -195,7 +195,7 @@ def test_ranking_adds_the_first_right_image_when_none_is_shown():
     late = [False] * 5 + [True] * 3
     figure = figures.ranking(IMAGES[0], IMAGES, correct=late, dropped=[1, *[0] * 7], shown=3)
     shown = [t for t in words(figure) if t[-1] in "✓✗–"]
-    assert shown == ["–", "1 ✗", "2 ✗", "5 ✓"]  # the sixth image, the fifth that counts
+    assert shown == ["–", "1 ✗", "2 ✗", "5 ✓"]  # the sixth image, at rank 5
     assert "…" in words(figure)
     for correct in (CORRECT, [False] * 8):  # one is shown already; none is right
         figure = figures.ranking(IMAGES[0], IMAGES, correct=correct, shown=3)
@@ -280,7 +280,7 @@ def test_a_grid_puts_every_image_under_its_text():
 
 
 def many(count):
-    """So many images of one person in one camera."""
+    """Return a strip of `count` images."""
     names = [f"image {n + 1}" for n in range(count)]
     return figures.strip(IMAGES[:1].expand(count, -1, -1, -1), titles=names, title="t")
 
@@ -354,7 +354,7 @@ def test_mask_gallery_shows_the_top_predictions_and_highlights_the_right_one():
         labels=[3, 3],
     )  # fmt: skip
     printed = [text.get_text() for text in reading_order(figure) if text.get_text() != "kept"]
-    # The first confidence is the first guess's, so it is printed once; 0.001 says nothing.
+    # The first confidence is the first probability and is printed once; 0.001 is not printed.
     assert printed == [
         "3 ✓",
         "3: .90",

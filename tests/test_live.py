@@ -1,4 +1,4 @@
-"""Curves that follow a training."""
+"""Loss curves of a running training."""
 
 import time
 
@@ -15,7 +15,7 @@ from dakd.widgets.live import newest_history
 
 
 def write(folder, steps):
-    """Add steps to a history as a training does."""
+    """Append steps to a history, as a training does."""
     history = History(folder)
     for step in range(steps):
         place = {"epoch": 0, "step": step, "lr": 1e-3}
@@ -47,7 +47,7 @@ def test_the_image_follows_the_file_during_the_block(tmp_path):
     live.controls["smooth"].value = 0.2
     assert bytes(live.image.value) != before
     assert len(live.history) == 9
-    with live:  # once more
+    with live:  # again
         write(tmp_path / "again", 5)
         wait_for(lambda: 5 in seen)
 

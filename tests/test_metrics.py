@@ -18,7 +18,7 @@ RANKS = (1, 2, 3, 5, 10, 20)
 
 
 def make_case(seed, queries=30, gallery=40, people=12, ties=False):
-    """A random ranking; some identities are only queries, some only gallery."""
+    """Return a random ranking; some identities are only in the queries or only in the gallery."""
     rng = np.random.default_rng(seed)
     similarity = rng.standard_normal((queries, gallery))
     return (
@@ -161,7 +161,7 @@ def test_slow_reference(protocol, unit, ties, shape):
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10**6), protocol=st.sampled_from(list(PROTOCOLS)), ties=st.booleans())
 def test_invariances(seed, protocol, ties):
-    """Orders of queries and gallery, bent scores and chunks; queries know nothing of each other."""
+    """Invariance to the orders of queries and gallery, monotonic scores, chunks, other queries."""
     similarity, query_pids, gallery_pids, query_cams, gallery_cams = make_case(seed, ties=ties)
     case = similarity, query_pids, gallery_pids, query_cams, gallery_cams
     base = rank_metrics(*case, protocol=protocol)
@@ -206,7 +206,7 @@ def assert_same(got, expected):
 
 
 def make_scores(rng, query_pids, gallery_pids, width=16, noise=2.0):
-    """Dot products of unit-length float32 features around a centre of each identity."""
+    """Dot products of unit-length float32 features around one centre per identity."""
     centres = rng.standard_normal((max(*query_pids, *gallery_pids) + 1, width))
     sides = []
     for pids in (query_pids, gallery_pids):
@@ -216,7 +216,7 @@ def make_scores(rng, query_pids, gallery_pids, width=16, noise=2.0):
 
 
 def make_sysu(rng, people, cams, shots):
-    """Some people were never in cameras 1 and 2, others only in camera 2; three a camera ask."""
+    """Some people have no images of cameras 1 and 2, others only of 2; three queries per camera."""
     seen = {
         pid: (2,) if pid % 5 == 0 else (4, 5) if pid % 3 == 0 else cams for pid in range(people)
     }
@@ -232,7 +232,7 @@ def make_regdb(rng, people):
 
 
 def make_llcm(rng, people):
-    """One image of each person and camera in the gallery; two in most cameras ask."""
+    """One gallery image per person and camera; two queries per person in most cameras."""
     cells = [(pid, cam) for pid in range(people) for cam in range(1, 10) if rng.random() < 0.5]
     query = [(pid, cam) for pid in range(people) for cam in (1, 2, 4, 5) for _ in range(2)]
     return query, cells

@@ -1,4 +1,4 @@
-"""Each rule once broken on purpose: a test that stays green under it would guard nothing."""
+"""Mutation tests: with each rule broken on purpose, a test must fail."""
 
 import dataclasses
 import random

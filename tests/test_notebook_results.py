@@ -1,4 +1,4 @@
-"""What notebooks 02 and 04 to 06 show of committed results: their figures, and tables with gaps."""
+"""Committed results in notebooks 02 and 04 to 06: figures, and tables with missing rows."""
 
 import contextlib
 import io

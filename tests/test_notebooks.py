@@ -1,4 +1,4 @@
-"""The form of the course; `pytest --nbmake` runs its content."""
+"""Structure of the notebooks; `pytest --nbmake` executes them."""
 
 import ast
 import re
@@ -38,7 +38,7 @@ def text_of(name):
 
 
 def lines_of(cell):
-    """Lines of code that are neither empty nor a comment nor an import."""
+    """Return lines of code without empty lines, comments and imports."""
     lines = (line.strip() for line in cell.source.splitlines())
     return [line for line in lines if line and not line.startswith(("#", "import ", "from "))]
 
