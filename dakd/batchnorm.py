@@ -1,4 +1,4 @@
-"""Batch normalisation that takes the streams of a batch by themselves."""
+"""Batch normalisation with separate statistics for each stream of a batch."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,16 +9,19 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class PerStream(_BatchNorm):
-    """Batch normalisation that takes each of `streams` equal parts of a batch by itself.
+    """Batch normalisation that normalises each of `streams` equal parts of a batch separately.
 
-    While training, each part is normalised by its own statistics, and the running ones move part
-    after part, exactly as in so many calls. In eval mode parts play no role.
+    In training, the result and the running statistics are those of one call per part, in their
+    order. In eval mode, `streams` has no effect.
+
+    Attributes:
+        streams: number of parts; see `split_statistics`.
     """
 
     streams = 1
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise (B, D) or (B, D, h, w)."""
+        """Return the normalised batch, (B, D) or (B, D, h, w)."""
         normalise = super().forward
         if self.streams == 1 or not self.training:
             return normalise(x)
@@ -27,7 +30,7 @@ class PerStream(_BatchNorm):
 
 @contextmanager
 def split_statistics(model: nn.Module, streams: int) -> Iterator[None]:
-    """Let every `PerStream` layer of `model` take `streams` equal parts by themselves."""
+    """Have every `PerStream` layer of `model` normalise `streams` equal parts separately."""
     layers = [module for module in model.modules() if isinstance(module, PerStream)]
     for layer in layers:
         layer.streams = streams
@@ -39,8 +42,8 @@ def split_statistics(model: nn.Module, streams: int) -> Iterator[None]:
 
 
 class BatchNorm1d(PerStream, nn.BatchNorm1d):
-    """`torch.nn.BatchNorm1d` that can take the streams of a batch by themselves."""
+    """`torch.nn.BatchNorm1d` with separate statistics for each stream of a batch."""
 
 
 class BatchNorm2d(PerStream, nn.BatchNorm2d):
-    """`torch.nn.BatchNorm2d` that can take the streams of a batch by themselves."""
+    """`torch.nn.BatchNorm2d` with separate statistics for each stream of a batch."""

@@ -1,4 +1,4 @@
-"""Class prototypes: the mean embedding of every identity, and memories that follow it."""
+"""Class prototypes: the mean embedding of every identity, and memories of moving prototypes."""
 
 from typing import Literal
 
@@ -39,7 +39,7 @@ def class_means(embeddings: Tensor, labels: Tensor, num_classes: int) -> Tensor:
     require(
         broken == 0,
         f"{broken} of {len(embeddings)} embeddings hold NaN or infinity; the network has "
-        "diverged: lower the learning rate or look at the batch before",
+        "diverged: lower the learning rate or check the last batches",
     )
     outside = labels[(labels < 0) | (labels >= num_classes)]
     require(
@@ -58,22 +58,22 @@ def class_means(embeddings: Tensor, labels: Tensor, num_classes: int) -> Tensor:
 
 
 class PrototypeMemory(nn.Module):
-    """One prototype a class, moved towards the embeddings that a network gives while it learns.
+    """One prototype per class, a moving average of the embeddings during training.
 
     An update is ``new = momentum * old + (1 - momentum) * embedding``, then L2-normalised; each
-    class in the batch is updated once.
+    class in the batch is updated once (Cheng et al., AAAI 2023).
 
     Args:
         num_classes: K.
         dim: D.
-        momentum: share of the old prototype that stays, in 0..1.
-        update: the embedding that a class is moved towards: ``"hardest"``, the one least similar to
-            its prototype, or ``"mean"``, the mean of all its embeddings (not of unit length).
+        momentum: weight of the old prototype, in 0..1.
+        update: the embedding that a prototype is moved towards: ``"hardest"``, the class's least
+            similar one, or ``"mean"``, the mean of the class (not of unit length).
 
     Attributes:
         values: the prototypes, (K, D) float32.
-        centres: `values` as they were at the last `reset`, (K, D). Both are buffers that follow
-            the module's device and stay out of its state: they are rebuilt before every epoch.
+        centres: `values` at the last `reset`, (K, D). Both are buffers outside the state dict,
+            because they are rebuilt before every epoch.
 
     Raises:
         ValueError: momentum outside 0..1 or unknown update.
@@ -95,7 +95,7 @@ class PrototypeMemory(nn.Module):
             self.register_buffer(name, torch.zeros(num_classes, dim), persistent=False)
 
     def reset(self, prototypes: Tensor) -> None:
-        """Take `prototypes` (K, D) as values and as centres.
+        """Set values and centres to `prototypes`, (K, D).
 
         Raises:
             ValueError: their shape is not the memory's.

@@ -24,13 +24,18 @@ _NO_BLOCKS = (0, 0, 0, 0)
 
 
 class WeightsError(RuntimeError):
-    """Pretrained weights that cannot be had or do not fit; the message says what to do."""
+    """Pretrained weights cannot be loaded or do not fit; the message says what to do."""
 
 
 class GeM(nn.Module):
     """Generalised-mean pooling, (B, D, h, w) -> (B, D), with a learned exponent.
 
-    The exponent 1 is the average, a large one the maximum (Radenović et al., TPAMI 2019).
+    Exponent 1 gives the average; the limit of large ones is the maximum (Radenović et al., TPAMI
+    2019).
+
+    Args:
+        p: initial exponent.
+        eps: smaller values are raised to it first.
 
     Example:
         >>> pool = GeM(p=1.0)
@@ -44,19 +49,19 @@ class GeM(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        """Pool a feature map."""
+        """Return the pooled feature map, (B, D)."""
         return x.clamp(min=self.eps).pow(self.p).mean(dim=(2, 3)).pow(1 / self.p)  # (B, D)
 
 
 class NonLocal(nn.Module):
-    """Add to every position what all positions hold, weighted by dot products.
+    """Non-local block, dot-product version (Wang et al., Non-local Neural Networks, CVPR 2018).
 
-    With N = h w positions, y = x + W(g(x) (φ(x)ᵀ θ(x)) / N): Wang et al., Non-local Neural
-    Networks, CVPR 2018, dot-product version. Without a softmax the product is associative, and
-    g φᵀ first takes O(N) memory instead of O(N²). A fresh block is the identity.
+    With N = h w positions, y = x + W(g(x) (φ(x)ᵀ θ(x)) / N). Without a softmax the product is
+    associative: computing g φᵀ first takes O(N) memory instead of O(N²). A new block is the
+    identity.
 
     Args:
-        channels: C, of the input.
+        channels: C, of input and output.
         width: channels of θ, φ and g.
 
     Example:
@@ -74,7 +79,7 @@ class NonLocal(nn.Module):
         nn.init.zeros_(self.W[1].weight)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return x (B, C, h, w) with the block's answer added."""
+        """Return the block's output for x, (B, C, h, w)."""
         theta, phi, g = (part(x).flatten(2) for part in (self.theta, self.phi, self.g))  # (B, d, N)
         y = (g @ phi.mT) @ theta / theta.shape[2]  # (B, d, N)
         return x + self.W(y.unflatten(2, x.shape[2:]))
@@ -85,21 +90,21 @@ def _average(x: Tensor) -> Tensor:
 
 
 def _small_backbone() -> nn.Sequential:
-    """Ten layers of torchvision's basic blocks, for images of 32 to 128 pixels height."""
+    """Return four of torchvision's basic blocks, for images of 32 to 128 pixels height."""
     stages: OrderedDict[str, nn.Module] = OrderedDict()
-    inside = SMALL_WIDTHS[0]
-    stages["conv1"] = nn.Conv2d(3, inside, 3, stride=2, padding=1, bias=False)
-    stages["bn1"] = BatchNorm2d(inside)
+    channels = SMALL_WIDTHS[0]
+    stages["conv1"] = nn.Conv2d(3, channels, 3, stride=2, padding=1, bias=False)
+    stages["bn1"] = BatchNorm2d(channels)
     stages["relu"] = nn.ReLU(inplace=True)
     for number, (width, stride) in enumerate(zip(SMALL_WIDTHS, (1, 2, 2, 1), strict=True), start=1):
         shortcut = None
-        if stride != 1 or inside != width:
+        if stride != 1 or channels != width:
             shortcut = nn.Sequential(
-                nn.Conv2d(inside, width, 1, stride=stride, bias=False), BatchNorm2d(width)
+                nn.Conv2d(channels, width, 1, stride=stride, bias=False), BatchNorm2d(width)
             )
-        block = BasicBlock(inside, width, stride, shortcut, norm_layer=BatchNorm2d)
+        block = BasicBlock(channels, width, stride, shortcut, norm_layer=BatchNorm2d)
         stages[f"layer{number}"] = nn.Sequential(block)
-        inside = width
+        channels = width
     backbone = nn.Sequential(stages)
     for module in backbone.modules():
         if isinstance(module, nn.Conv2d):
@@ -110,7 +115,7 @@ def _small_backbone() -> nn.Sequential:
 def _resnet_backbone(
     name: str, weights: str | None, counts: tuple[int, ...], widths: tuple[int, ...]
 ) -> nn.Sequential:
-    """A torchvision ResNet without classifier, with stride 1 last and with non-local blocks."""
+    """Return a ResNet without classifier, with stride 1 in the last stage and non-local blocks."""
     network: ResNet = getattr(torchvision.models, name)(weights=None, norm_layer=BatchNorm2d)
     if weights is not None:
         _load_weights(network, name, weights)
@@ -127,7 +132,7 @@ def _resnet_backbone(
 
 
 def _interleaved(residual: list[nn.Module], blocks: list[NonLocal]) -> nn.Sequential:
-    """Put n non-local blocks behind the last n residual blocks, which keep their names."""
+    """Insert n non-local blocks after the last n residual blocks, which keep their names."""
     parts: OrderedDict[str, nn.Module] = OrderedDict()
     first = len(residual) - len(blocks)
     for number, module in enumerate(residual):
@@ -143,8 +148,8 @@ def _block_counts(backbone: str, non_local: bool | Sequence[int] | None) -> tupl
     usual = tuple(map(min, _METHOD_BLOCKS, depths))
     if non_local is True and backbone == "small":
         raise ValueError(
-            "the 'small' backbone has no place for non-local blocks; use non_local=False or None, "
-            "or backbone='resnet18'"
+            "the 'small' backbone takes no non-local blocks; use non_local=False or None, or "
+            "backbone='resnet18'"
         )
     if non_local is None or isinstance(non_local, bool):
         return _NO_BLOCKS if non_local is False else usual
@@ -167,7 +172,7 @@ def _block_widths(width: int | Sequence[int]) -> tuple[int, ...]:
 
 
 def _refuse_unknown(backbone: str, pooling: str, weights: str | None, gem_eps: float) -> None:
-    """Raise `ValueError` for settings that no network has."""
+    """Raise `ValueError` for settings that do not exist."""
     if backbone not in BACKBONES:
         raise ValueError(f"backbone {backbone!r} is unknown; use one of {', '.join(BACKBONES)}")
     if pooling not in POOLINGS:
@@ -222,27 +227,27 @@ class ReIDModel(nn.Module):
     Args:
         backbone: ``"resnet50"`` (D = 2048), ``"resnet18"`` (512) or ``"small"`` (256), whose last
             stage has stride 1.
-        pooling: ``"average"`` or ``"gem"``; None or ``"auto"`` is the method's own: ``"gem"`` for
-            a ResNet, ``"average"`` for the small network.
-        weights: ``"imagenet"``, a file of backbone weights, or None for random ones.
-        non_local: whether `NonLocal` blocks stand behind the last two residual blocks of stage 2
-            and the last three of stage 3 (ResNet-18: two and two); None is the method's own: in a
-            ResNet, but not in the small network. Published networks of another count give four
-            numbers, one a stage.
-        non_local_width: inner channels of these blocks, one number or one a stage.
-        gem_eps: values below are raised to it before generalised-mean pooling.
+        pooling: ``"average"`` or ``"gem"``; None or ``"auto"`` is ``"gem"`` for a ResNet, as in
+            the method, and ``"average"`` for the small network.
+        weights: ``"imagenet"``, the path of a file of backbone weights, or None for random ones.
+        non_local: whether there are `NonLocal` blocks after the last two residual blocks of stage 2
+            and the last three of stage 3 (ResNet-18: two and two); None is True for a ResNet, as in
+            the method, and False for the small network. Four numbers, one per stage, are for
+            published networks with other counts.
+        non_local_width: inner channels of these blocks, one number or one per stage.
+        gem_eps: smaller values are raised to it before generalised-mean pooling.
 
     Attributes:
-        architecture: the arguments but `weights`, resolved; ``ReIDModel(**architecture)`` has the
-            same tensors, and JSON can hold it.
+        architecture: the resolved arguments without `weights`, which JSON can store;
+            ``ReIDModel(**architecture)`` has tensors of the same names and shapes.
         embedding_dim: D.
-        trained_at: height, width and resize filter of the images that it was trained on; empty
-            where that is not known. `dakd.evaluate.embed.extract` refuses others.
+        trained_at: height, width and resize filter of the training images; empty where unknown.
+            `dakd.evaluate.embed.extract` refuses images of another size or filter.
 
     Raises:
-        ValueError: unknown backbone or pooling, weights or non-local blocks asked for the small
-            network, or numbers out of range.
-        WeightsError: weights that cannot be had or do not fit.
+        ValueError: unknown backbone or pooling, weights or non-local blocks for the small network,
+            or numbers out of range.
+        WeightsError: the weights cannot be loaded or do not fit.
 
     Example:
         >>> z = ReIDModel("small").eval()(torch.rand(2, 3, 32, 16))
@@ -286,7 +291,11 @@ class ReIDModel(nn.Module):
         self.neck.bias.requires_grad_(False)  # stays 0: a shift would only move the unit sphere
 
     def feature_map(self, x: Tensor) -> Tensor:
-        """Return the last stage's output for normalised images: (B, 3, H, W) -> (B, D, h, w)."""
+        """Return the last stage's output for normalised images: (B, 3, H, W) -> (B, D, h, w).
+
+        Raises:
+            ValueError: the images have another shape.
+        """
         if x.ndim != 4 or x.shape[1] != 3:
             raise ValueError(f"images must be (B, 3, H, W), not {tuple(x.shape)}")
         return self.backbone(x)
@@ -295,14 +304,14 @@ class ReIDModel(nn.Module):
         """Return embeddings of normalised images: (B, 3, H, W) -> (B, D), at least float32.
 
         Args:
-            x: images; with several streams equal parts one after another, such as all visible
-                ones and then all infrared ones.
-            streams: S, how many parts. In train mode every batch norm takes each part by itself,
-                and running statistics move in their order: one pass, with the result of S calls.
+            x: images; several streams are equal parts of the batch, such as all visible images
+                followed by all infrared ones.
+            streams: S, number of parts. In train mode every batch norm normalises each part
+                separately, so that one pass has the results and running statistics of S calls.
             unit: scale to unit length; False returns the output of the neck.
 
         Raises:
-            ValueError: images of another shape, or a batch that is no S equal parts.
+            ValueError: the images have another shape, or the batch has no S equal parts.
         """
         if streams < 1 or len(x) % streams:
             raise ValueError(f"a batch of {len(x)} images is not {streams} streams of equal size")
@@ -322,9 +331,13 @@ def build_model(
     non_local: bool | None = None,
     seed: int = 0,
 ) -> ReIDModel:
-    """Return a `ReIDModel` whose random weights follow from `seed` alone.
+    """Return a `ReIDModel` whose random weights depend on `seed` only.
 
-    No global generator moves, not the GPUs' either, which `torch.manual_seed` would set.
+    Global generators keep their state, also those of GPUs, which `torch.manual_seed` would set.
+
+    Args:
+        backbone, pooling, weights, non_local: see `ReIDModel`.
+        seed: of the random weights.
     """
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         torch.default_generator.manual_seed(seed)

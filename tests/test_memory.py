@@ -52,7 +52,7 @@ def test_update_by_hand():
     memory = PrototypeMemory(1, 2, momentum=0.5, update="mean")
     memory.reset(torch.tensor([[1.0, 0.0]]))
     memory.update(z, labels)
-    # the mean is (-0.5, 0.5), not made longer: (0.5 - 0.25, 0.25), normalised
+    # the mean (-0.5, 0.5) is not normalised before: (0.5 - 0.25, 0.25), then normalised
     expected = torch.tensor([[0.5**0.5, 0.5**0.5]])
     torch.testing.assert_close(memory.values, expected)
 

@@ -27,7 +27,7 @@ def test_the_last_stage_keeps_its_resolution(backbone, stride):
     assert features.shape[2:] == (64 // stride, 32 // stride)
 
 
-def test_the_shift_of_the_neck_stays_zero():
+def test_the_bias_of_the_neck_stays_zero():
     model = ReIDModel("small")
     optimiser = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=0.1)
     model(torch.randn(4, 3, 32, 16)).sum().backward()
@@ -69,7 +69,7 @@ def block_names(model):
         ),
     ],
 )
-def test_the_method_says_what_is_left_open(backbone, pooling, blocks):
+def test_defaults_are_those_of_the_method(backbone, pooling, blocks):
     with torch.device("meta"):
         model = ReIDModel(backbone, "auto")
         assert ReIDModel(backbone).architecture == model.architecture
@@ -88,7 +88,7 @@ def test_the_default_network_has_as_many_parameters_as_the_published_one():
         assert sum(p.numel() for p in ReIDModel().parameters()) == 23_540_816
 
 
-def test_each_block_follows_the_residual_block_that_it_is_for():
+def test_non_local_blocks_follow_the_last_residual_blocks():
     with torch.device("meta"):
         stages = ReIDModel().backbone
     order = [list(dict(stages.get_submodule(f"layer{n}").named_children())) for n in (2, 3)]
@@ -96,7 +96,7 @@ def test_each_block_follows_the_residual_block_that_it_is_for():
     assert order[1] == ["0", "1", "2", "3", "non_local0", "4", "non_local1", "5", "non_local2"]
 
 
-def test_the_residual_parts_have_torchvisions_names_and_weights():
+def test_the_residual_blocks_have_the_names_of_torchvision():
     theirs = torchvision.models.resnet50(weights=None).state_dict()
     with torch.device("meta"):
         names = set(ReIDModel("resnet50").backbone.state_dict())
@@ -115,8 +115,8 @@ def test_counts_and_widths_of_each_stage_can_be_given():
     assert (usual.architecture["non_local"], usual.architecture["non_local_width"]) == (True, 3)
 
 
-def enlivened(model):
-    """Let blocks do something."""
+def with_random_scales(model):
+    """Give the non-local blocks of a new network random scales instead of 0."""
     generator = torch.Generator().manual_seed(3)
     for module in model.modules():
         if isinstance(module, NonLocal):
@@ -127,17 +127,17 @@ def enlivened(model):
 
 @pytest.mark.parametrize("width", [1, 2, 5])
 def test_the_linear_form_is_the_matrix_of_all_pairs(width, generator):
-    block = enlivened(NonLocal(8, width).double().eval())
+    block = with_random_scales(NonLocal(8, width).double().eval())
     x = torch.randn(2, 8, 4, 3, generator=generator, dtype=torch.float64)
     theta, phi, g = (part(x).flatten(2) for part in (block.theta, block.phi, block.g))
-    f = theta.transpose(1, 2) @ phi / 12  # (B, N, N): one row a position that is told
+    f = theta.transpose(1, 2) @ phi / 12  # (B, N, N)
     y = (f @ g.transpose(1, 2)).transpose(1, 2).reshape(2, width, 4, 3)
     torch.testing.assert_close(block(x), x + block.W(y), atol=1e-13, rtol=0)
     assert (block(x) - x).abs().max() > 0.1
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_fresh_blocks_change_nothing(training, generator):
+def test_new_blocks_are_the_identity(training, generator):
     x = torch.randn(4, 3, 64, 32, generator=generator)
     with_blocks, without = (
         build_model("resnet18", non_local=blocks, seed=1).train(training)
@@ -145,10 +145,10 @@ def test_fresh_blocks_change_nothing(training, generator):
     )
     with torch.no_grad():
         assert torch.equal(with_blocks(x), without(x))
-        assert not torch.equal(enlivened(with_blocks)(x), without(x))
+        assert not torch.equal(with_random_scales(with_blocks)(x), without(x))
 
 
-def test_the_last_stage_can_be_watched(generator):
+def test_the_last_stage_takes_forward_hooks(generator):
     model, seen = build_model("resnet18", non_local=(0, 2, 2, 1)).eval(), []
     last = model.backbone.get_submodule("layer4")
     last.register_forward_hook(lambda module, inputs, output: seen.append(output))
@@ -162,11 +162,13 @@ def test_the_last_stage_can_be_watched(generator):
 
 
 @pytest.mark.parametrize(("backbone", "streams"), [("small", 3), ("resnet18", 2)])
-def test_one_pass_over_streams_is_a_pass_over_each(backbone, streams, generator):
-    one = enlivened(build_model(backbone, "gem", seed=2)).double().train()
+def test_one_pass_over_streams_equals_a_pass_over_each(backbone, streams, generator):
+    one = with_random_scales(build_model(backbone, "gem", seed=2)).double().train()
     many = copy.deepcopy(one)
     x = torch.randn(streams * 4, 3, 64, 32, generator=generator, dtype=torch.float64)
-    x *= torch.arange(1, streams + 1).repeat_interleave(4).view(-1, 1, 1, 1)  # unlike each other
+    x *= (
+        torch.arange(1, streams + 1).repeat_interleave(4).view(-1, 1, 1, 1)
+    )  # of different statistics
     together = one(x, streams=streams, unit=False)
     apart = torch.cat([many(part, unit=False) for part in x.split(4)])
     close = {"atol": 1e-12, "rtol": 1e-12}
@@ -181,11 +183,11 @@ def test_one_pass_over_streams_is_a_pass_over_each(backbone, streams, generator)
     for (name, a), b in zip(one.named_buffers(), many.buffers(), strict=True):
         torch.testing.assert_close(a, b, msg=name, **close)
     assert one.neck.num_batches_tracked == streams
-    again = one.feature_map(x[:4]), many.feature_map(x[:4])  # streams are forgotten
+    again = one.feature_map(x[:4]), many.feature_map(x[:4])  # as without streams
     torch.testing.assert_close(*again, **close)
 
 
-def test_streams_play_no_role_in_eval_mode(generator):
+def test_streams_have_no_effect_in_eval_mode(generator):
     model = build_model("small").eval()
     x = torch.randn(6, 3, 32, 16, generator=generator)
     assert torch.equal(model(x, streams=3), model(x))
@@ -197,7 +199,7 @@ def test_streams_must_divide_the_batch(streams):
         ReIDModel("small")(torch.zeros(6, 3, 32, 16), streams=streams)
 
 
-def test_the_output_of_the_neck_can_be_had(generator):
+def test_the_output_of_the_neck_is_returned_on_request(generator):
     model = build_model("small").eval()
     x = torch.randn(3, 3, 32, 16, generator=generator)
     n = model(x, unit=False)
@@ -208,7 +210,7 @@ def test_the_output_of_the_neck_can_be_had(generator):
 # Random numbers and precision
 
 
-def test_random_weights_follow_from_the_seed_and_leave_the_global_generator_alone():
+def test_random_weights_depend_on_the_seed_only():
     before = torch.get_rng_state()
     one, two, other = (build_model("small", seed=s).neck for s in (1, 1, 2))
     a, b, c = (build_model("small", seed=s).backbone.conv1.weight for s in (1, 1, 2))
@@ -217,7 +219,7 @@ def test_random_weights_follow_from_the_seed_and_leave_the_global_generator_alon
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_building_sets_no_generator_of_a_gpu(monkeypatch):
+def test_build_model_sets_no_generator_of_a_gpu(monkeypatch):
     def refuse(*args):
         raise AssertionError("a global generator was set")
 
@@ -225,7 +227,7 @@ def test_building_sets_no_generator_of_a_gpu(monkeypatch):
     with pytest.raises(AssertionError, match="was set"):
         torch.manual_seed(0)
     expected = build_model("small", seed=1).backbone.conv1.weight
-    with torch.device("meta"):  # stands for a GPU that draws by itself
+    with torch.device("meta"):  # in the place of a GPU with its own generator
         assert torch.equal(build_model("small", seed=1).backbone.conv1.weight, expected)
 
 
@@ -265,7 +267,7 @@ def test_weights_of_another_network_are_refused(tmp_path):
         ReIDModel("resnet50", weights=str(path))
 
 
-def test_a_missing_or_broken_weights_file_is_named(tmp_path):
+def test_a_missing_or_damaged_weights_file_is_named(tmp_path):
     with pytest.raises(WeightsError, match=r"no weights file .*gone\.pth"):
         ReIDModel("resnet18", weights=str(tmp_path / "gone.pth"))
     broken = tmp_path / "broken.pth"
@@ -274,7 +276,7 @@ def test_a_missing_or_broken_weights_file_is_named(tmp_path):
         ReIDModel("resnet18", weights=str(broken))
 
 
-def test_imagenet_weights_that_cannot_be_had_say_what_to_do(monkeypatch):
+def test_without_network_the_error_says_how_to_get_imagenet_weights(monkeypatch):
     def offline(*args, **kwargs):
         raise OSError("no network")
 
@@ -289,7 +291,7 @@ def test_imagenet_weights_that_cannot_be_had_say_what_to_do(monkeypatch):
         ({"backbone": "vgg"}, "backbone 'vgg' is unknown"),
         ({"backbone": "small", "pooling": "max"}, "pooling 'max' is unknown"),
         ({"backbone": "small", "weights": "imagenet"}, "no pretrained weights exist"),
-        ({"backbone": "small", "non_local": True}, "no place for non-local blocks.*'resnet18'"),
+        ({"backbone": "small", "non_local": True}, "takes no non-local blocks.*'resnet18'"),
         ({"backbone": "small", "non_local": (0, 1, 0, 0)}, "counts of at most .* for small"),
         ({"backbone": "resnet18", "non_local": (0, 3, 0, 0)}, r"at most \(2, 2, 2, 2\)"),
         ({"backbone": "resnet18", "non_local": (0, 2)}, "non_local must be a bool"),
