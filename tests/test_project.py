@@ -106,6 +106,14 @@ def test_every_module_has_a_layer():
     assert len(LAYERS) <= 10
 
 
+def test_contributing_shows_the_layers():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    rows = re.findall(r"^\| (\d+) \| ([^|]+) \|", text, flags=re.MULTILINE)
+    shown = {int(level): set(re.findall(r"`(\w+)`", names)) for level, names in rows}
+    assert len(rows) == len(shown)
+    assert shown == dict(enumerate(LAYERS))
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_imports_point_downwards(name):
     others = {target for target in IMPORTS[name] if wing(target) != wing(name)}
