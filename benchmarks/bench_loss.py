@@ -1,4 +1,7 @@
-"""DAKD's multi-temperature loss at both levels beside a naive sum of separate KL terms.
+"""Time of the DAKD loss, compared with a naive sum of separate KL terms.
+
+The naive sum standardises in every term; the package standardises once per level and modality, and
+stacks the temperatures. Times are wall-clock times: run it on a quiet machine.
 
 python benchmarks/bench_loss.py [--batch 64] [--dim 2048] [--classes 395]
 """
@@ -19,7 +22,7 @@ TEMPERATURES = (2, 3, 4, 5, 6)
 
 
 def naive(student: ByModality, teacher: ByModality, centres: ByModality) -> Tensor:
-    """Write the sum down term by term, each with its own standardisation and softmax."""
+    """Return the loss as a sum of KL terms, each with its own standardisation and softmax."""
 
     def term(s: Tensor, t: Tensor, mask: Tensor | None) -> Tensor:
         total = torch.zeros(len(s), device=s.device)
@@ -76,8 +79,8 @@ def main() -> None:
     values = {name: loss() for name, loss in losses.items()}
     gradients = {name: torch.autograd.grad(v, student) for name, v in values.items()}
     ours_value, naive_value = (value.item() for value in values.values())
-    apart = abs(ours_value - naive_value) / naive_value
-    bent = max(
+    value_error = abs(ours_value - naive_value) / naive_value
+    gradient_error = max(
         float((a - b).abs().max() / b.abs().max()) for a, b in zip(*gradients.values(), strict=True)
     )
     ms = {
@@ -88,7 +91,7 @@ def main() -> None:
     print(f"{torch.get_num_threads()} threads; batch {size.batch}, D {size.dim}, K {size.classes}")
     print(f"forward and backward: ours {ms['ours']:.2f} ms, naive {ms['naive']:.2f} ms, ", end="")
     print(f"ratio {ms['ours'] / ms['naive']:.2f}")
-    print(f"relative difference: loss {apart:.1e}, largest gradient {bent:.1e}")
+    print(f"relative difference: loss {value_error:.1e}, gradient {gradient_error:.1e}")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""DAKD: distillation at two levels, over several temperatures, behind a confidence mask.
+"""The DAKD loss: distillation at two levels, over several temperatures, with a confidence mask.
 
-Instance level: the embeddings themselves. Class level: their similarities to the teacher's class
-centres. `PRESETS` holds the method as the paper describes it, as far as its abstract goes
-(docs/method.md says what was filled in), and as the published code computes it; every difference is
-a switch of its own. Everything is computed in float32, also under autocast.
+At the instance level, embeddings are distilled; at the class level, their similarities to the
+teacher's class centres. `PRESETS` holds the method as described in the paper's abstract, completed
+as docs/method.md explains, and as computed by the published code. Each difference between the two
+is a field of `Switches`. Everything is computed in float32, also under autocast.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ LEVELS = ("instance", "class")
 
 
 class ByModality(NamedTuple):
-    """The same thing for both modalities: embeddings (B, D), logits, or class centres (K, D)."""
+    """One tensor for each modality: embeddings (B, D), logits (B, K), or class centres (K, D)."""
 
     visible: Tensor
     infrared: Tensor
@@ -32,12 +32,12 @@ class ByModality(NamedTuple):
 def standardise(x: Tensor, eps: float = 1e-7) -> Tensor:
     """Return (x - mean) / (std + eps) over the last dimension (Sun et al., CVPR 2024).
 
-    std is the unbiased one (divided by n - 1). Scaling x does not change the result; a constant
-    row gives zeros.
+    std is unbiased (n - 1 in the denominator). Scaling x does not change the result; constant rows
+    give zeros.
 
     Args:
-        x: (..., n) with n of at least 2.
-        eps: keeps constant rows finite.
+        x: (..., n), n of at least 2.
+        eps: avoids division by zero in constant rows.
 
     Raises:
         ValueError: the last dimension has fewer than 2 entries.
@@ -45,7 +45,7 @@ def standardise(x: Tensor, eps: float = 1e-7) -> Tensor:
     >>> standardise(torch.tensor([2.0, 4.0, 6.0]))
     tensor([-1.,  0.,  1.])
     """
-    require(x.shape[-1] > 1, f"standardise needs at least 2 entries a row, not {tuple(x.shape)}")
+    require(x.shape[-1] > 1, f"standardise needs at least 2 entries per row, not {tuple(x.shape)}")
     std, mean = torch.std_mean(x, dim=-1, keepdim=True)  # (..., 1)
     return (x - mean) / (std + eps)
 
@@ -58,14 +58,14 @@ def kd(
     *,
     standardised: bool = True,
 ) -> Tensor:
-    """Return sum_t t^2 KL(softmax(teacher / t) || softmax(student / t)), one value a sample.
+    """Return sum_t t^2 KL(softmax(teacher / t) || softmax(student / t)) for each sample.
 
     Only the student receives a gradient.
 
     Args:
         student, teacher: (B, n).
         temperatures: one t or several, positive.
-        standardised: put both through `standardise` first.
+        standardised: apply `standardise` to both first.
 
     Returns:
         (B,), not negative.
@@ -86,13 +86,19 @@ def kd(
 
 @in_float32
 def centre_logits(z: Tensor, centres: Tensor, temperature: float = 0.05) -> Tensor:
-    """Return z C^T / temperature, (B, K): similarities of embeddings (B, D) to centres (K, D)."""
+    """Return z C^T / temperature, (B, K): similarities of embeddings (B, D) to centres C (K, D).
+
+    Only `z` receives a gradient.
+    """
     return z @ centres.detach().T / temperature
 
 
 @in_float32
 def confidence(logits: Tensor) -> Tensor:
-    """Return the largest softmax probability of each row of logits (B, n): (B,) in 1/n..1."""
+    """Return the largest softmax probability of each row of logits (B, n): (B,) in 1/n..1.
+
+    It has no gradient.
+    """
     return logits.detach().softmax(-1).amax(-1)
 
 
@@ -101,18 +107,17 @@ def confidence_mask(
     quantile: float = 0.5,
     keep: Literal["confident", "uncertain", "none"] = "confident",
 ) -> Tensor:
-    """Return which samples of a batch take part, (B,) of ones and zeros.
+    """Return the mask of a batch, (B,): 1 for samples that are kept, 0 for the others.
 
-    The threshold is the batch's `quantile`, interpolated between neighbours. ``"confident"`` keeps
-    ``conf >= threshold``, ``"uncertain"`` keeps ``conf <= threshold``. With the median and distinct
-    values, an even batch keeps exactly half, an odd one keeps its middle sample too; samples that
-    tie with the threshold are all kept, so a batch of one or of equals is kept whole and no batch
-    of finite confidences is ever emptied.
+    The threshold is the batch's `quantile`, interpolated linearly. ``"confident"`` keeps ``conf >=
+    threshold``, ``"uncertain"`` keeps ``conf <= threshold``. Samples equal to the threshold are
+    kept, so that the median of B distinct values keeps B / 2 of an even batch and (B + 1) / 2 of an
+    odd one, and at least one sample is kept if all values are finite.
 
     Args:
         conf: (B,), B > 0.
         quantile: in 0..1.
-        keep: ``"none"`` does not mask: every sample is kept.
+        keep: ``"none"`` means no mask: every sample is kept.
 
     Raises:
         ValueError: empty batch, quantile outside 0..1, unknown `keep`.
@@ -124,7 +129,7 @@ def confidence_mask(
     _check_mask(keep, quantile)
     if keep == "none":
         return torch.ones_like(conf)
-    threshold = torch.quantile(conf, quantile)  # in the dtype of what it is compared with
+    threshold = torch.quantile(conf, quantile)
     return (conf >= threshold if keep == "confident" else conf <= threshold).to(conf.dtype)
 
 
@@ -136,25 +141,27 @@ def _check_mask(keep: str, quantile: float) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Switches:
-    """Everything in which variants of `DAKDLoss` differ; the defaults are the preset ``"paper"``.
+    """Settings in which variants of `DAKDLoss` differ; the defaults are the preset ``"paper"``.
 
     Attributes:
-        temperatures: each term is the sum of `kd` over them.
-        standardised: see `kd`. Without it, the student's output is scaled to unit length first, as
+        temperatures: of `kd`.
+        standardised: of `kd`. Without it, the student's output is scaled to unit length first, as
             the teacher's is.
         centre_temperature: of `centre_logits`.
-        mask_keep: which samples the mask keeps (see `confidence_mask`); ``"none"``: no mask.
-        mask_acts_on: ``"samples"``: mean(kd * mask) over all B samples, those left out count zero;
-            ``"mean"``: mean(kd) * mean(mask), so nothing is selected, the term is only scaled.
-        masked_modalities: the modalities that are masked.
-        quantile: of the batch's confidences, the mask's threshold.
+        mask_keep: of `confidence_mask`; ``"none"`` means no mask.
+        mask_acts_on: ``"samples"``: mean(kd * mask) over all B samples, with zeros for those that
+            are dropped; ``"mean"``: mean(kd) * mean(mask), which scales the term without selecting
+            samples.
+        masked_modalities: the modalities with a mask.
+        quantile: of `confidence_mask`.
         swapped_temperatures: temperatures at which the visible terms, at both levels, are computed
-            from the infrared side of both networks.
-        instance_weight, class_weight: of both modalities' terms at a level; 0 switches it off.
+            from the infrared outputs of both networks.
+        instance_weight, class_weight: of the terms of both modalities at a level; 0 switches the
+            level off.
         weight: of the whole sum.
 
     Raises:
-        ValueError: a switch has a value that does not exist or makes no sense.
+        ValueError: a value does not exist or is out of range.
     """
 
     temperatures: tuple[float, ...] = (2, 3, 4, 5, 6)
@@ -195,8 +202,8 @@ PRESETS: Mapping[str, Switches] = {
     "paper": Switches(),
     "release": Switches(
         mask_keep="uncertain",  # the mask is confidence <= median
-        mask_acts_on="mean",  # the term is averaged before it meets the mask
-        swapped_temperatures=(2, 6),  # infrared tensors in the visible side's sums
+        mask_acts_on="mean",  # the term is averaged before the mask is applied
+        swapped_temperatures=(2, 6),  # infrared tensors in the visible terms
     ),
 }
 
@@ -214,22 +221,22 @@ ABLATIONS: Mapping[str, Mapping[str, Any]] = {
 
 
 class DAKDLoss(nn.Module):
-    """The student's objective (Deng et al., Knowledge-Based Systems 330, 114525, 2025).
+    """The student's loss (Deng et al., Knowledge-Based Systems 330, 114525, 2025).
 
     weight * [instance_weight * (instance v + instance r) + class_weight * (class v + class r)]
 
     Args:
         preset: ``"paper"`` or ``"release"`` (see `PRESETS`).
-        ablation: ``"full_mlkd"`` (everything), ``"only_kd"`` (instance level at temperature 4, no
-            mask, weight 1), ``"mlkd_no_instance"`` or ``"mlkd_no_class"``, where the level that
-            stays keeps its weight.
-        switches: any attribute of `Switches`, stronger than preset and ablation.
+        ablation: ``"full_mlkd"`` (the whole method), ``"only_kd"`` (instance level at temperature
+            4, no mask, weight 1), ``"mlkd_no_instance"`` or ``"mlkd_no_class"`` (without that
+            level; the other keeps its weight).
+        switches: fields of `Switches`, which override preset and ablation.
 
     Attributes:
         switches: the resulting `Switches`.
 
     Raises:
-        ValueError: unknown preset, ablation or switch (the message lists what there is).
+        ValueError: unknown preset, ablation or switch (the message lists the known ones).
 
     >>> DAKDLoss("release", mask_keep="confident").switches.mask_acts_on
     'mean'
@@ -247,14 +254,13 @@ class DAKDLoss(nn.Module):
         """Return the loss of a batch; only the student receives gradients.
 
         Args:
-            student: outputs of the batch-norm neck, (B, D) for each modality; they need not be of
-                unit length.
-            teacher: embeddings of unit length, (B, D).
+            student: outputs of the batch-norm neck, (B, D) for each modality, of any length.
+            teacher: embeddings of unit length, (B, D) for each modality.
             centres: the teacher's class centres, (K, D) for each modality.
 
         Returns:
             Parts ``instance_visible``, ``instance_infrared``, ``class_visible`` and
-            ``class_infrared``, unweighted and after the mask; the total has the weights.
+            ``class_infrared``, masked and unweighted, and their weighted sum as the total.
 
         Raises:
             ValueError: shapes do not fit.
@@ -272,7 +278,7 @@ class DAKDLoss(nn.Module):
 
     @in_float32
     def masks(self, teacher: ByModality, centres: ByModality) -> dict[str, Tensor]:
-        """Return the mask of every active term by name, (B,) of ones (kept) and zeros."""
+        """Return the mask (B,) of every active term by name; see `confidence_mask`."""
         s = self.switches
         masks = {}
         for level, modality in product(LEVELS, MODALITIES):
@@ -286,12 +292,13 @@ class DAKDLoss(nn.Module):
         return getattr(self.switches, f"{level}_weight")
 
     def _inputs(self, level: str, modality: str, z: ByModality, centres: ByModality) -> Tensor:
-        """Return what is distilled: embeddings (B, D), or logits (B, K)."""
+        """Return the distilled quantity of a level: embeddings (B, D), or logits (B, K)."""
         embeddings: Tensor = getattr(z, modality)
         if level == "instance":
             return embeddings
-        own = getattr(centres, modality)
-        return centre_logits(embeddings, own, self.switches.centre_temperature)
+        return centre_logits(
+            embeddings, getattr(centres, modality), self.switches.centre_temperature
+        )
 
     def _samples(
         self,
@@ -301,21 +308,22 @@ class DAKDLoss(nn.Module):
         teacher: ByModality,
         centres: ByModality,
     ) -> Tensor:
-        """Return a term before its mask, (B,): the sum over temperatures."""
+        """Return the unmasked term of each sample, (B,)."""
         s = self.switches
-        swaps = s.swapped_temperatures if modality == "visible" else ()
-        at = {
-            modality: [t for t in s.temperatures if t not in swaps],
-            "infrared": [t for t in s.temperatures if t in swaps or modality == "infrared"],
+        swapped = s.swapped_temperatures if modality == "visible" else ()
+        temperatures_of = {
+            modality: [t for t in s.temperatures if t not in swapped],
+            "infrared": [t for t in s.temperatures if t in swapped or modality == "infrared"],
         }
         values = []
-        for side, temperatures in at.items():
+        for source, temperatures in temperatures_of.items():
             if temperatures:
-                own, target = (self._inputs(level, side, z, centres) for z in (student, teacher))
+                own, target = (self._inputs(level, source, z, centres) for z in (student, teacher))
                 values.append(kd(own, target, temperatures, standardised=s.standardised))
         return torch.stack(values).sum(0)
 
     def _average(self, samples: Tensor, mask: Tensor) -> Tensor:
+        """Return the masked mean of a term's samples (B,)."""
         if self.switches.mask_acts_on == "mean":
             return samples.mean() * mask.mean()
         return (samples * mask).mean()

@@ -35,7 +35,7 @@ def pair(*shape, seed, grad=False):
 
 
 def batch(grad=False):
-    """Student, teacher, centres; the teacher's side only has a gradient if `grad`."""
+    """Student, teacher and centres; only the student requires a gradient unless `grad`."""
     return (
         pair(B, D, seed=0, grad=True),
         pair(B, D, seed=2, grad=grad),
@@ -51,7 +51,7 @@ def assert_near(ours, expected, atol=1e-5):
     torch.testing.assert_close(ours.double(), expected.double(), rtol=1e-5, atol=atol)
 
 
-# --- the bricks ---------------------------------------------------------------------------------
+# --- functions ----------------------------------------------------------------------------------
 
 
 def test_standardise_uses_the_unbiased_deviation():
@@ -66,7 +66,7 @@ def test_standardise_of_a_constant_row_is_finite():
     out.sum().backward()
     assert torch.equal(out, torch.zeros(2, 4))
     assert x.grad.isfinite().all()
-    with pytest.raises(ValueError, match=r"at least 2 entries a row, not \(2, 1\)"):
+    with pytest.raises(ValueError, match=r"at least 2 entries per row, not \(2, 1\)"):
         standardise(torch.zeros(2, 1))
 
 
@@ -118,7 +118,7 @@ def test_confidence_mask(conf, keep, kept):
     conf=st.lists(st.integers(1, 200), min_size=1, max_size=20, unique=True),
     quantile=st.floats(0, 1),
 )
-def test_some_sample_is_always_kept_and_the_kept_are_the_most_confident(conf, quantile):
+def test_the_mask_keeps_the_most_confident_and_at_least_one(conf, quantile):
     conf = torch.tensor(conf) / 256  # exact in float32
     mask = confidence_mask(conf, quantile).bool()
     assert mask.any()
@@ -156,7 +156,7 @@ def test_a_step_matches_an_independent_implementation(preset):
     """Parameters of a linear network after two SGD steps, against loops in float64."""
     torch.manual_seed(0)
     _, teacher, centres = batch()
-    pictures = pair(B, 7, seed=9)
+    inputs = pair(B, 7, seed=9)
     net = nn.Linear(7, D)
     slow = nn.Linear(7, D).double()
     slow.load_state_dict(net.state_dict())
@@ -165,14 +165,14 @@ def test_a_step_matches_an_independent_implementation(preset):
     loss = DAKDLoss(preset)
     for _ in range(2):
         ours.zero_grad()
-        student = ByModality(*(F.normalize(net(x), dim=1) for x in pictures))
+        student = ByModality(*(F.normalize(net(x), dim=1) for x in inputs))
         loss(student, teacher, centres).total.backward()
         ours.step()
 
         theirs.zero_grad()
         rows = {
             side: torch.stack([reference.normalised(row) for row in slow(x.double())])
-            for side, x in zip("vr", pictures, strict=True)
+            for side, x in zip("vr", inputs, strict=True)
         }
         reference.dakd_loss(
             rows, in_double(teacher), in_double(centres), preset == "release"
@@ -203,8 +203,8 @@ def test_dropped_samples_receive_no_gradient():
     assert (student.visible.grad.abs().sum(1) > 0).all()
 
 
-def test_a_batch_where_nothing_is_kept_costs_nothing(monkeypatch):
-    """No batch of finite confidences empties the mask, so an empty one is put in its place."""
+def test_an_empty_mask_gives_zero_loss_and_gradient(monkeypatch):
+    """No batch of finite confidences has an empty mask, so the test replaces it by one."""
     monkeypatch.setattr("dakd.distill.confidence_mask", lambda conf, *_: torch.zeros_like(conf))
     for preset in PRESETS:
         student, teacher, centres = batch()
@@ -244,7 +244,7 @@ def test_release_differs_from_the_paper_by_its_switches_and_nothing_else():
         assert not torch.equal(DAKDLoss("paper", **one)(*arguments).total, loss)
 
 
-def test_swapped_temperatures_read_the_infrared_embeddings():
+def test_swapped_temperatures_use_the_infrared_embeddings():
     student, teacher, centres = batch()
     swapped = DAKDLoss("release").forward(student, teacher, centres).parts["instance_visible"]
     visible = sum(kd(student.visible, teacher.visible, t) for t in (3, 4, 5))
@@ -261,7 +261,7 @@ def test_swapped_temperatures_read_the_infrared_embeddings():
         ("mlkd_no_class", TERMS[:2]),
     ],
 )
-def test_ablations_leave_parts_out(ablation, names):
+def test_ablations_omit_parts(ablation, names):
     arguments = batch()
     for preset in PRESETS:
         total, parts = DAKDLoss(preset, ablation)(*arguments)
