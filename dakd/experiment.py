@@ -20,13 +20,14 @@ import torch
 from torch import Tensor
 
 from dakd.augment import Augmentation
-from dakd.config import SEEN, Config, ScheduleConfig, TeacherConfig, fingerprint, to_dict
+from dakd.config import IMAGE_FIELDS, Config, ScheduleConfig, TeacherConfig, fingerprint, to_dict
 from dakd.data import Dataset, load_dataset
 from dakd.data.export import export_dataset
-from dakd.data.synthetic import picture_fingerprint
+from dakd.data.synthetic import image_fingerprint
 from dakd.distill import ByModality, DAKDLoss
 from dakd.evaluate.embed import extract
-from dakd.evaluate.evaluation import PROTOCOL_OF, SETTINGS, evaluate, setting_name
+from dakd.evaluate.evaluation import evaluate
+from dakd.evaluate.request import PROTOCOL_OF, SETTINGS, setting_name
 from dakd.evaluate.result import Result
 from dakd.model import ReIDModel, build_model
 from dakd.protocols import Modality
@@ -149,7 +150,7 @@ class Experiment:
         size: dict[str, Any] = {"height": data.height, "width": data.width}
         name = f"{layout}-synthetic-{picture_fingerprint(data.synthetic, **size, layout=layout)}"
         root = self.folder / "data" / name
-        export_dataset(layout, data.synthetic, root, **size, show=self.show, for_others=False)
+        export_dataset(layout, data.synthetic, root, **size, show=self.show, warn=False)
         return root / "people.csv" if layout == "custom" else root
 
     def untrained(self) -> ReIDModel:
@@ -223,7 +224,7 @@ class Experiment:
             f"the teacher {path} was trained on {classes} identities, and {self.dataset.name} has "
             f"{known} to train on; give the data that it was trained on",
         )
-        for name in SEEN:
+        for name in IMAGE_FIELDS:
             here = getattr(self.config.data, name)
             if (there := about.get(name, here)) != here:
                 told = f"the teacher {path} is for images of {name} {there}, and these have {here}"
@@ -263,7 +264,7 @@ class Experiment:
         given = {"ablation": ablation, "preset": preset, **changes}
         wanted = replace(c.student, **{k: v for k, v in given.items() if v is not None})
         DAKDLoss(
-            wanted.preset, wanted.ablation, **wanted.distill.given
+            wanted.preset, wanted.ablation, **wanted.distill.overrides
         )  # refuse before hours of work
         teacher = self.teacher()
         key = fingerprint(teacher.name, *self._common, wanted, *self._chosen_by(wanted))
@@ -400,6 +401,6 @@ class Experiment:
             flip=e.flip,
             rerank=e.rerank if rerank is None else rerank,
             device=c.device,
-            about=about | self.about,
+            metadata=about | self.about,
             **direction,
         )

@@ -1,7 +1,7 @@
-"""Which test images are queries and which are gallery, trial by trial.
+"""The evaluation protocols: query and gallery images of every trial.
 
-One function a protocol. Direction is always said: `query` images are looked for in the `gallery`
-modality. Randomness is private to a trial: no global generator is read or moved.
+There is one function per protocol. Every trial draws with its own generator; the global generators
+are neither read nor changed.
 """
 
 import random
@@ -18,11 +18,12 @@ Modality = Literal["visible", "infrared"]
 
 
 class TestSplit(Protocol):
-    """What a protocol reads of a test split of N images; a `dakd.data.ImageSet` is one.
+    """Interface of a test split of N images, implemented by `dakd.data.ImageSet`.
 
     Attributes:
-        pids, cams, numbers: identity, camera and number within both, (N,) int64.
-        infrared: True where an image is infrared, (N,) bool.
+        pids, cams, numbers: identity, camera, and image number within identity and camera,
+            (N,) int64.
+        infrared: True for infrared images, (N,) bool.
     """
 
     @property
@@ -38,11 +39,11 @@ class TestSplit(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """One draw of the gallery.
+    """Query and gallery of one trial.
 
     Attributes:
-        number: as the protocol counts.
-        query, gallery: row numbers of the test split, int64.
+        number: the protocol's number of the trial.
+        query, gallery: rows of the test split, int64.
     """
 
     number: int
@@ -59,27 +60,29 @@ def sysu_trials(
     trials: int = 10,
     permutations: Mapping[tuple[int, int], np.ndarray] | None = None,
 ) -> list[Trial]:
-    """Return queries and gallery of every trial of SYSU-MM01's protocol.
+    """Return the trials of SYSU-MM01's protocol.
 
-    Queries are all infrared images (cameras 3 and 6), whatever the mode. The gallery has `shots`
-    images of each identity from each of the visible cameras 1, 2, 4 and 5 (all-search) or 1 and 2
-    (indoor-search), or all of them where there are fewer. In indoor-search some queries have no
-    match; `dakd.metrics.rank_metrics` leaves them out.
+    Queries are all infrared images (cameras 3 and 6) in both modes. The gallery has `shots` images
+    of each identity from each of the visible cameras 1, 2, 4 and 5 (all-search) or 1 and 2
+    (indoor-search), or all images where there are fewer. In indoor-search some queries have no
+    match; `dakd.metrics.rank_metrics` excludes them.
 
-    Two families of draws are in use, and a result belongs to one of them: they share few images.
+    Two samplings are in use. Their galleries share few images, so results with different samplings
+    cannot be compared.
 
-    * ``"agw"``: trial t draws with Python's ``random.Random(t)``, identity by identity and camera
-      by camera (the way of AGW and what descends from it; AGW itself draws single shots only).
-    * ``"official"``: the first `shots` entries of row t of the published permutations, camera by
-      camera and identity by identity.
+    * ``"agw"``: trial t draws with Python's ``random.Random(t)``, with identities in the outer and
+      cameras in the inner loop, as AGW and its successors do (AGW itself draws single-shot
+      galleries only).
+    * ``"official"``: the first `shots` entries of row t of the published permutations, with cameras
+      in the outer and identities in the inner loop.
 
     Args:
         test: the test split.
         mode: ``"all"`` or ``"indoor"``.
-        shots: images per identity and camera; the protocol knows 1 and 10.
+        shots: images per identity and camera; 1 or 10 in the literature.
         sampling: ``"agw"`` or ``"official"``.
-        trials: how many; 10 is the protocol.
-        permutations: what `dakd.data.sysu.read_permutations` returned, for ``"official"``.
+        trials: number of trials; the protocol prescribes 10.
+        permutations: from `dakd.data.sysu.read_permutations`, for ``"official"``.
 
     Raises:
         ValueError: an argument is unknown or out of range, the permutations are missing or belong
@@ -92,7 +95,8 @@ def sysu_trials(
     if shots < 1 or trials < 1:
         raise ValueError(f"shots and trials must be at least 1, not {shots} and {trials}")
     query = np.flatnonzero(np.isin(test.cams, QUERY_CAMS) & test.infrared)
-    groups = _group_by_person(test, np.isin(test.cams, GALLERY_CAMS[mode]) & ~test.infrared)
+    eligible = np.isin(test.cams, GALLERY_CAMS[mode]) & ~test.infrared
+    groups = _group_by_identity_and_camera(test, eligible)
     if len(query) == 0 or not groups:
         raise ValueError(
             f"{mode}-search needs infrared images of cameras {QUERY_CAMS} and visible images of "
@@ -101,7 +105,7 @@ def sysu_trials(
     if sampling == "agw":
         galleries = [_draw_agw(groups, shots, number) for number in range(trials)]
     elif sampling == "official":
-        draws = _matching(groups, permutations, trials)
+        draws = _check_permutations(groups, permutations, trials)
         galleries = [_draw_official(groups, shots, number, draws) for number in range(trials)]
     else:
         raise ValueError(f"sampling {sampling!r} is unknown; use 'agw' or 'official'")
@@ -115,24 +119,24 @@ def regdb_trials(
     gallery: Modality = "visible",
     number: int = 1,
 ) -> list[Trial]:
-    """Return the one trial of a RegDB test split: every image against every one of the other side.
+    """Return the single trial of a RegDB test split, with all images of both modalities.
 
-    RegDB's ten trials are ten splits of its people, and each has a network of its own: load each
-    with ``load_dataset("regdb", root, trial=number)`` and join the results
-    (`dakd.evaluate.result.Result.join`).
+    RegDB's ten trials are ten splits of its identities, each with its own network: load each split
+    with ``load_dataset("regdb", root, trial=number)`` and join the results with
+    `dakd.evaluate.result.Result.join`.
 
     Args:
         test: the test split of one trial.
-        query, gallery: the direction; both are customary.
+        query, gallery: the direction; both directions are reported in the literature.
         number: the trial's number, 1 to 10.
 
     Raises:
-        ValueError: the direction is no direction, or the split lacks a modality.
+        ValueError: the direction is invalid, or the split lacks a modality.
 
     Source: Ye et al., "Hierarchical Discriminative Learning for Visible Thermal Person
     Re-Identification", AAAI 2018 (protocol).
     """
-    return [Trial(number, *_sides(test, query, gallery))]
+    return [Trial(number, *_rows_by_modality(test, query, gallery))]
 
 
 def llcm_trials(
@@ -142,22 +146,23 @@ def llcm_trials(
     gallery: Modality = "visible",
     trials: int = 10,
 ) -> list[Trial]:
-    """Return queries and gallery of every trial of LLCM's protocol.
+    """Return the trials of LLCM's protocol.
 
-    Queries are all test images of one modality. The gallery has one image of each identity and
-    camera in the other, drawn for trial t with Python's ``random.Random(t)``, identity by identity
-    and camera by camera.
+    Queries are all test images of one modality. The gallery has one image per identity and camera
+    of the other modality, drawn for trial t with Python's ``random.Random(t)``, with identities in
+    the outer and cameras in the inner loop.
 
-    The authors' script, asked for visible -> infrared, ranks the *queries* for every gallery image.
-    The images are the same; `dakd.metrics.rank_metrics` calls that exchange ``"llcm-released"``.
+    For visible -> infrared, the authors' script exchanges the roles and ranks the queries for every
+    gallery image. The images are the same; `dakd.metrics.rank_metrics` calls this variant
+    ``"llcm-released"``.
 
     Args:
         test: the test split.
-        query, gallery: the direction; both are customary, with one network.
-        trials: how many; 10 is the protocol.
+        query, gallery: the direction; both directions are reported, for the same network.
+        trials: number of trials; the protocol prescribes 10.
 
     Raises:
-        ValueError: the direction is no direction, the split lacks a modality, or `trials` is not
+        ValueError: the direction is invalid, the split lacks a modality, or `trials` is not
             positive.
 
     Source: Zhang and Wang, "Diverse Embedding Expansion Network and Low-Light Cross-Modality
@@ -165,45 +170,47 @@ def llcm_trials(
     """
     if trials < 1:
         raise ValueError(f"trials must be at least 1, not {trials}")
-    rows, others = _sides(test, query, gallery)
-    groups = _group_by_person(test, np.isin(np.arange(len(test)), others))
-    return [Trial(number, rows, _draw_agw(groups, 1, number)) for number in range(trials)]
+    queries, others = _rows_by_modality(test, query, gallery)
+    groups = _group_by_identity_and_camera(test, np.isin(np.arange(len(test)), others))
+    return [Trial(number, queries, _draw_agw(groups, 1, number)) for number in range(trials)]
 
 
 def open_trials(
     test: TestSplit, *, query: Modality = "infrared", gallery: Modality = "visible"
 ) -> list[Trial]:
-    """Return one trial without rules: every image of one modality against every one of the other.
+    """Return the single trial without a protocol: all images of both modalities.
 
     Args:
         test: the test split.
         query, gallery: the direction.
 
     Raises:
-        ValueError: the direction is no direction, or the split lacks a modality.
+        ValueError: the direction is invalid, or the split lacks a modality.
     """
-    return [Trial(0, *_sides(test, query, gallery))]
+    return [Trial(0, *_rows_by_modality(test, query, gallery))]
 
 
-def _sides(test: TestSplit, query: Modality, gallery: Modality) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of the query's and of the gallery's modality."""
+def _rows_by_modality(
+    test: TestSplit, query: Modality, gallery: Modality
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows of the query's and of the gallery's modality."""
     if {query, gallery} != {"visible", "infrared"}:
         raise ValueError(
             f"query={query!r}, gallery={gallery!r} is no direction; one must be 'infrared' and the "
             "other 'visible'"
         )
-    sides = [np.flatnonzero(test.infrared == (side == "infrared")) for side in (query, gallery)]
-    for name, side, rows in zip(("query", "gallery"), (query, gallery), sides, strict=True):
-        if len(rows) == 0:
+    rows = [np.flatnonzero(test.infrared == (side == "infrared")) for side in (query, gallery)]
+    for name, side, found in zip(("query", "gallery"), (query, gallery), rows, strict=True):
+        if len(found) == 0:
             raise ValueError(f"{name}={side!r}, but the test split has no {side} image")
-    return sides[0], sides[1]
+    return rows[0], rows[1]
 
 
 Groups = dict[tuple[int, int], np.ndarray]  # (pid, cam) -> rows by image number
 
 
-def _group_by_person(test: TestSplit, eligible: np.ndarray) -> Groups:
-    """Eligible rows of each identity and camera by number; identities outer, cameras inner."""
+def _group_by_identity_and_camera(test: TestSplit, eligible: np.ndarray) -> Groups:
+    """Return the eligible rows of each identity and camera, sorted by identity, camera, number."""
     order = np.lexsort((test.numbers, test.cams, test.pids))
     order = order[eligible[order]]
     keys = np.stack([test.pids[order], test.cams[order]], axis=1)  # (n, 2)
@@ -216,7 +223,7 @@ def _group_by_person(test: TestSplit, eligible: np.ndarray) -> Groups:
 
 
 def _draw_agw(groups: Groups, shots: int, number: int) -> np.ndarray:
-    draw = random.Random(number)  # private: the global generator stays as it is
+    draw = random.Random(number)
     gallery: list[int] = []
     for rows in groups.values():
         files = rows.tolist()
@@ -235,10 +242,10 @@ def _draw_official(
     return np.concatenate(parts)
 
 
-def _matching(
+def _check_permutations(
     groups: Groups, permutations: Mapping[tuple[int, int], np.ndarray] | None, trials: int
 ) -> Mapping[tuple[int, int], np.ndarray]:
-    """Return `permutations` once they are known to belong to these images."""
+    """Return `permutations` after checking that they match these images."""
     if permutations is None:
         raise ValueError(
             "sampling='official' needs permutations=read_permutations(root / 'exp' / "

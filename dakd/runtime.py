@@ -1,6 +1,6 @@
-"""What every long job needs: a device, a seed, a progress bar, files never half written.
+"""Runtime utilities: devices, precision, generators, progress bars, atomic writes, code digests.
 
-Torch is imported by the functions that need it: settings and the command line's help do without.
+Functions import torch when they need it: configurations and the command line's help do not.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def require(condition: bool, message: str) -> None:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of all packages that a number may depend on."""
+    """Return the versions of Python and of the packages that may affect a result."""
     import numpy as np
     import PIL
     import torch
@@ -48,7 +48,7 @@ def pick_device(name: str = "auto") -> torch.device:
     """Return the device called `name`; ``"auto"`` is the first GPU if there is one, else the CPU.
 
     Raises:
-        ValueError: there is no such device, this machine has none, or it cannot compute.
+        ValueError: the device is unknown, not available on this machine, or cannot compute.
     """
     import torch
 
@@ -56,28 +56,28 @@ def pick_device(name: str = "auto") -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        if device.type != "cuda":  # which is not to start before its settings are made
+        if device.type != "cuda":  # CUDA must not be initialised before `deterministic`
             torch.ones(1, device=device).item()
-    except Exception as error:  # each backend of torch has its own
+    except Exception as error:  # the type depends on torch's backend
         why = str(error).partition("\n")[0].rstrip(".")
         raise ValueError(
             f"device {name!r} cannot be used here ({why}); use 'auto', 'cpu' or, with a GPU, 'cuda'"
         ) from error
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device {name!r} was asked for, but torch sees no GPU; use device='auto'")
+        raise ValueError(f"device {name!r} is not available: torch sees no GPU; use device='auto'")
     if device.type == "cuda" and (device.index or 0) >= (count := torch.cuda.device_count()):
         raise ValueError(
-            f"device {name!r} was asked for, but torch sees {count} GPUs, counted from 0; use "
+            f"device {name!r} is not available: torch sees {count} GPUs, counted from 0; use "
             f"'cuda:{count - 1}' or lower"
         )
     return device
 
 
 def pick_precision(name: str, device: torch.device) -> str:
-    """Return the precision called `name`; ``"auto"`` is what the device computes fast.
+    """Return the precision called `name`; ``"auto"`` is the faster one on the device.
 
-    That is bfloat16 autocast on GPUs and on CPUs with AVX-512, and float32 elsewhere, where
-    bfloat16 is several times slower.
+    That is ``"bfloat16"`` (autocast) on GPUs and on CPUs with AVX-512, and ``"float32"``
+    elsewhere, where bfloat16 is several times slower.
     """
     import torch
 
@@ -91,27 +91,27 @@ def pick_precision(name: str, device: torch.device) -> str:
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """Return half-precision tensors as float32 and others as they are."""
+    """Return half-precision tensors as float32 and others unchanged."""
     import torch
 
     return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
 
 def make_generator(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
-    """Return a private generator on `device`, so that nobody else's draws move ours."""
+    """Return a new generator on `device`, independent of the global one."""
     import torch
 
     return torch.Generator(device=device).manual_seed(seed)
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[None]:
-    """Return the mixed-precision context: ``"bfloat16"`` autocast, and nothing for the others.
+    """Return the mixed-precision context: autocast for ``"bfloat16"``, a null context otherwise.
 
-    ``"float64"`` needs a network and images of that type; it is for comparisons with numbers that
-    others published, and too slow for training.
+    ``"float64"`` needs a network and images of that type. It serves comparisons with published
+    numbers and is too slow for training.
 
     Raises:
-        ValueError: another precision was asked for.
+        ValueError: the precision is unknown.
     """
     import torch
 
@@ -124,7 +124,7 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
 
 @contextlib.contextmanager
 def evaluating(model: nn.Module) -> Iterator[nn.Module]:
-    """Put `model` into eval mode, and back as it was afterwards, whatever happens."""
+    """Put `model` into eval mode and restore its mode on exit, also after an exception."""
     was_training = model.training
     model.eval()
     try:
@@ -135,10 +135,10 @@ def evaluating(model: nn.Module) -> Iterator[nn.Module]:
 
 @contextlib.contextmanager
 def deterministic(on: bool) -> Iterator[None]:
-    """Let torch use only kernels that give the same result every time, or the fastest ones.
+    """Make torch use deterministic kernels, or else the fastest ones; restore its settings on exit.
 
-    Nothing to the CPU, whose kernels here are all of the first kind. Must be entered before the
-    GPU's first use: its matrix library reads a variable of the environment then.
+    No effect on the CPU, whose kernels used here are all deterministic. Must be entered before
+    CUDA is initialised, because cuBLAS reads an environment variable at that point.
     """
     import torch
 
@@ -146,7 +146,6 @@ def deterministic(on: bool) -> Iterator[None]:
     if on:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
-    # Without a wish for the same result, the fastest convolution is found by trying.
     torch.backends.cudnn.benchmark = not torch.are_deterministic_algorithms_enabled()
     try:
         yield
@@ -173,7 +172,7 @@ def progress(
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside `path` that replaces it only when the block succeeds.
 
-    A crash, an error or a full disk inside the block leaves the old file as it was.
+    A crash, an exception or a full disk inside the block leaves the old file unchanged.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -186,43 +185,46 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def source_fingerprint(*names: str) -> str:
-    """Return ten digits that change when files or folders of `dakd` compute something else.
+    """Return ten hexadecimal digits of the code in files or folders of `dakd`.
 
-    Results are cached under such a name, so that changed code never meets old results. The syntax
-    tree of every definition counts, without imports, docstrings and comments, and in any order:
-    neither a better sentence nor a function moved to another of the files changes the digits.
+    Trained networks are stored under this digest, so that they are not reused after a change of
+    the code. It covers the syntax trees of all top-level statements in sorted order, without
+    imports, docstrings and comments: rewording a docstring or moving a function from one of the
+    files to another does not change it.
 
     Raises:
-        FileNotFoundError: a name is neither a file nor a folder beside this one.
+        FileNotFoundError: a name is neither a file nor a folder of the package.
     """
     parts = []
     for name in names:
         path = Path(__file__).parent / name
         for file in path.glob("*.py") if path.is_dir() else [path]:
             body = ast.parse(file.read_bytes()).body
-            parts += [_meaning(node) for node in body if not _says_nothing(node)]
+            parts += [_syntax(node) for node in body if not _is_import_or_docstring(node)]
     return hashlib.sha256("\n".join(sorted(parts)).encode()).hexdigest()[:10]
 
 
-def _meaning(node: Any) -> str:
-    """Return a syntax tree as text, alike in every version of Python.
+def _syntax(node: Any) -> str:
+    """Return a syntax tree as text that is the same in every version of Python.
 
-    >>> _meaning(ast.parse("import os\\nx = 1  # one")) == _meaning(ast.parse("x = (1)"))
+    >>> _syntax(ast.parse("import os\\nx = 1  # one")) == _syntax(ast.parse("x = (1)"))
     True
     """
     if isinstance(node, ast.AST):
-        told = [type(node).__name__]
+        parts = [type(node).__name__]
         for name, value in ast.iter_fields(node):
-            inside = isinstance(value, list) and name == "body"
-            kept = [part for part in value if not _says_nothing(part)] if inside else value
+            is_body = isinstance(value, list) and name == "body"
+            kept = (
+                [part for part in value if not _is_import_or_docstring(part)] if is_body else value
+            )
             if kept not in (None, []) and name not in ("ctx", "kind"):
-                told.append(f"{name}={_meaning(kept)}")
-        return f"({','.join(told)})"
-    return f"[{','.join(map(_meaning, node))}]" if isinstance(node, list) else repr(node)
+                parts.append(f"{name}={_syntax(kept)}")
+        return f"({','.join(parts)})"
+    return f"[{','.join(map(_syntax, node))}]" if isinstance(node, list) else repr(node)
 
 
-def _says_nothing(statement: ast.stmt) -> bool:
-    """Tell whether a statement is an import or a text that stands alone, as docstrings do."""
+def _is_import_or_docstring(statement: ast.stmt) -> bool:
+    """Return whether a statement is an import or a bare string."""
     if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
         return isinstance(statement.value.value, str)
     return isinstance(statement, ast.Import | ast.ImportFrom)

@@ -96,7 +96,7 @@ def test_the_release_is_six_differences_and_each_has_a_switch():
     back = StudentConfig(preset="release", cutswap="paper", passes=1, selection="last")
     assert (back.cutswap_in("sysu"), back.forward_passes) == ("paper", 1)
     assert not back.selects_on_test
-    assert release.distill.given == {}  # the loss knows its presets
+    assert release.distill.overrides == {}  # the loss knows its presets
     changed = DistillConfig(mask_keep="uncertain", swapped_temperatures=(), quantile=0.0)
-    assert changed.given == {"mask_keep": "uncertain", "swapped_temperatures": (), "quantile": 0}
+    assert changed.overrides == {"mask_keep": "uncertain", "swapped_temperatures": (), "quantile": 0}
     assert set(vars(changed)) == set(Switches.__dataclass_fields__)  # every switch of the loss

@@ -16,12 +16,12 @@ from dakd.protocols import llcm_trials, open_trials, regdb_trials, sysu_trials
 ROOT = Path(__file__).parents[1]
 LISTS = Path(os.environ.get("DAKD_SYSU_LISTS", ROOT.parent / "shared" / "data" / "sysu_mm01"))
 with_lists = pytest.mark.skipif(
-    not (LISTS / "rand_perm_cam.mat").is_file(), reason="the official lists are not on this machine"
+    not (LISTS / "rand_perm_cam.mat").is_file(), reason="the official lists are not available"
 )
 
 
 def make_test(sizes):
-    """A test split without pictures from {(pid, cam): images}, rows in the order of the keys."""
+    """A test split without image files from {(pid, cam): images}, rows in the order of the keys."""
     return ImageSet(
         [
             Record(pid, cam, CAMERAS[cam], number)
@@ -66,8 +66,8 @@ def test_query_and_gallery(mode, cams, shots, sampling):
 
 @pytest.mark.parametrize("mode", ["all", "indoor"])
 @pytest.mark.parametrize("shots", [1, 10])
-def test_agw_draws_are_pythons(mode, shots):
-    """The published loop over folders, with sorted four-digit names and the global generator."""
+def test_agw_draws_equal_those_of_the_published_loop(mode, shots):
+    """It loops over folders with sorted four-digit names and uses the global generator."""
     cams = {"all": (1, 2, 4, 5), "indoor": (1, 2)}[mode]
     state = random.getstate()
     for trial in sysu_trials(TEST, mode=mode, shots=shots):
@@ -87,7 +87,7 @@ def test_agw_draws_are_pythons(mode, shots):
         assert named(trial.gallery) == expected
 
 
-def test_official_draws_are_the_files():
+def test_official_draws_follow_the_permutations():
     for trial in sysu_trials(TEST, shots=10, sampling="official", permutations=DRAWS):
         expected = [
             (pid, cam, number)
@@ -98,7 +98,7 @@ def test_official_draws_are_the_files():
         assert named(trial.gallery) == expected
 
 
-def test_row_order_of_the_split_does_not_matter():
+def test_the_row_order_of_the_split_does_not_matter():
     shuffled = ImageSet(TEST.records[::-1], source=None)
     for a, b in zip(sysu_trials(TEST), sysu_trials(shuffled), strict=True):
         assert [TEST.records[r] for r in a.gallery] == [shuffled.records[r] for r in b.gallery]
@@ -126,7 +126,7 @@ def test_bad_input(change, message):
         sysu_trials(**{"test": TEST} | change)
 
 
-# RegDB, LLCM, and no rules ------------------------------------------------------------------------
+# RegDB, LLCM, and no protocol ---------------------------------------------------------------------
 
 DIRECTIONS = [("infrared", "visible"), ("visible", "infrared")]
 
@@ -152,7 +152,7 @@ LLCM = make_llcm(LLCM_SIZES)
 
 @pytest.mark.parametrize(("query", "gallery"), DIRECTIONS)
 @pytest.mark.parametrize("trials_of", [regdb_trials, open_trials])
-def test_everything_against_everything(trials_of, query, gallery):
+def test_all_images_of_a_modality_are_queries_or_gallery(trials_of, query, gallery):
     (trial,) = trials_of(LLCM, query=query, gallery=gallery)
     dark = np.flatnonzero(LLCM.infrared).tolist()
     light = np.flatnonzero(~LLCM.infrared).tolist()
@@ -167,7 +167,7 @@ def test_a_regdb_trial_has_the_number_of_its_split():
 
 @pytest.mark.parametrize(("query", "gallery"), DIRECTIONS)
 def test_llcm_draws_are_those_of_the_released_script(query, gallery):
-    """Sorted four-digit names outside, cameras inside, one choice a folder that exists."""
+    """Sorted four-digit names in the outer loop, cameras in the inner, one choice per folder."""
     state = random.getstate()
     for trial in llcm_trials(LLCM, query=query, gallery=gallery):
         assert random.getstate() == state
@@ -241,13 +241,13 @@ def test_every_sysu_gallery_has_its_size_cameras_and_identities(sizes, mode, sho
         ({"test": LLCM.select(~LLCM.infrared)}, "query='infrared', but the test split has no"),
     ],
 )
-def test_a_direction_needs_two_sides(trials_of, change, message):
+def test_a_direction_needs_two_modalities(trials_of, change, message):
     assert trials_of(LLCM)
     with pytest.raises(ValueError, match=message):
         trials_of(**{"test": LLCM} | change)
 
 
-def test_llcm_needs_a_trial():
+def test_llcm_needs_at_least_one_trial():
     with pytest.raises(ValueError, match="trials must be at least 1, not 0"):
         llcm_trials(LLCM, trials=0)
 
@@ -288,7 +288,7 @@ def test_published_counts(draws, official_test, mode, shots, gallery, valid, sam
 
 @with_lists
 def test_published_overlaps(draws, official_test):
-    """The two families share 9 to 20 of 301 images; indoor lies in all-search only officially."""
+    """The samplings share 9 to 20 of 301 images; only official indoor galleries are subsets."""
 
     def galleries(mode, sampling):
         trials = sysu_trials(official_test, mode=mode, sampling=sampling, permutations=draws)
@@ -298,13 +298,13 @@ def test_published_overlaps(draws, official_test):
     shared = [len(a & b) for a, b in zip(ours, official, strict=True)]
     assert (min(shared), max(shared)) == (9, 20)
     for sampling, among, expected in (("agw", ours, (3, 10)), ("official", official, (112, 112))):
-        inside = [len(a & b) for a, b in zip(among, galleries("indoor", sampling), strict=True)]
-        assert (min(inside), max(inside)) == expected
+        common = [len(a & b) for a, b in zip(among, galleries("indoor", sampling), strict=True)]
+        assert (min(common), max(common)) == expected
 
 
 @with_lists
 def test_published_splits(draws, tmp_path):
-    """395 identities train and 96 test, from one empty file a person and camera."""
+    """395 training and 96 test identities, from one empty file per identity and camera."""
     (tmp_path / "exp").mkdir()
     ids = {
         part: scipy.io.loadmat(LISTS / f"{part}_id.mat")["id"].ravel() for part in ("train", "test")

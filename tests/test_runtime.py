@@ -24,7 +24,7 @@ def test_a_failed_write_keeps_the_old_file(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_finished_write_replaces_the_file_and_makes_its_folder(tmp_path):
+def test_a_successful_write_replaces_the_file_and_creates_its_folder(tmp_path):
     path = tmp_path / "new" / "table.csv"
     with atomic_path(path) as temporary:
         temporary.write_text("whole")
@@ -32,36 +32,38 @@ def test_a_finished_write_replaces_the_file_and_makes_its_folder(tmp_path):
     assert path.read_text() == "whole"
 
 
-def test_a_device_that_is_not_there_is_named(monkeypatch):
+def test_a_missing_device_is_named_in_the_error(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert pick_device("auto").type == "cpu"
-    with pytest.raises(ValueError, match="'cuda' was asked for, but torch sees no GPU"):
+    with pytest.raises(ValueError, match="'cuda' is not available: torch sees no GPU"):
         pick_device("cuda")
 
 
 @pytest.mark.parametrize("name", ["gpu", "0", "", "mps", "meta", "xpu", "vulkan", "cpu:x", "cpu,"])
-def test_a_device_that_cannot_compute_is_named_with_what_can(name):
+def test_an_unusable_device_is_named_with_alternatives(name):
     if name == "mps" and torch.backends.mps.is_available():
         pytest.skip("this machine has one")
     with pytest.raises(ValueError, match=rf"device '{name}' cannot be used here .*; use 'auto'"):
         pick_device(name)
 
 
-def test_a_gpu_beyond_the_last_is_named_with_the_last(monkeypatch):
+def test_a_gpu_index_out_of_range_is_named_with_the_largest_one(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert pick_device("cuda:1").index == 1
-    with pytest.raises(ValueError, match="'cuda:99' was asked for, .* 2 GPUs.*'cuda:1' or lower"):
+    with pytest.raises(
+        ValueError, match="'cuda:99' is not available: .* 2 GPUs.*'cuda:1' or lower"
+    ):
         pick_device("cuda:99")
 
 
-def test_settings_are_read_without_torch():
+def test_configurations_are_imported_without_torch():
     code = "import dakd.config, sys; print(*{'torch', 'pandas', 'numpy', 'tqdm'} & {*sys.modules})"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout == "\n"
 
 
-def test_an_unknown_precision_is_named():
+def test_an_unknown_precision_is_named_in_the_error():
     with pytest.raises(ValueError, match="precision 'half' is unknown"):
         autocast(torch.device("cpu"), "half")
 
@@ -76,19 +78,19 @@ def test_evaluating_restores_the_mode_even_after_an_error():
     assert model.training
 
 
-def test_generators_are_private():
+def test_generators_do_not_touch_the_global_state():
     before = torch.get_rng_state()
     one, two = make_generator(5), make_generator(5)
     assert torch.equal(torch.rand(3, generator=one), torch.rand(3, generator=two))
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_progress_can_be_silent(capsys):
+def test_progress_can_be_disabled(capsys):
     assert list(progress(range(3), show=False)) == [0, 1, 2]
     assert capsys.readouterr().err == ""
 
 
-def test_the_source_fingerprint_follows_the_code(tmp_path, monkeypatch):
+def test_the_source_fingerprint_changes_with_the_code(tmp_path, monkeypatch):
     monkeypatch.setattr("dakd.runtime.__file__", str(tmp_path / "runtime.py"))
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "draw.py").write_text("one")
@@ -110,7 +112,7 @@ def half(x: float) -> float:
 '''
 
 
-def test_a_definition_that_moves_changes_no_source_fingerprint(tmp_path, monkeypatch):
+def test_moving_a_definition_does_not_change_the_source_fingerprint(tmp_path, monkeypatch):
     monkeypatch.setattr("dakd.runtime.__file__", str(tmp_path / "runtime.py"))
     one, other = "def one():\n    return 1\n", "def other():\n    return 2\n"
     found = set()
@@ -137,7 +139,9 @@ def test_a_definition_that_moves_changes_no_source_fingerprint(tmp_path, monkeyp
         ("return x / 2", "x = 'a' or None\n    return x / 2", False),
     ],
 )
-def test_the_source_fingerprint_reads_meaning_and_not_bytes(old, new, same, tmp_path, monkeypatch):
+def test_the_source_fingerprint_depends_on_the_syntax_tree_only(
+    old, new, same, tmp_path, monkeypatch
+):
     monkeypatch.setattr("dakd.runtime.__file__", str(tmp_path / "runtime.py"))
     file = tmp_path / "code.py"
     file.write_text(BEFORE)

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from dakd.config import SEEN, Config, Profile, SyntheticConfig, inside, load_profile, replace
+from dakd.config import (
+    IMAGE_FIELDS,
+    Config,
+    Profile,
+    SyntheticConfig,
+    load_profile,
+    nested,
+    replace,
+)
 from dakd.runtime import atomic_path, require
 from dakd.studies.grid import GRID, MAIN
 
@@ -97,10 +105,10 @@ class Evaluate:
 
         model, _, description = load_checkpoint(folder)
         made, config = description["config"], self.config
-        if chosen := inside(made, "selection"):
+        if chosen := nested(made, "selection"):
             print(f"{folder}: epoch {chosen.get('epoch')} was chosen on the {chosen.get('on')}")
-        trained_on = inside(made, "experiment", "data")
-        for name in SEEN:
+        trained_on = nested(made, "experiment", "data")
+        for name in IMAGE_FIELDS:
             here = getattr(config.data, name)
             if (there := model.trained_at.get(name, here)) != here:
                 raise ValueError(

@@ -27,7 +27,7 @@ from dakd.cli.commands import (
     Verify,
     with_data,
 )
-from dakd.config import PROFILES, SEEN, Config, SyntheticConfig, inside, load_profile
+from dakd.config import IMAGE_FIELDS, PROFILES, Config, SyntheticConfig, load_profile, nested
 
 RECIPES = ("sysu", "regdb", "llcm")
 NO_PROFILE = ("verify", "export", "figures")  # commands whose defaults follow from none
@@ -113,7 +113,7 @@ def _as_trained(config: Config, arguments: Sequence[str]) -> Config:
     seen: dict[str, Any] = {}
     if path and is_complete(path):
         model, _, description = load_checkpoint(path)
-        made = inside(description["config"], "experiment", "data")
+        made = nested(description["config"], "experiment", "data")
         seen = dict(model.trained_at)
         if made.get("name") == known.data == "regdb" and "trial" in made:
             seen["trial"] = made["trial"]
@@ -122,7 +122,7 @@ def _as_trained(config: Config, arguments: Sequence[str]) -> Config:
         given = {word.partition("=")[0] for word in arguments}
         if not {"--data.height", "--data.width"} <= given:
             seen = measured_at(family, layout if layout in RECIPES else "sysu")
-    return with_data(config, seen, (*SEEN, "trial"), path)
+    return with_data(config, seen, (*IMAGE_FIELDS, "trial"), path)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

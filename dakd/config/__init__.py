@@ -1,12 +1,12 @@
 """Every setting of a run, as frozen dataclasses; the command line is generated from them.
 
-A *profile* fixes the sizes and never changes which code runs. A *preset* or an *ablation* of the
-method is a setting of `StudentConfig`. `fingerprint` names a run by its configuration.
+A *profile* sets sizes and never changes which code runs. The *presets* and *ablations* of the
+method are settings of `StudentConfig`. `fingerprint` identifies a run by its configuration.
 """
 
 from dataclasses import replace
 
-from dakd.config.data import SEEN, DataConfig, SyntheticConfig
+from dakd.config.data import IMAGE_FIELDS, DataConfig, SyntheticConfig
 from dakd.config.experiment import PROFILES, Config, EvaluationConfig, ModelConfig, Profile
 from dakd.config.profiles import load_profile
 from dakd.config.training import (
@@ -16,11 +16,11 @@ from dakd.config.training import (
     StudentConfig,
     TeacherConfig,
 )
-from dakd.config.values import fingerprint, flat, inside, to_dict
+from dakd.config.values import fingerprint, flat, nested, to_dict
 
 __all__ = [
+    "IMAGE_FIELDS",
     "PROFILES",
-    "SEEN",
     "Config",
     "DataConfig",
     "DistillConfig",
@@ -34,8 +34,8 @@ __all__ = [
     "TeacherConfig",
     "fingerprint",
     "flat",
-    "inside",
     "load_profile",
+    "nested",
     "replace",
     "to_dict",
 ]

@@ -1,4 +1,4 @@
-"""Checks of the values of a configuration; each error names the field and its value."""
+"""Checks of configuration values; each error names the field and its value."""
 
 import math
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -7,7 +7,7 @@ from dakd.runtime import require
 
 
 def check_positive(config: Any, *names: str) -> None:
-    """Refuse a field that is not positive and finite."""
+    """Raise ValueError if a field is not positive and finite."""
     for name in names:
         value = getattr(config, name)
         where = f"{type(config).__name__}.{name}"
@@ -15,7 +15,7 @@ def check_positive(config: Any, *names: str) -> None:
 
 
 def check_fraction(config: Any, *names: str) -> None:
-    """Refuse a field outside 0..1."""
+    """Raise ValueError if a field is outside 0..1."""
     for name in names:
         value = getattr(config, name)
         where = f"{type(config).__name__}.{name}"
@@ -23,7 +23,7 @@ def check_fraction(config: Any, *names: str) -> None:
 
 
 def check_choices(config: Any) -> None:
-    """Refuse a value that is not among those of its field's Literal type."""
+    """Raise ValueError if a field has none of the values of its Literal type."""
     for name, kind in get_type_hints(type(config)).items():
         if get_origin(kind) is Literal:
             value, allowed = getattr(config, name), get_args(kind)

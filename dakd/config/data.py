@@ -1,4 +1,4 @@
-"""Which images are read, and how people are drawn."""
+"""Configuration of the images: the dataset, how it is read, and the embedded benchmark."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -6,30 +6,30 @@ from typing import Literal
 from dakd.config.checks import check_choices, check_fraction, check_positive
 from dakd.runtime import require
 
-SEEN = ("height", "width", "filter")  # of `DataConfig`: how the images of a network are read
+IMAGE_FIELDS = ("height", "width", "filter")  # of `DataConfig`; fixed by a network's training
 
 
 @dataclass(frozen=True, kw_only=True)
 class SyntheticConfig:
-    """The embedded benchmark: how many pedestrians, and how hard they are to tell apart.
+    """The embedded benchmark: how many identities, and how hard they are to tell apart.
 
     Attributes:
-        train_ids: training identities, numbers 1..train_ids (the strongest lever on what a
-            network learns).
-        test_ids: identities of the test split, the numbers that follow; at least 20.
-        images_per_camera: images of an identity in each camera that saw it.
+        train_ids: training identities, numbered 1..train_ids (the setting with the largest
+            influence on accuracy).
+        test_ids: test identities, numbered from train_ids + 1; at least 20.
+        images_per_camera: images per identity in each camera that sees it.
         thermal: cameras 3 and 6 are thermal (as in RegDB) instead of near-infrared: skin is
-            warm, cloth as warm as its insulation lets through, and `material` has no effect.
+            warm, clothing is as warm as its insulation allows, and `material` has no effect.
         material: 0..1, how much of a garment's near-infrared brightness follows from its visible
-            luminance; the rest comes from its material. Lower is a wider modality gap. Shape,
-            and the geometry of patterns, are the same in both modalities at any value.
+            luminance; the rest comes from its material. Lower values widen the modality gap.
+            Shape and pattern geometry are the same in both modalities at any value.
         clutter: 0..1, strength of background structure; 0 leaves plain stripes.
-        occlusion: 0..1, probability that a post or something low stands before the person.
-        jitter: 0..1, variation inside an identity: probability that the view is drawn freely
-            (front, back or side) instead of frontal, turn of the body, phase of the gait, scale,
-            shift, brightness, colour and direction of the light.
+        occlusion: 0..1, probability that a post or a low object occludes the person.
+        jitter: 0..1, intra-identity variation: probability of a random view (front, back or side)
+            instead of the frontal one, and range of body rotation, gait phase, scale, shift,
+            brightness, colour and light direction.
         noise: 0..1, sensor noise and blur.
-        seed: people and their images follow from it.
+        seed: determines the identities and their images.
     """
 
     train_ids: int = 256
@@ -60,19 +60,19 @@ class SyntheticConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """Which dataset, where it lies, and at what size images are read.
+    """Which dataset, where it is, and at what size images are read.
 
     Attributes:
         name: ``"synthetic"``, ``"sysu"``, ``"regdb"``, ``"llcm"`` or ``"custom"``
             (see `dakd.data.load_dataset`).
-        root: folder of the dataset (of ``"custom"`` the table); without one the embedded benchmark
-            is exported to the dataset's layout and read back from there.
-        trial: which of RegDB's ten splits, 1 to 10; nothing to the others.
+        root: folder of the dataset (for ``"custom"`` the table); None exports the synthetic
+            benchmark in the dataset's layout and reads it from there.
+        trial: which of RegDB's ten splits, 1 to 10; ignored for the other datasets.
         height, width: pixels.
-        filter: how images are resized; Lanczos is what the published codes use.
-        keep: remember decoded pictures; SYSU-MM01 at 384 x 128 then takes about 6 GB of memory.
-        cache: keep decoded pictures in a file that all processes share instead (see
-            `dakd.data.cache`); same pictures, same results.
+        filter: resize filter; the published code uses Lanczos.
+        keep: keep decoded images in memory, about 6 GB for SYSU-MM01 at 384 x 128.
+        cache: keep decoded images in a file shared by all processes instead (see
+            `dakd.data.cache`); the images and results are the same.
         synthetic: settings of the embedded benchmark.
     """
 

@@ -1,4 +1,4 @@
-"""The network, the evaluation, and everything that decides a run."""
+"""Configuration of the network, the evaluation, and a whole run."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -9,22 +9,20 @@ from dakd.config.training import EngineConfig, StudentConfig, TeacherConfig
 from dakd.runtime import require
 
 Profile = Literal["smoke", "demo", "full"]
-
-
 PROFILES: tuple[Profile, ...] = ("smoke", "demo", "full")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """The network; teacher and student share it.
+    """The network, the same for teacher and student.
 
     Attributes:
         backbone: ``"resnet50"``, ``"resnet18"`` or ``"small"`` (see `dakd.model`).
-        pooling: ``"average"``, ``"gem"``, or ``"auto"``: GeM for the ResNets, as published, and the
-            average for the small network.
-        non_local: whether non-local blocks stand behind the second and third stage's last residual
-            blocks; None is as published for the ResNets (they do). The small network has none.
-        weights: ``"imagenet"``, a path to a file of backbone weights, or None for random ones.
+        pooling: ``"average"``, ``"gem"``, or ``"auto"``: GeM for the ResNets, as published, and
+            average pooling for the small network.
+        non_local: insert non-local blocks after the last residual blocks of stages 2 and 3; None
+            is the published choice: yes for the ResNets. The small network supports none.
+        weights: ``"imagenet"``, path to a file of backbone weights, or None for random weights.
     """
 
     backbone: Literal["resnet50", "resnet18", "small"] = "resnet50"
@@ -37,22 +35,22 @@ class ModelConfig:
         require(
             not (self.backbone == "small" and self.non_local),
             "ModelConfig: the small backbone has no non-local blocks; set non_local=False (on the "
-            "command line --model.no-non-local) or take a ResNet",
+            "command line --model.no-non-local) or use a ResNet",
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
-    """How the benchmark table is made (see `dakd.evaluate.evaluate`).
+    """How networks are evaluated (see `dakd.evaluate.evaluate`).
 
     Attributes:
         protocol: ``"auto"`` is the dataset's own.
-        trials: galleries drawn; ten is the protocol.
+        trials: number of galleries drawn; the protocols prescribe 10.
         sampling: ``"agw"`` or ``"official"`` galleries, for SYSU-MM01's protocol.
         cmc_unit: ``"image"`` or ``"identity"``, what a rank counts; None is the protocol's own.
         flip: average each embedding with that of the mirrored image.
         rerank: k-reciprocal re-ranking.
-        batch: images a forward pass.
+        batch: images per forward pass.
     """
 
     protocol: Literal["auto", "sysu", "regdb", "llcm", "llcm-released", "none"] = "auto"
@@ -70,14 +68,14 @@ class EvaluationConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Everything that decides a run.
+    """All settings of a run.
 
     Attributes:
-        profile: where the other defaults come from.
-        seed: of batches, augmentation and starting weights.
+        profile: the profile that sets the other defaults.
+        seed: of sampling, augmentation and weight initialisation.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``...
-        precision: ``"bfloat16"`` (autocast), ``"float32"``, or ``"auto"``, what the device computes
-            fast (see `dakd.runtime.pick_precision`).
+        precision: ``"bfloat16"`` (autocast), ``"float32"``, or ``"auto"``, the faster one on the
+            device (see `dakd.runtime.pick_precision`).
         data, model, teacher, student, evaluation, engine: see their classes.
     """
 

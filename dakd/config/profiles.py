@@ -1,6 +1,6 @@
 """The profiles: ``smoke`` for tests, ``demo`` for a laptop, ``full`` for a GPU.
 
-A profile fixes sizes and never changes which code runs.
+A profile sets sizes and never changes which code runs.
 """
 
 import os
@@ -13,7 +13,7 @@ from dakd.config.training import StudentConfig, TeacherConfig
 
 
 class Batches(TypedDict):
-    """What teacher and student share in a profile."""
+    """Settings that teacher and student share in a profile."""
 
     epochs: int
     steps: int

@@ -1,4 +1,4 @@
-"""Schedules of teacher and student, the switches of the method, and how a training runs."""
+"""Configuration of training: schedules, the switches of the method, and how a training runs."""
 
 import math
 from dataclasses import dataclass, field
@@ -10,29 +10,30 @@ from dakd.runtime import require
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleConfig:
-    """Batches and optimiser of one training; subclasses add what is theirs.
+    """Batches and optimiser of a training, common to teacher and student.
 
     Attributes:
-        epochs: passes of `steps` batches.
-        steps: batches an epoch; None is as many as the sampler's epoch has.
-        identities: P, identities in a batch.
-        images: Q, images of an identity and modality in a batch.
-        sampler: ``"published"``, identities anew for every batch and images with replacement, or
-            ``"balanced"``, all of them equally often (see `dakd.data.sampler`).
-        lr: Adam's learning rate at its highest.
+        epochs: number of epochs.
+        steps: batches per epoch; None is the length of the sampler's epoch.
+        identities: P, identities per batch.
+        images: Q, images per identity and modality in a batch.
+        sampler: ``"published"``, which draws identities independently for every batch and images
+            with replacement, or ``"balanced"``, which uses all equally often (see
+            `dakd.data.sampler`).
+        lr: Adam's peak learning rate.
         weight_decay: Adam's L2 penalty.
         schedule: ``"constant"``, ``"onecycle"``, or ``"multistep"`` (linear warm-up over
-            `warmup` epochs, then a tenth from each of `milestones` on).
+            `warmup` epochs, then a factor of 0.1 at each of `milestones`).
         warmup: epochs of linear warm-up.
-        milestones: epochs, counted from 0, from which on the rate is a tenth of what it was.
-        pipeline: the augmentation of ``"sysu"``, ``"regdb"`` or ``"llcm"`` as published (see
+        milestones: epochs, counted from 0, at which the learning rate is multiplied by 0.1.
+        pipeline: the published augmentation of ``"sysu"``, ``"regdb"`` or ``"llcm"`` (see
             `dakd.augment`); ``"auto"`` is the dataset's own.
         cutswap: ``"paper"``, ``"release"`` or ``"none"``.
         pad: pixels of padding before the random crop.
-        holdout: share of the training identities that are not learned from and choose the epoch
-            that is reported, by mAP among them; 0 learns from all.
-        selection: the epoch that is reported: the ``"last"`` one, or the one with the best mAP on
-            the ``"test"`` set (mean over all galleries), which is then no test any more.
+        holdout: fraction of the training identities held out to select the reported epoch by
+            validation mAP; 0 trains on all identities.
+        selection: the reported epoch: ``"last"``, or the one with the best mAP on the ``"test"``
+            set (mean over all galleries), whose numbers are then no test results.
     """
 
     epochs: int = 160
@@ -58,8 +59,7 @@ class ScheduleConfig:
         require(self.steps is None or self.steps > 0, f"{where}.steps must be positive or None")
         for name in ("pad", "weight_decay", "warmup"):
             value = getattr(self, name)
-            told = f"{where}.{name} must not be negative, not {value}"
-            require(0 <= value < math.inf, told)
+            require(0 <= value < math.inf, f"{where}.{name} must not be negative, not {value}")
         require(
             min(self.milestones, default=1) > 0,
             f"{where}.milestones must be positive epochs, not {self.milestones}",
@@ -67,30 +67,30 @@ class ScheduleConfig:
         check_choices(self)
         require(
             not (self.holdout and self.selects_on_test),
-            f"{where}: holdout and the test set cannot both choose the epoch; set selection='last' "
+            f"{where}: holdout and the test set cannot both select the epoch; set selection='last' "
             "with holdout, or holdout=0",
         )
 
     def cutswap_in(self, pipeline: str) -> Literal["paper", "release", "none"]:
-        """Return the variant of CutSwap that is used in a dataset's pipeline."""
+        """Return the variant of CutSwap used in a dataset's pipeline."""
         return self.cutswap
 
     @property
     def selects_on_test(self) -> bool:
-        """Whether the reported epoch is chosen on the test set."""
+        """Whether the reported epoch is selected on the test set."""
         return self.selection == "test"
 
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherConfig(ScheduleConfig):
-    """Training of the teacher, MCE; defaults are those that its authors published for SYSU-MM01.
+    """Training of the teacher, MCE; the defaults are those published for SYSU-MM01.
 
     With ``selection="test"`` every second epoch from the twelfth on is tested, as published.
 
     Attributes:
-        identity_epochs: epochs of plain identity classification before the prototype objective,
-            for a network that starts from random weights. Ours: the published teacher starts
-            from ImageNet weights; 0 in the full profile.
+        identity_epochs: epochs of identity classification before the prototype objective, for a
+            network that starts from random weights. Differs from the paper: the published teacher
+            starts from ImageNet weights; 0 in the full profile.
     """
 
     identity_epochs: int = 0
@@ -109,15 +109,15 @@ class TeacherConfig(ScheduleConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class DistillConfig:
-    """Switches of the distillation loss that differ from preset and ablation; None leaves them.
+    """Switches of the distillation loss that override preset and ablation; None keeps them.
+
+    `dakd.distill.Switches` describes each of them.
 
     Attributes:
         mask_acts_on, mask_keep, swapped_temperatures: differences 1, 2 and 3 between paper and
             release (docs/method.md).
         temperatures, standardised, centre_temperature, masked_modalities, quantile: of the terms.
-        instance_weight, class_weight, weight: of the levels, and of the sum.
-
-    All of them are described in `dakd.distill.Switches`.
+        instance_weight, class_weight, weight: weights of the two levels and of their sum.
     """
 
     mask_acts_on: Literal["samples", "mean"] | None = None
@@ -133,34 +133,35 @@ class DistillConfig:
     weight: float | None = None
 
     @property
-    def given(self) -> dict[str, Any]:
-        """The switches that are set here, as arguments of `dakd.distill.DAKDLoss`."""
+    def overrides(self) -> dict[str, Any]:
+        """The switches that are not None, as keyword arguments of `dakd.distill.DAKDLoss`."""
         return {name: value for name, value in vars(self).items() if value is not None}
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudentConfig(ScheduleConfig):
-    """Distillation into the student; defaults are those of DAKD's release for SYSU-MM01.
+    """Distillation into the student; the defaults are those of DAKD's release for SYSU-MM01.
 
-    `preset` decides where paper and release differ. ``"preset"`` or None in another field leaves
-    that field to the preset and the ablation; any other value takes precedence.
+    `preset` sets the six switches in which paper and release differ. A field that is ``"preset"``
+    or None follows the preset and the ablation; any other value takes precedence.
 
     Attributes:
         preset: ``"paper"`` or ``"release"`` (the six differences are listed in docs/method.md).
         ablation: ``"full_mlkd"`` (all of DAKD), ``"only_kd"``, ``"mlkd_no_instance"`` or
             ``"mlkd_no_class"``.
         distill: switches of the loss.
-        init: initial weights of the student: ``"fresh"`` ones, as `ModelConfig.weights` says (as
+        init: initial weights of the student: ``"fresh"``, those of `ModelConfig.weights` (as
             published, from ImageNet), or the ``"teacher"``'s.
-        cutswap: difference 4, the variant of CutSwap; with ``"preset"``, RegDB and LLCM have none,
+        cutswap: difference 4, the variant of CutSwap; ``"preset"`` uses none on RegDB and LLCM,
             as in the release.
-        passes: difference 5, forward passes per step; the result of the first of two is discarded,
-            but it updates the batch-norm statistics.
-        batch_statistics: batch norm per ``"modality"``, visible first, as published, or over both
-            (``"joint"``).
+        passes: difference 5, forward passes per step; with two, the output of the first is
+            discarded, but it updates the batch-norm statistics.
+        batch_statistics: batch-norm statistics per ``"modality"``, visible first, as published, or
+            over both (``"joint"``).
         selection: difference 6; ``"last"``, or ``"test"`` after every epoch.
-        identity_weight: of a cross-entropy over similarities to the class centres of the teacher;
-            not in the paper. With ``distill.weight=0`` nothing is distilled.
+        identity_weight: weight of a cross-entropy over similarities to the teacher's class
+            centres. Differs from the paper: it has no such term. ``distill.weight=0`` disables
+            distillation.
     """
 
     preset: Literal["paper", "release"] = "paper"
@@ -181,7 +182,7 @@ class StudentConfig(ScheduleConfig):
         )
 
     def cutswap_in(self, pipeline: str) -> Literal["paper", "release", "none"]:
-        """Return the variant of CutSwap in the pipeline of a dataset."""
+        """Return the variant of CutSwap used in a dataset's pipeline."""
         if self.cutswap != "preset":
             return self.cutswap
         return self.preset if pipeline == "sysu" else "none"
@@ -193,22 +194,22 @@ class StudentConfig(ScheduleConfig):
 
     @property
     def selects_on_test(self) -> bool:
-        """Whether the reported epoch is chosen on the test set."""
+        """Whether the reported epoch is selected on the test set."""
         chosen = {"paper": "last", "release": "test"}[self.preset]
         return (chosen if self.selection == "preset" else self.selection) == "test"
 
 
 @dataclass(frozen=True, kw_only=True)
 class EngineConfig:
-    """How a training runs: nothing here decides what it results in.
+    """How a training runs; none of these settings is meant to change its result.
 
     Attributes:
-        workers: threads that fetch batches ahead; None is 2 with a GPU, none on the CPU.
-        compile: compile the networks with `torch.compile`; rounds otherwise, and needs a compiler.
-        deterministic: on a GPU, use only kernels that give the same result every time (slower).
-        snapshot_seconds: time between two snapshots of a training that writes a folder; 0 writes
-            one after every step.
-        keep_snapshots: how many are kept.
+        workers: threads that prefetch batches; None is 2 with a GPU and 0 on the CPU.
+        compile: compile the networks with `torch.compile`; changes rounding and needs a compiler.
+        deterministic: on a GPU, use only deterministic kernels (slower).
+        snapshot_seconds: seconds between two snapshots of a training that writes a folder; 0
+            writes one after every step.
+        keep_snapshots: number of snapshots to keep.
         tensorboard: also write TensorBoard event files, if TensorBoard is installed.
     """
 

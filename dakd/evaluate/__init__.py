@@ -1,7 +1,8 @@
-"""From a network to a benchmark table: embeddings, trials, re-ranking, a record of how."""
+"""Evaluation: embeddings, protocols, re-ranking, and the recorded result."""
 
 from dakd.evaluate.embed import extract
-from dakd.evaluate.evaluation import PROTOCOL_OF, SETTINGS, check_request, evaluate, setting_name
+from dakd.evaluate.evaluation import evaluate
+from dakd.evaluate.request import PROTOCOL_OF, SETTINGS, check_request, setting_name
 from dakd.evaluate.result import Result
 
 __all__ = [

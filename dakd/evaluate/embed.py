@@ -1,4 +1,4 @@
-"""From images to embeddings, in eval mode."""
+"""Extraction of embeddings."""
 
 from collections.abc import Callable, Sequence
 
@@ -11,7 +11,7 @@ from dakd.augment import evaluation_transform
 from dakd.data import ImageSet
 from dakd.data.prefetch import prefetch
 from dakd.model import ReIDModel
-from dakd.runtime import at_least_float32, autocast, evaluating, pick_device, require
+from dakd.runtime import at_least_float32, autocast, evaluating, pick_device
 
 
 @torch.no_grad()
@@ -26,43 +26,43 @@ def extract(
     precision: str = "float32",
     flip: bool = False,
 ) -> Tensor:
-    """Return the embeddings of images, in eval mode.
+    """Return the embeddings of images, computed in eval mode.
 
     Args:
         model: the network; moved to `device`.
         images: the images.
-        rows: which of them, (N,); by default all.
-        transform: uint8 (n, 3, H, W) to normalised float; by default that of testing.
-        batch: images a forward pass.
+        rows: rows of `images`, (N,); by default all.
+        transform: uint8 (n, 3, H, W) to normalised float; by default the evaluation transform.
+        batch: images per forward pass.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``...
         precision: ``"float32"`` or ``"bfloat16"`` (see `dakd.runtime.autocast`).
-        flip: add the embedding of the mirrored image to each before the length is made 1. Costs
-            twice the time, and makes a number that only compares with others made so.
+        flip: add the embedding of the mirrored image to each before normalisation. Doubles the
+            time, and the results can only be compared with others computed so.
 
     Returns:
-        (N, D) on the CPU, float32 (float64 of a network of that type), rows of unit length, in the
-        order of `images`.
+        (N, D) on the CPU, float32 (float64 for a float64 network), rows of unit length, in the
+        order of `rows`.
 
     Raises:
-        ValueError: the images are of another size, or were resized with another filter, than those
-            that the network was trained on (`ReIDModel.trained_at`).
+        ValueError: size or resize filter of the images differ from those of the network's training
+            (`ReIDModel.trained_at`).
         FloatingPointError: an embedding is not finite.
     """
-    where = pick_device(device)
+    torch_device = pick_device(device)
     transform = evaluation_transform() if transform is None else transform
     rows = np.arange(len(images)) if rows is None else rows
-    on_gpu = where.type == "cuda"
+    on_gpu = torch_device.type == "cuda"
     batches = np.array_split(rows, max(1, -(-len(rows) // batch)))
 
     def fetch(part: np.ndarray) -> Tensor:
         return images.images(part).pin_memory() if on_gpu else images.images(part)
 
-    model.to(where)
+    model.to(torch_device)
     parts = []
-    with evaluating(model), autocast(where, precision):
-        for pictures in prefetch(batches, fetch, workers=2 * on_gpu):
-            refuse_other_images(model, pictures.shape[2:], images.filter)
-            x = transform(pictures.to(where, non_blocking=True))
+    with evaluating(model), autocast(torch_device, precision):
+        for pixels in prefetch(batches, fetch, workers=2 * on_gpu):  # (n, 3, H, W)
+            check_image_fields(model, pixels.shape[2:], images.filter)
+            x = transform(pixels.to(torch_device, non_blocking=True))
             x = x.contiguous(memory_format=torch.channels_last)
             z = at_least_float32(model(x))  # (n, D)
             parts.append(normalize(z + at_least_float32(model(x.flip(-1)))) if flip else z)
@@ -70,32 +70,35 @@ def extract(
     bad = (~embeddings.isfinite().all(dim=1)).nonzero().flatten()
     if len(bad):
         raise FloatingPointError(
-            f"{len(bad)} of {len(rows)} embeddings are not finite, that of "
-            f"{images.records[rows[int(bad[0])]]} first; the weights or the images hold NaN"
+            f"{len(bad)} of {len(rows)} embeddings are not finite, the first is that of "
+            f"{images.records[rows[int(bad[0])]]}; the weights or the images hold NaN"
         )
     return embeddings
 
 
-def refuse_other_images(
-    model: ReIDModel, size: Sequence[int], filter: str, who: str = "the network"
+def check_image_fields(
+    model: ReIDModel, size: Sequence[int], filter: str, name: str = "the network"
 ) -> None:
-    """Refuse images that are read in another way than those that a network was trained on.
+    """Check that images have the size and resize filter of a network's training images.
 
     Args:
         model: the network.
         size: height and width of the images.
-        filter: that they were resized with; empty where they were not.
-        who: what the message calls the network.
+        filter: their resize filter; empty if they were not resized.
+        name: of the network, for the message.
 
     Raises:
-        ValueError: the message names what differs.
+        ValueError: the message names the fields that differ.
     """
-    here = {"height": size[0], "width": size[1], "filter": filter}
-    there = getattr(model, "trained_at", {})
-    apart = [name for name, value in here.items() if value and there.get(name, value) != value]
-    told = (f"{name} {there[name]}, and these have {here[name]}" for name in apart)
-    require(
-        not apart,
-        f"{who} was trained on images of {'; of '.join(told)}; load the dataset as it was "
-        "for training",
+    actual = {"height": size[0], "width": size[1], "filter": filter}
+    trained = getattr(model, "trained_at", {})
+    differing = (
+        f"{field} {trained[field]}, and these have {value}"
+        for field, value in actual.items()
+        if value and trained.get(field, value) != value
     )
+    if text := "; of ".join(differing):
+        raise ValueError(
+            f"{name} was trained on images of {text}; load the dataset with the settings of the "
+            "training"
+        )

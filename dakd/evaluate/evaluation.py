@@ -1,8 +1,8 @@
-"""From a network to a benchmark table: embeddings, trials, metrics, a record of how."""
+"""Evaluation of a network, or of embeddings, under a benchmark's protocol."""
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -10,50 +10,21 @@ import torch
 from torch import Tensor
 
 from dakd.data import Dataset, ImageSet
-from dakd.data.duplicates import duplicates, in_words
-from dakd.data.lists import some
-from dakd.data.sysu import read_permutations
+from dakd.data.duplicates import describe_duplicates, duplicates
 from dakd.evaluate.embed import extract
-from dakd.evaluate.reranking import K1, K2, fitting, k_reciprocal
+from dakd.evaluate.request import ProtocolName, Request
+from dakd.evaluate.reranking import K1, K2, k_reciprocal, neighbourhood_sizes
 from dakd.evaluate.result import Result
-from dakd.metrics import PROTOCOLS, People, RankMetrics, Rule, Unit, rank_metrics
+from dakd.metrics import PROTOCOLS, RankMetrics, Unit, rank_metrics
 from dakd.model import ReIDModel
-from dakd.protocols import Modality, Trial, llcm_trials, open_trials, regdb_trials, sysu_trials
+from dakd.protocols import Modality, Trial
 from dakd.runtime import pick_device, require, versions
 
 RANKS = (1, 5, 10, 20)
-UNIT_LENGTH = 1e-5  # how far from 1 a length may be: several times what float32 rounds
-ALIKE = 1e-6  # a query's similarities that differ by less are float32's rounding, and no order
+UNIT_LENGTH = 1e-5  # tolerance of a unit length: several times the rounding of float32
+MIN_RANGE = 1e-6  # similarities of a query that differ by less are equal up to float32 rounding
 FEATURE = "after the neck, unit length"
 Embeddings = Tensor | np.ndarray | Sequence[Sequence[float]]
-ProtocolName = Literal["sysu", "regdb", "llcm", "llcm-released", "none"]
-PROTOCOL_OF: dict[str, ProtocolName] = {  # a dataset's own protocol
-    "synthetic": "sysu",
-    "sysu": "sysu",
-    "regdb": "regdb",
-    "llcm": "llcm",
-    "custom": "none",
-}
-_BOTH_WAYS: tuple[dict[str, Any], ...] = (
-    {"query": "visible", "gallery": "infrared"},
-    {"query": "infrared", "gallery": "visible"},
-)
-SETTINGS: dict[ProtocolName, tuple[dict[str, Any], ...]] = {  # what a paper's table shows
-    "sysu": tuple({"mode": mode, "shots": n} for mode in ("all", "indoor") for n in (1, 10)),
-    "regdb": _BOTH_WAYS,
-    "llcm": _BOTH_WAYS,
-    "llcm-released": _BOTH_WAYS,
-    "none": _BOTH_WAYS,
-}
-
-
-def setting_name(setting: Mapping[str, Any]) -> str:
-    """Return a setting of a protocol in the name of a column or a file.
-
-    >>> setting_name({"mode": "all", "shots": 1})
-    'all-1'
-    """
-    return "-".join(map(str, setting.values()))
 
 
 def evaluate(
@@ -70,91 +41,104 @@ def evaluate(
     cmc_unit: Unit | None = None,
     flip: bool = False,
     rerank: bool = False,
-    about: Mapping[str, Any] | None = None,
+    metadata: Mapping[str, Any] | None = None,
     batch: int = 256,
     device: str = "auto",
     precision: str = "float32",
 ) -> Result:
-    """Measure a network, or embeddings of `dataset.test`, under a benchmark's protocol.
+    """Evaluate a network, or embeddings of `dataset.test`, under a benchmark's protocol.
 
-    Similarity is the dot product of the unit-length embeddings after the batch-norm neck, in
-    float64. Nothing is mirrored or re-ranked unless asked for, and the result says so either way.
+    Similarity is the dot product, in float64, of the unit-length embeddings after the batch-norm
+    neck. Flipping and re-ranking are off by default; the result records both.
 
-    Embeddings that are not of unit length (to 1e-5) are all brought to it, and the header's
-    ``feature`` says so. Where a query with somebody to find has all of the gallery equally similar
-    (to 1e-6), nothing is ranked: the header counts such ``queries_without_order``, and if most are,
-    a warning says that the network has collapsed. Another warns of pictures that are in the dataset
-    more than once (see `dakd.data.duplicates`), the header's ``repeated_pictures``; drawn pictures
-    have no files to compare.
+    Embeddings that are not of unit length (to 1e-5) are all normalised, which the header's
+    ``feature`` records. A query with a match whose similarities to the whole gallery are equal (to
+    1e-6) has no ranking: the header counts such ``queries_without_order``, and a warning reports a
+    collapsed network if they are the majority. Another warning reports images that the dataset
+    contains more than once (see `dakd.data.duplicates`), the header's ``repeated_pictures``; images
+    drawn in memory have no files to compare.
 
     Args:
         model: a network, or its embeddings (N, D) of ``dataset.test`` (see `extract`), or a
-            function that returns them, called once the request is known to be a good one (see
-            `check_request`). Embeddings are a tensor or an array of any real type, or nested lists.
+            function that returns them, called after the other arguments are checked. Embeddings
+            are a tensor or an array of any real type, or nested lists.
         dataset: from `dakd.data.load_dataset`.
         protocol: ``"auto"`` is the dataset's own. ``"sysu"``, ``"regdb"``, ``"llcm"``;
-            ``"llcm-released"``, what the authors' script of LLCM computes; ``"none"`` or None,
-            everything against everything without rules (see `dakd.protocols` and `rank_metrics`).
-        query, gallery: the direction. SYSU-MM01's protocol knows infrared -> visible alone.
-        mode: ``"all"`` (cameras 1, 2, 4, 5) or ``"indoor"`` (1, 2); of ``"sysu"`` alone.
-        shots: 1 (single-shot) or 10 (multi-shot); of ``"sysu"`` alone.
-        sampling: ``"agw"``, or ``"official"`` (needs ``exp/rand_perm_cam.mat``); of ``"sysu"``
-            alone.
-        trials: number of galleries drawn by ``"sysu"`` and ``"llcm"``; ten is the protocol. The
-            others draw none. RegDB's ten are ten splits: see `dakd.evaluate.result.Result.join`.
+            ``"llcm-released"``, the variant of LLCM's released script; ``"none"`` or None, all
+            queries against the whole gallery without a camera rule (see `dakd.protocols` and
+            `dakd.metrics.rank_metrics`).
+        query, gallery: the direction. SYSU-MM01's protocol has infrared -> visible only.
+        mode: ``"all"`` (cameras 1, 2, 4, 5) or ``"indoor"`` (1, 2); ``"sysu"`` only.
+        shots: 1 (single-shot) or 10 (multi-shot); ``"sysu"`` only.
+        sampling: ``"agw"``, or ``"official"`` (needs ``exp/rand_perm_cam.mat``); ``"sysu"`` only.
+        trials: number of galleries drawn by ``"sysu"`` and ``"llcm"``, which prescribe 10. The
+            others draw none; RegDB's ten trials are ten splits, see
+            `dakd.evaluate.result.Result.join`.
         cmc_unit: ``"image"`` or ``"identity"`` instead of the protocol's own (see `rank_metrics`).
-        flip: average each embedding with that of the mirrored image; where embeddings are given,
-            say that they were made so.
-        rerank: k-reciprocal re-ranking (see `dakd.evaluate.reranking`). Fewer than 21 images have
-            smaller neighbourhoods than published, and the header says which.
-        about: what else the record should say, such as which network this is.
+        flip: average each embedding with that of the mirrored image; for embeddings, records that
+            this was done.
+        rerank: k-reciprocal re-ranking (see `dakd.evaluate.reranking`). With fewer than 21 images
+            the neighbourhoods are smaller than published, and the header records their sizes.
+        metadata: further entries of the header, such as the name of the network.
         batch, device, precision: see `extract`.
 
     Raises:
-        ValueError: what `check_request` refuses, or embeddings that do not belong to the test
+        ValueError: see `dakd.evaluate.check_request`; or the embeddings do not belong to the test
             split, are not finite, or are all zero for an image.
     """
-    sides = {"query": query, "gallery": gallery}
-    chosen: dict[str, Any] = {"mode": mode, "shots": shots, "sampling": sampling}
-    request = _request(dataset, protocol, sides, chosen, trials, cmc_unit)
-    test, where = dataset.test, pick_device(device)
-    repeated = _repeated_pictures(dataset)
-    given: Any = model
+    request = Request(
+        protocol=protocol,
+        query=query,
+        gallery=gallery,
+        mode=mode,
+        shots=shots,
+        sampling=sampling,
+        trials=trials,
+        cmc_unit=cmc_unit,
+    ).resolve(dataset)
+    drawn = request.draw(dataset)
+    test, torch_device = dataset.test, pick_device(device)
+    repeated = _count_repeated_images(dataset)
+    embeddings: Any = model
     require(
         isinstance(model, ReIDModel) or not isinstance(model, torch.nn.Module),
-        f"a {type(model).__name__} is no ReIDModel; give its embeddings of dataset.test instead",
+        f"a {type(model).__name__} is no ReIDModel; pass its embeddings of dataset.test instead",
     )
     if isinstance(model, ReIDModel):
-        given = extract(model, test, batch=batch, device=device, precision=precision, flip=flip)
+        embeddings = extract(
+            model, test, batch=batch, device=device, precision=precision, flip=flip
+        )
     elif callable(model):
-        given = model()
-    z, feature = _unit_length(given, test)
-    z = z.to("cpu" if where.type == "mps" else where)  # which knows no float64
-    fit = fitting(min(len(t.query) + len(t.gallery) for t in request.trials)) if rerank else {}
+        embeddings = model()
+    z, feature = _unit_length(embeddings, test)
+    z = z.to("cpu" if torch_device.type == "mps" else torch_device)  # MPS has no float64
+    smallest = min(len(t.query) + len(t.gallery) for t in drawn)
+    sizes = neighbourhood_sizes(smallest) if rerank else {}
     rows, counts, unranked = {}, [], 0
-    for trial in request.trials:
-        measured, without_order = _measure(z, test, trial, request, fit)
-        cmc = {f"rank{k}": measured.cmc[k] for k in RANKS}
-        rows[f"trial {trial.number}"] = {**cmc, "mAP": measured.mAP, "mINP": measured.mINP}
-        counts.append((measured.num_queries, measured.num_valid, len(trial.gallery)))
+    for trial in drawn:
+        metrics, without_order = _measure(z, test, trial, request, sizes)
+        cmc = {f"rank{k}": metrics.cmc[k] for k in RANKS}
+        rows[f"trial {trial.number}"] = {**cmc, "mAP": metrics.mAP, "mINP": metrics.mINP}
+        counts.append((metrics.num_queries, metrics.num_valid, len(trial.gallery)))
         unranked = max(unranked, without_order)
     _warn_of_collapse(unranked, min(valid for _, valid, _ in counts))
     queries, valid, images = (
         v[0] if len({*v}) == 1 else list(v) for v in zip(*counts, strict=True)
     )
+    of_sysu = request.sysu_settings
     header = {
         "dataset": dataset.name,
         "drawn": dataset.drawn,
         "data_fingerprint": dataset.fingerprint,
         "repeated_pictures": repeated,
         "protocol": request.protocol,
-        **sides,
+        **request.direction,
         "exchanged": request.exchanged,
-        **(chosen if request.protocol == "sysu" else dict.fromkeys(chosen)),
+        **(of_sysu if request.protocol == "sysu" else dict.fromkeys(of_sysu)),
         "queries": queries,
         "valid_queries": valid,
         "gallery_images": images,
-        "images_per_identity_and_camera": _taken(test, request.trials),
+        "images_per_identity_and_camera": _gallery_counts(test, drawn),
         "camera_rule": PROTOCOLS["llcm-released"].drops
         if request.exchanged
         else request.rule.drops,
@@ -162,164 +146,30 @@ def evaluate(
         "feature": feature,
         "queries_without_order": unranked,
         "flip": "on" if flip else "off",
-        "reranking": _reranking(fit),
+        "reranking": _reranking(sizes),
         "versions": versions(),
-        **(about or {}),
+        **(metadata or {}),
     }
     return Result(header, pd.DataFrame.from_dict(rows, orient="index"))
 
 
-def check_request(
-    dataset: Dataset,
-    *,
-    protocol: ProtocolName | Literal["auto"] | None = "auto",
-    query: Modality = "infrared",
-    gallery: Modality = "visible",
-    mode: Literal["all", "indoor"] = "all",
-    shots: int = 1,
-    sampling: Literal["agw", "official"] = "agw",
-    trials: int = 10,
-    cmc_unit: Unit | None = None,
-    device: str = "auto",
-) -> None:
-    """Refuse what `evaluate` would refuse of these settings, without a network and in seconds.
-
-    Args:
-        dataset: from `dakd.data.load_dataset`.
-        protocol, query, gallery, mode, shots, sampling, trials, cmc_unit, device: see `evaluate`.
-
-    Raises:
-        ValueError: unknown settings, settings of another protocol, a device that does not exist, or
-            a gallery without anybody who is looked for.
-        FileNotFoundError: the draws of ``sampling="official"`` are missing.
-    """
-    pick_device(device)
-    chosen = {"mode": mode, "shots": shots, "sampling": sampling}
-    sides = {"query": query, "gallery": gallery}
-    _request(dataset, protocol, sides, chosen, trials, cmc_unit)
-
-
-class _Request(NamedTuple):
-    """What is asked for, once it is known to be possible.
-
-    Attributes:
-        protocol: its name.
-        rule: what happens to a ranking of the trials as they are here.
-        unit: what a rank counts.
-        trials: queries and gallery of each, exchanged already if they are.
-        exchanged: the gallery's images look for those of the queries.
-    """
-
-    protocol: str
-    rule: Rule
-    unit: Unit
-    trials: list[Trial]
-    exchanged: bool
-
-
-def _request(
-    dataset: Dataset,
-    protocol: str | None,
-    sides: dict[str, Any],
-    chosen: dict[str, Any],
-    trials: int,
-    cmc_unit: Unit | None,
-) -> _Request:
-    """Draw the trials of a protocol; see `check_request`."""
-    if protocol == "auto":
-        if dataset.name not in PROTOCOL_OF:
-            raise ValueError(f"dataset {dataset.name!r} has no protocol of its own; name one")
-        protocol = PROTOCOL_OF[dataset.name]
-    require(len(dataset.test) > 0, "there is no test image; add rows or files of the test split")
-    require(
-        cmc_unit in ("identity", "image", None),
-        f"cmc_unit must be 'identity' or 'image', not {cmc_unit!r}",
-    )
-    protocol = protocol or "none"
-    drawn = _draw(protocol, dataset, sides, trials, chosen)
-    # The script ranks the queries for every gallery image, in this direction only.
-    exchanged = protocol == "llcm-released" and sides["query"] == "visible"
-    if exchanged:
-        drawn = [Trial(t.number, query=t.gallery, gallery=t.query) for t in drawn]
-    rule = PROTOCOLS["llcm" if protocol == "llcm-released" else protocol]
-    _refuse_strangers(dataset.test, drawn, rule)
-    return _Request(protocol, rule, cmc_unit or rule.unit, drawn, exchanged)
-
-
-def _draw(
-    protocol: str, dataset: Dataset, sides: dict[str, Any], trials: int, chosen: dict[str, Any]
-) -> list[Trial]:
-    """Return the trials of a protocol; refuse settings that are not its own."""
-    if protocol not in PROTOCOLS:
-        known = ", ".join(map(repr, filter(None, PROTOCOLS)))
-        raise ValueError(f"protocol {protocol!r} cannot be evaluated; use one of {known}")
-    if protocol == "sysu":
-        if sides != {"query": "infrared", "gallery": "visible"}:
-            raise ValueError(
-                "SYSU-MM01's protocol looks for infrared queries among visible images, not "
-                f"{sides['query']} -> {sides['gallery']}; use protocol='none' for that"
-            )
-        permutations = _permutations(dataset) if chosen["sampling"] == "official" else None
-        return sysu_trials(dataset.test, trials=trials, permutations=permutations, **chosen)
-    if chosen != {"mode": "all", "shots": 1, "sampling": "agw"}:
-        raise ValueError(
-            f"mode, shots and sampling are settings of protocol 'sysu'; {protocol!r} has none"
-        )
-    if protocol == "regdb":
-        return regdb_trials(dataset.test, number=dataset.trial or 1, **sides)
-    if protocol == "none":
-        return open_trials(dataset.test, **sides)
-    return llcm_trials(dataset.test, trials=trials, **sides)
-
-
-def _refuse_strangers(test: ImageSet, drawn: list[Trial], rule: Rule) -> None:
-    for trial in drawn:
-        # Each identity and camera once, (n,) and (m,): there are few of them.
-        query, gallery = (
-            People(*np.unique([test.pids[rows], test.cams[rows]], axis=1))
-            for rows in (trial.query, trial.gallery)
-        )
-        asking = People(query.pids[:, None], query.cams[:, None])
-        found = asking.pids == gallery.pids  # (n, m)
-        if not found.any():
-            raise ValueError(
-                f"nobody among the queries (identities {some(np.unique(query.pids))}) is in the "
-                f"gallery of trial {trial.number} (identities {some(np.unique(gallery.pids))}); "
-                "check that both modalities number people alike"
-            )
-        if rule.drop and not (found & ~rule.drop(asking, gallery)).any():
-            raise ValueError(
-                f"every right image in the gallery of trial {trial.number} is left out by the rule "
-                f"{rule.drops!r}; check the numbers of the cameras, or use protocol='none'"
-            )
-
-
-def _permutations(dataset: Dataset) -> Any:
-    if dataset.root is None:
-        raise ValueError(
-            "sampling 'official' reads exp/rand_perm_cam.mat from the dataset's folder, and "
-            f"{dataset.name!r} has no folder; use sampling='agw' or an exported copy"
-        )
-    return read_permutations(dataset.root / "exp" / "rand_perm_cam.mat")
-
-
-def _repeated_pictures(dataset: Dataset) -> int | None:
-    """Return how many pictures a dataset has more than once, None without files; warn of them."""
+def _count_repeated_images(dataset: Dataset) -> int | None:
+    """Return how many images a dataset contains more than once, and warn; None without files."""
     if not any(r.path for split in (dataset.train, dataset.test) for r in split.records):
         return None
     if groups := duplicates(dataset):
         warnings.warn(
-            f"{len(groups):,} pictures are in the dataset {dataset.name!r} more than once: "
-            f"{in_words(groups)}. Scores on them say nothing; `dakd.data.duplicates.duplicates` "
-            "lists all, take them out",
+            f"{len(groups):,} images are in the dataset {dataset.name!r} more than once: "
+            f"{describe_duplicates(groups)}. Scores on them are meaningless; remove the images "
+            "listed by `dakd.data.duplicates.duplicates`",
             stacklevel=3,
         )
     return len(groups)
 
 
-def _unit_length(given: Any, test: ImageSet) -> tuple[Tensor, str]:
-    """Return embeddings (N, D) in float64 and of unit length, and what the record says of them."""
-    z = _numbers(given)
+def _unit_length(embeddings: Any, test: ImageSet) -> tuple[Tensor, str]:
+    """Return embeddings (N, D) in float64 and of unit length, and their ``feature`` entry."""
+    z = _as_float64(embeddings)
     require(
         z.ndim == 2 and z.numel() > 0,
         f"embeddings must be (images, dimensions), not of shape {tuple(z.shape)}",
@@ -330,84 +180,83 @@ def _unit_length(given: Any, test: ImageSet) -> tuple[Tensor, str]:
         "dataset.test",
     )
     largest = z.abs().amax(dim=1, keepdim=True)  # (N, 1)
-    _refuse_rows(~largest.isfinite(), test, "not finite; the weights or the images hold NaN")
-    _refuse_rows(
+    _check_rows(~largest.isfinite(), test, "not finite; the weights or the images hold NaN")
+    _check_rows(
         largest == 0,
         test,
-        "all zero and have no direction; the network has died, or they were never computed (to try "
-        "settings without embeddings there is `dakd.evaluate.check_request`)",
+        "all zero and have no direction; the network is dead, or they were never computed (to "
+        "check settings without embeddings, use `dakd.evaluate.check_request`)",
     )
     if (torch.linalg.vector_norm(z, dim=1) - 1).abs().max() <= UNIT_LENGTH:
         return z, FEATURE
-    z = z / largest  # so that no square is too large or too small
+    z = z / largest  # prevents overflow and underflow of the squares
     z = z / torch.linalg.vector_norm(z, dim=1, keepdim=True)
     return z, f"{FEATURE} (given in other lengths)"
 
 
-def _numbers(given: Any) -> Tensor:
-    """Return a tensor, an array or nested lists as a float64 tensor, without its gradient."""
-    if not isinstance(given, Tensor):
+def _as_float64(embeddings: Any) -> Tensor:
+    """Return a tensor, an array or nested lists as a detached float64 tensor on the CPU."""
+    if not isinstance(embeddings, Tensor):
         try:
-            array = np.asarray(given)
+            array = np.asarray(embeddings)
         except ValueError as error:
             raise ValueError(f"embeddings must be rows of equal length: {error}") from error
         require(
             array.dtype.kind in "biuf",
-            f"embeddings must be real numbers, not {array.dtype} ({type(given).__name__})",
+            f"embeddings must be real numbers, not {array.dtype} ({type(embeddings).__name__})",
         )
         return torch.from_numpy(array.astype(np.float64))
-    require(not given.is_complex(), f"embeddings must be real numbers, not {given.dtype}")
-    return given.detach().to_dense().cpu().double()
+    require(not embeddings.is_complex(), f"embeddings must be real numbers, not {embeddings.dtype}")
+    return embeddings.detach().to_dense().cpu().double()
 
 
-def _refuse_rows(wrong: Tensor, test: ImageSet, what: str) -> None:
-    """Refuse embeddings, (N, 1) True where they are wrong, and name the first image."""
-    if len(rows := wrong.flatten().nonzero()):
+def _check_rows(invalid: Tensor, test: ImageSet, problem: str) -> None:
+    """Raise ValueError if a row is invalid, (N, 1) bool, and name the first such image."""
+    if len(rows := invalid.flatten().nonzero()):
         raise ValueError(
-            f"{len(rows)} of {len(wrong)} embeddings are {what}. The first is that of row "
+            f"{len(rows)} of {len(invalid)} embeddings are {problem}. The first is that of row "
             f"{int(rows[0])}, {test.records[int(rows[0])]}"
         )
 
 
 def _measure(
-    z: Tensor, test: ImageSet, trial: Trial, request: _Request, fit: dict[str, int]
+    z: Tensor, test: ImageSet, trial: Trial, request: Request, sizes: dict[str, int]
 ) -> tuple[RankMetrics, int]:
-    """Return a trial's metrics, re-ranked if there is a `fit`, and its queries without order."""
+    """Return a trial's metrics, re-ranked if there are `sizes`, and its queries without order."""
     query, gallery = (
         z[torch.as_tensor(rows, device=z.device)] for rows in (trial.query, trial.gallery)
     )
     similarity = query @ gallery.T  # (Q, G)
-    alike = (similarity.amax(dim=1) - similarity.amin(dim=1) < ALIKE).cpu().numpy()  # (Q,)
-    people = (test.pids[trial.query], test.pids[trial.gallery])
-    cameras = (test.cams[trial.query], test.cams[trial.gallery])
-    alike &= np.isin(*people) & (len(gallery) > 1)
-    if fit:
-        similarity = k_reciprocal(query, gallery, **fit)
-    protocol = "llcm" if request.protocol == "llcm-released" else request.protocol
-    how: dict[str, Any] = {"protocol": protocol, "ranks": RANKS, "cmc_unit": request.unit}
-    return rank_metrics(similarity, *people, *cameras, **how), int(alike.sum())
+    equal = (similarity.amax(dim=1) - similarity.amin(dim=1) < MIN_RANGE).cpu().numpy()  # (Q,)
+    pids = (test.pids[trial.query], test.pids[trial.gallery])
+    cams = (test.cams[trial.query], test.cams[trial.gallery])
+    equal &= np.isin(*pids) & (len(gallery) > 1)
+    if sizes:
+        similarity = k_reciprocal(query, gallery, **sizes)
+    arguments: dict[str, Any] = {"protocol": request.metric_protocol, "cmc_unit": request.unit}
+    metrics = rank_metrics(similarity, *pids, *cams, ranks=RANKS, **arguments)
+    return metrics, int(equal.sum())
 
 
 def _warn_of_collapse(unranked: int, valid: int) -> None:
     if 2 * unranked > valid:
         warnings.warn(
-            f"{unranked} of {valid} queries find all images of the gallery equally similar: the "
-            "network has collapsed, its embeddings are all equal or equal within a modality, and "
-            "these scores say nothing. Look at the loss of its training, or at how the embeddings "
-            "were made",
+            f"{unranked} of {valid} queries are equally similar to all gallery images: the network "
+            "has collapsed (its embeddings are all equal, or equal within a modality), and these "
+            "scores are meaningless. Check the training loss, or how the embeddings were computed",
             stacklevel=3,
         )
 
 
-def _reranking(fit: dict[str, int]) -> str:
-    if not fit:
+def _reranking(sizes: dict[str, int]) -> str:
+    if not sizes:
         return "off"
-    few = f" with k1 = {fit['k1']} and k2 = {fit['k2']}, as there are so few images"
-    return "k-reciprocal" + few * (fit != {"k1": K1, "k2": K2})
+    few = f" with k1 = {sizes['k1']} and k2 = {sizes['k2']}, as there are so few images"
+    return "k-reciprocal" + few * (sizes != {"k1": K1, "k2": K2})
 
 
-def _taken(test: ImageSet, drawn: list[Trial]) -> list[int]:
-    """Return the fewest and the most gallery images of an identity and camera."""
+def _gallery_counts(test: ImageSet, drawn: list[Trial]) -> list[int]:
+    """Return the smallest and largest number of gallery images per identity and camera."""
     counts = [
         np.unique([test.pids[t.gallery], test.cams[t.gallery]], axis=1, return_counts=True)[1]
         for t in drawn

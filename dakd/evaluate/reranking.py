@@ -1,4 +1,4 @@
-"""Re-ranking with k-reciprocal neighbours: images are alike if the same images are near both."""
+"""Re-ranking with k-reciprocal neighbours: images are similar if they share neighbours."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -9,11 +9,11 @@ from torch import Tensor
 from dakd.runtime import require
 
 K1, K2 = 20, 6  # neighbours, as published
-PAIRS = 2**21  # pairs of entries that meet at once, about 100 MiB
+PAIRS = 2**21  # pairs of entries processed at once, about 100 MiB
 
 
 class Entries(NamedTuple):
-    """What is not zero in V (N, N): (E,) each, sorted by row and column."""
+    """The E non-zero entries of V (N, N): (E,) each, sorted by row and column."""
 
     row: Tensor
     column: Tensor
@@ -36,38 +36,38 @@ def k_reciprocal(
     by the largest distance of image i. An image is its own nearest neighbour.
 
     1. R(i, k) are those of the k + 1 nearest images of i that have i among their k + 1 nearest.
-       R(i, k1) then takes in R(j, k1 / 2) of each member j, where it holds more than two thirds
-       of that set already.
+       R(i, k1) is extended by R(j, k1 / 2) of each member j if it already contains more than two
+       thirds of that set.
     2. V_ij is exp(-d(i, j)) for the j in this set and 0 for all others, divided by its sum.
     3. V_i becomes the mean of V over the k2 nearest images of i.
     4. With m = sum_j min(V_ij, V_kj), the Jaccard distance of i and k is 1 - m / (2 - m); the final
        distance is (1 - weight) times it plus weight times d(i, k).
 
-    So a query's result depends on *all other queries* and gallery images, and a score after
-    re-ranking can be compared only with others after re-ranking. Distances of all pairs are never
-    held at once.
+    A query's result therefore depends on *all other queries* and gallery images, and a score after
+    re-ranking can only be compared with other scores after re-ranking. The matrix of all distances
+    is never in memory.
 
-    Published codes differ in two places. Some round distances to float16 to save memory, which
-    makes near neighbours equal; here they stay in the type of the features. And some leave the
-    distances within the gallery at their maximum and fill in those to queries alone, so that
-    gallery images are no neighbours of each other; here all pairs are measured.
+    Published implementations differ in two places. Some round distances to float16 to save memory,
+    which makes close neighbours equal; here they keep the type of the features. Others compute no
+    distances within the gallery, so that gallery images are never neighbours of each other; here
+    all pairs are used.
 
     Args:
         query: features (Q, D), on any device.
-        gallery: features (G, D), on the same.
-        k1: size of the neighbourhoods, 1..N - 1; `fitting` gives one for few images.
-        k2: images in the mean of step 3, 1..N; with 1 step 3 does nothing.
-        weight: of the plain distance, 0..1; with 1 the order is the plain one.
-        chunk: images whose distances are held at once.
+        gallery: features (G, D), on the same device.
+        k1: size of the neighbourhoods, 1..N - 1; `neighbourhood_sizes` returns one for few images.
+        k2: images in the mean of step 3, 1..N; 1 disables step 3.
+        weight: of the original distance, 0..1; 1 keeps the original order.
+        chunk: images whose distances are in memory at once.
 
     Returns:
-        (Q, G) minus the final distance: higher is more alike.
+        (Q, G), the negative final distance: higher is more similar.
 
     Raises:
-        ValueError: shapes do not fit, a feature is not finite, or a number is out of range.
+        ValueError: shapes do not match, a feature is not finite, or a number is out of range.
 
     Source: Zhong et al., "Re-ranking Person Re-identification with k-reciprocal Encoding", CVPR
-    2017. How distances are scaled is left open there and follows the authors' code.
+    2017. The paper does not specify the scaling of the distances; it follows the authors' code.
 
     Example:
         Image 0 is nearer to the query, but has nearer neighbours than the query; image 1 has not:
@@ -91,13 +91,13 @@ def k_reciprocal(
     return similarity
 
 
-def fitting(images: int) -> dict[str, int]:
-    """Return k1 and k2 for so many images, queries and gallery together: as published, or fewer.
+def neighbourhood_sizes(images: int) -> dict[str, int]:
+    """Return k1 and k2 as published, or smaller if `images` (queries and gallery) are too few.
 
     Raises:
-        ValueError: there are fewer than a query and a gallery image.
+        ValueError: there are fewer than two images.
 
-    >>> fitting(4104), fitting(12)
+    >>> neighbourhood_sizes(4104), neighbourhood_sizes(12)
     ({'k1': 20, 'k2': 6}, {'k1': 11, 'k2': 6})
     """
     require(images >= 2, f"re-ranking needs a query and a gallery image, not {images} images")
@@ -115,15 +115,17 @@ def _check(query: Tensor, gallery: Tensor, k1: int, k2: int, weight: float, chun
         broken = (~torch.isfinite(features).all(dim=1)).nonzero()[:, 0].tolist()
         require(not broken, f"{name} holds features that are not finite, in rows {broken[:5]}")
     images = len(query) + len(gallery)
-    fit = f"; fitting({images}) gives k1 and k2 that do"
-    require(1 <= k1 < images, f"k1 must lie in 1..{images - 1} with {images} images, not {k1}{fit}")
-    require(1 <= k2 <= images, f"k2 must lie in 1..{images} with {images} images, not {k2}{fit}")
+    hint = f"; neighbourhood_sizes({images}) returns valid values"
+    require(
+        1 <= k1 < images, f"k1 must lie in 1..{images - 1} with {images} images, not {k1}{hint}"
+    )
+    require(1 <= k2 <= images, f"k2 must lie in 1..{images} with {images} images, not {k2}{hint}")
     require(0 <= weight <= 1, f"weight must lie in 0..1, not {weight}")
     require(chunk >= 1, f"chunk must be at least 1, not {chunk}")
 
 
 def _squared(some: Tensor, images: Tensor) -> Tensor:
-    """Squared Euclidean distances, (B, N)."""
+    """Return squared Euclidean distances, (B, N)."""
     norms = some.square().sum(dim=1)[:, None] + images.square().sum(dim=1)
     return torch.addmm(norms, some, images.T, alpha=-2).clamp_(min=0)
 
@@ -136,25 +138,25 @@ def _neighbours(images: Tensor, count: int, chunk: int) -> tuple[Tensor, Tensor]
         largest.append(distance.amax(dim=1))
         distance.scatter_(1, rows[:, None], -1.0)
         near.append(distance.topk(count, largest=False).indices)
-    tiny = torch.finfo(images.dtype).tiny  # all images may be the same
+    tiny = torch.finfo(images.dtype).tiny  # if all images are equal
     return torch.cat(near), torch.cat(largest).clamp(min=tiny)
 
 
 def _reciprocal(near: Tensor) -> Tensor:
-    """True where an image is in turn among the nearest of its neighbour, (N, K)."""
+    """Return True where an image is also among the nearest of its neighbour, (N, K)."""
     own = torch.arange(len(near), device=near.device)
     return torch.stack([(near[column] == own[:, None]).any(dim=1) for column in near.T], dim=1)
 
 
 def _encode(images: Tensor, near: Tensor, largest: Tensor, chunk: int) -> Entries:
-    """Steps 1 and 2, for nearest images `near` (N, k1 + 1)."""
+    """Return V after steps 1 and 2, for nearest images `near` (N, k1 + 1)."""
     N, K = near.shape
     half = near[:, : round((K - 1) / 2) + 1]  # (N, H)
     mutual, half_mutual = _reciprocal(near), _reciprocal(half)  # (N, K), (N, H)
     parts = []
     for rows in torch.arange(N, device=near.device).split(chunk):
         member = torch.zeros(len(rows), N + 1, dtype=torch.bool, device=near.device)
-        member.scatter_(1, near[rows].where(mutual[rows], N), True)  # column N takes the others
+        member.scatter_(1, near[rows].where(mutual[rows], N), True)  # column N is discarded
         theirs, among = half[near[rows]], half_mutual[near[rows]]  # (B, K, H)
         shared = (member.gather(1, theirs.flatten(1)).view_as(theirs) & among).sum(dim=2)
         joins = mutual[rows] & (3 * shared > 2 * among.sum(dim=2))  # (B, K)
@@ -168,7 +170,7 @@ def _encode(images: Tensor, near: Tensor, largest: Tensor, chunk: int) -> Entrie
 
 
 def _mean(entries: Entries, near: Tensor, chunk: int) -> Entries:
-    """Step 3, for nearest images `near` (N, k2)."""
+    """Return V after step 3, for nearest images `near` (N, k2)."""
     N, k2 = near.shape
     images = torch.arange(N, device=near.device)
     begin = torch.searchsorted(entries.row, images)
@@ -186,9 +188,9 @@ def _mean(entries: Entries, near: Tensor, chunk: int) -> Entries:
 
 
 def _overlaps(entries: Entries, queries: int, gallery: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield some queries (B,) and their sums of minima with the gallery (B, G).
+    """Yield rows of queries (B,) and their sums of minima with the gallery (B, G).
 
-    Each entry of a query meets the gallery's entries of the same column, and no others.
+    Each entry of a query is paired with the gallery's entries of the same column only.
     """
     ours = entries.row < queries
     row, column, value = (part[ours] for part in entries)
@@ -213,7 +215,7 @@ def _overlaps(entries: Entries, queries: int, gallery: int) -> Iterator[tuple[Te
 
 
 def _ranges(begin: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
-    """Return i and the numbers begin[i] to begin[i] + count[i] - 1 for each i in turn, flat."""
+    """Return the ranges begin[i] .. begin[i] + count[i] - 1, concatenated, and i of each value."""
     source = torch.arange(len(count), device=count.device).repeat_interleave(count)
     before = count.cumsum(0) - count
     return source, begin[source] + torch.arange(len(source), device=count.device) - before[source]

@@ -1,6 +1,6 @@
-"""The record of an evaluation: every trial's numbers, and all that one must know to compare them.
+"""The result of an evaluation: the metrics of every trial and the settings behind them.
 
-``str(result)`` is a table with its conditions in a line above it, `Result.save` writes a JSON.
+``str(result)`` is a table below a line with the settings; `Result.save` writes JSON.
 """
 
 import contextlib
@@ -18,8 +18,8 @@ from filelock import FileLock
 
 from dakd.runtime import atomic_path
 
-# Two trials that are averaged may differ in these, as RegDB's ten splits do.
-OF_A_TRIAL = (
+# Header fields in which joined trials may differ, as RegDB's ten splits do.
+PER_TRIAL = (
     "data_fingerprint",
     "queries",
     "valid_queries",
@@ -34,12 +34,12 @@ METRICS = ("rank1", "rank5", "rank10", "rank20", "mAP", "mINP")
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """A benchmark table and how it was made.
+    """A benchmark table and its settings.
 
     Attributes:
         header: dataset, protocol, direction, gallery, counts, feature, versions (see
             `dakd.evaluate.evaluate`). A count that differs between trials is a list.
-        trials: one row a trial; columns rank1, rank5, rank10, rank20, mAP, mINP as fractions.
+        trials: one row per trial; columns rank1, rank5, rank10, rank20, mAP, mINP as fractions.
     """
 
     header: dict[str, Any]
@@ -52,7 +52,7 @@ class Result:
 
     @property
     def std(self) -> pd.Series:
-        """Standard deviation over the trials (of the sample, n - 1; 0 for one trial)."""
+        """Sample standard deviation over the trials (n - 1; 0 for one trial)."""
         return self.trials.std(ddof=1).fillna(0.0)
 
     @property
@@ -77,15 +77,15 @@ class Result:
             f"ranks count {h['ranks_count']}",
         ]
         return (
-            f"{self._people} · protocol {h['protocol']}: {', '.join(draw)} · flip {h['flip']}, "
+            f"{self._dataset} · protocol {h['protocol']}: {', '.join(draw)} · flip {h['flip']}, "
             f"re-ranking {h['reranking']}, feature {h['feature']}"
             + (f", corrupted: {h['corrupted']}" if h.get("corrupted", "none") != "none" else "")
-            + self._doubts
+            + self._problems
         )
 
     @property
-    def _people(self) -> str:
-        """Say whose images these are: drawn people are not the dataset whose layout they have."""
+    def _dataset(self) -> str:
+        """The dataset; drawn people are not called by the name of the dataset's layout."""
         name = str(self.header["dataset"])
         if not self.header.get("drawn"):
             return name
@@ -93,29 +93,28 @@ class Result:
 
     @property
     def _short(self) -> str:
-        """Say so where an identity has fewer images than shots."""
+        """A note if an identity has fewer images in a camera than there are shots."""
         least, most = self.header["images_per_identity_and_camera"]
         if not self.header["shots"] or least >= self.header["shots"]:
             return ""
-        return f" (only {_span([least, most])} an identity and camera, there are no more)"
+        return f" (only {_span([least, most])} per identity and camera, there are no more)"
 
     @property
     def _exchanged(self) -> str:
-        """Say so where the gallery's images ranked those of the queries."""
+        """A note if queries and gallery were exchanged."""
         h = self.header
-        swapped = f" (exchanged: drawn {h['gallery']} images ranked all {h['query']} ones)"
-        return swapped if h.get("exchanged") else ""
+        note = f" (exchanged: drawn {h['gallery']} images rank all {h['query']} images)"
+        return note if h.get("exchanged") else ""
 
     @property
-    def _doubts(self) -> str:
-        """Say what makes the numbers doubtful: a collapsed network, repeated pictures."""
-        h = self.header
-        blind, repeated = (
-            _most(h.get(name)) for name in ("queries_without_order", "repeated_pictures")
-        )
-        words = [f"{blind} queries find all images equally similar"] * bool(blind)
-        words += [f"{repeated} pictures are in the dataset more than once"] * bool(repeated)
-        return "".join(f" · {text}" for text in words)
+    def _problems(self) -> str:
+        """Notes on problems that affect the numbers: a collapsed network, repeated images."""
+        texts = {
+            "queries_without_order": "queries are equally similar to all gallery images",
+            "repeated_pictures": "images are in the dataset more than once",
+        }
+        counts = {name: _largest(self.header.get(name)) for name in texts}
+        return "".join(f" · {count} {texts[name]}" for name, count in counts.items() if count)
 
     def __str__(self) -> str:
         return f"{self.title}\n{self.table.round(2).to_string()}"
@@ -124,11 +123,11 @@ class Result:
         return f"<p>{self.title}</p>{self.table.round(2).to_html()}"
 
     def save(self, path: str | Path) -> Path:
-        """Write the record as JSON, atomically; return the path it has.
+        """Write the record as JSON, atomically; return its path.
 
         A record of the same network, settings, trials and numbers is replaced; only ``versions``
-        may differ. Anything else of that name stays, and this one is written beside it, as
-        ``name-2.json``, ``name-3.json`` and so on, also where several processes save at once.
+        may differ. Any other file of that name is kept, and this record is written as
+        ``name-2.json``, ``name-3.json`` and so on, also if several processes save at once.
         """
         record = {
             **self.header,
@@ -139,37 +138,37 @@ class Result:
         text = json.dumps(record, indent=2)
         path = Path(path).expanduser()
         path.parent.mkdir(parents=True, exist_ok=True)
-        name = re.sub(r"(-\d+)+$", "", path.stem) + path.suffix  # of r-2.json, too, it is r.json
+        name = re.sub(r"(-\d+)+$", "", path.stem) + path.suffix  # r.json also for r-2.json
         with FileLock(path.with_name(f".{name}.lock")):
-            path = self._own_place(path)
+            path = self._free_path(path)
             with atomic_path(path) as temporary:
                 temporary.write_text(text, encoding="utf-8")
         return path
 
-    def _own_place(self, path: Path) -> Path:
-        """Return the first of `path`, ``path-2`` ... that is free or holds this record already."""
+    def _free_path(self, path: Path) -> Path:
+        """Return the first of `path`, ``path-2`` ... that does not exist or has this record."""
         for number in itertools.count(1):
-            place = path if number == 1 else path.with_stem(f"{path.stem}-{number}")
-            if not os.path.lexists(place):
-                return place
-            with contextlib.suppress(ValueError, OSError):  # what is no record stays
-                if place.is_file() and Result.load(place)._made_as() == self._made_as():
-                    return place
-        raise AssertionError("numbers do not end")
+            candidate = path if number == 1 else path.with_stem(f"{path.stem}-{number}")
+            if not os.path.lexists(candidate):
+                return candidate
+            with contextlib.suppress(ValueError, OSError):  # keep files that are no records
+                if candidate.is_file() and Result.load(candidate)._identity() == self._identity():
+                    return candidate
+        raise AssertionError("unreachable")
 
-    def _made_as(self) -> Any:
-        """All that tells one measurement from another, as it comes back from a file."""
+    def _identity(self) -> Any:
+        """The record without versions, as JSON values."""
         header = {key: value for key, value in self.header.items() if key != "versions"}
-        numbers = self.trials.round(6).to_dict()  # networks of one name are told apart by them
+        numbers = self.trials.round(6).to_dict()  # distinguish networks of the same name
         return json.loads(json.dumps([header, list(self.trials.index), numbers]))
 
     @classmethod
     def load(cls, path: str | Path) -> "Result":
-        """Read a record that `save` wrote.
+        """Read a record written by `save`.
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: the file is no record of a result, or something in it is missing.
+            ValueError: the file is not a record of a result, or the record is incomplete.
         """
         text = Path(path).expanduser().read_bytes()
         try:
@@ -179,19 +178,19 @@ class Result:
             result = cls(record, trials)
             if trials[list(METRICS)].isna().to_numpy().any() or trials.empty:
                 raise ValueError("a number is missing")
-            str(result)  # all that its title says
+            str(result)  # reads all fields of the title
         except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as e:
             raise ValueError(
-                f"{path} is no result saved by dakd ({e!r}); evaluate again, or restore the file"
+                f"{path} is not a result saved by dakd ({e!r}); evaluate again, or restore the file"
             ) from e
         return result
 
     @classmethod
     def join(cls, results: Sequence["Result"]) -> "Result":
-        """Return one result of the trials of several, as RegDB's ten networks need it.
+        """Return one result with the trials of several, such as those of RegDB's ten splits.
 
         Raises:
-            ValueError: there is none, they were made differently, or a trial is there twice.
+            ValueError: there is no result, their settings differ, or a trial is repeated.
         """
         if not results:
             raise ValueError("no result to join")
@@ -200,24 +199,24 @@ class Result:
             values = [result.header.get(key) for result in results]
             if all(value == values[0] for value in values):
                 continue
-            if key not in OF_A_TRIAL:
+            if key not in PER_TRIAL:
                 raise ValueError(f"results of different {key} cannot be joined: {values}")
             lists = (value if isinstance(value, list) else [value] for value in values)
             header[key] = [item for items in lists for item in items]
         trials = pd.concat([result.trials for result in results])
-        if twice := trials.index[trials.index.duplicated()].tolist():
-            raise ValueError(f"{twice[0]} is there more than once; join each trial's result once")
+        if repeated := trials.index[trials.index.duplicated()].tolist():
+            raise ValueError(f"{repeated[0]} is repeated; join each trial's result once")
         return cls(header, trials)
 
 
-def _most(value: int | list[int | None] | None) -> int:
-    """Return a count, or the largest of several; 0 where it was not counted."""
+def _largest(value: int | list[int | None] | None) -> int:
+    """Return a count, or the largest of several; 0 if it was not counted."""
     counts = value if isinstance(value, list) else [value]
     return max(count or 0 for count in counts)
 
 
 def _span(value: int | Sequence[int]) -> str:
-    """Return a count, or the smallest and the largest of several.
+    """Return a count as text, or the range of several.
 
     >>> _span(301), _span([12, 10, 11])
     ('301', '10 to 12')

@@ -27,7 +27,7 @@ from dakd.config import (
     replace,
     to_dict,
 )
-from dakd.evaluate.evaluation import setting_name
+from dakd.evaluate.request import setting_name
 from dakd.evaluate.result import Result
 from dakd.experiment import Experiment, training_code
 from dakd.runtime import atomic_path, pick_device, pick_precision, require, versions
@@ -242,7 +242,7 @@ def _plain(fields: Mapping[str, Any]) -> dict[str, Any]:
     >>> _plain(GRID["mask_none"].student)
     {'distill': {'mask_keep': 'none'}}
     """
-    return {k: v.given if isinstance(v, DistillConfig) else v for k, v in fields.items()}
+    return {k: v.overrides if isinstance(v, DistillConfig) else v for k, v in fields.items()}
 
 
 def _changes(variant: Variant) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import torch.distributed as dist
 from dakd.config import Config, fingerprint, flat, replace, to_dict
 from dakd.data import WHAT_ROOT_IS
 from dakd.data.verify import verify
-from dakd.evaluate.evaluation import check_request
+from dakd.evaluate.request import check_request
 from dakd.evaluate.result import Result
 from dakd.experiment import Experiment
 from dakd.runtime import atomic_path, pick_device, pick_precision, require, versions

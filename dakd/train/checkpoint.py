@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from dakd.config import SEEN, fingerprint, inside
+from dakd.config import IMAGE_FIELDS, fingerprint, nested
 from dakd.data.lists import some
 from dakd.model import ReIDModel
 from dakd.runtime import atomic_path, versions
@@ -141,10 +141,10 @@ def load_checkpoint(folder: str | Path) -> tuple[ReIDModel, pd.DataFrame, dict[s
         _refuse_misfits(state, model.state_dict())
         model.load_state_dict(state, assign=True)
         config = description["config"]
-        data = description.get("trained_at") or inside(config, "experiment", "data")
+        data = description.get("trained_at") or nested(config, "experiment", "data")
         model.trained_at = description.get("trained_at") or {}
         digest = _digest(model, config)
-        model.trained_at = {name: data[name] for name in SEEN if name in data}
+        model.trained_at = {name: data[name] for name in IMAGE_FIELDS if name in data}
         if description.get("digest", digest) != digest:  # older checkpoints have none
             raise ValueError(f"{WEIGHTS} or {DESCRIPTION} is damaged, they do not fit their digest")
         history = read_history(folder, complete=True)

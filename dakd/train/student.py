@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from dakd.config import StudentConfig, replace, to_dict
 from dakd.data import ImageSet
 from dakd.distill import ByModality, DAKDLoss, centre_logits
-from dakd.evaluate.embed import refuse_other_images
+from dakd.evaluate.embed import check_image_fields
 from dakd.losses import LossTerms
 from dakd.memory import class_means
 from dakd.model import ReIDModel
@@ -55,7 +55,7 @@ class StudentObjective(Objective):
         self.config = config
         self.teacher = teacher.to(device=self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         self.teacher_forward: Any = self.teacher
-        self.objective = DAKDLoss(config.preset, config.ablation, **config.distill.given)
+        self.objective = DAKDLoss(config.preset, config.ablation, **config.distill.overrides)
         exact = "float64" if self.dtype == torch.float64 else "float32"
         embeddings = self.embed(teacher, np.arange(len(images)), precision=exact)
         self.centres = class_centres(embeddings, images)
@@ -131,7 +131,7 @@ def train_student(
     choice = choice_on_test(config, test_score)
     if len(images):
         size = images.images([0]).shape[2:]
-        refuse_other_images(teacher, size, images.filter, who="the teacher")
+        check_image_fields(teacher, size, images.filter, name="the teacher")
 
     def stages(images: ImageSet, where: dict[str, Any], best: Best | None) -> dict[str, TrainState]:
         objective = StudentObjective(images, config, teacher=teacher, **where)

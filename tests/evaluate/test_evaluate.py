@@ -14,7 +14,7 @@ from dakd.data.export import export_dataset
 from dakd.data.sysu import read_permutations
 from dakd.evaluate import check_request, evaluate, extract
 from dakd.evaluate.evaluation import FEATURE
-from dakd.evaluate.reranking import fitting, k_reciprocal
+from dakd.evaluate.reranking import k_reciprocal, neighbourhood_sizes
 from dakd.metrics import rank_metrics
 from dakd.model import build_model
 from dakd.protocols import llcm_trials, sysu_trials
@@ -36,12 +36,12 @@ def test_extract_restores_training_mode_and_leaves_batch_statistics_alone():
     assert torch.equal(model.neck.running_mean, before)
 
 
-def test_extract_refuses_a_network_that_holds_nan():
+def test_extract_raises_on_a_network_with_nan_weights():
     model = build_model("small")
     with torch.no_grad():
         model.neck.weight.fill_(float("nan"))
     with pytest.raises(
-        FloatingPointError, match=r"embeddings are not finite, that of Record\(pid=1"
+        FloatingPointError, match=r"embeddings are not finite, the first is that of Record\(pid=1"
     ):
         extract(model, image_set([1]), device="cpu")
 
@@ -58,7 +58,7 @@ def test_perfect_embeddings_give_a_perfect_table(mode, gallery):
     assert result.header["queries"] == result.header["valid_queries"] == 20 * 2 * 2
 
 
-def test_the_table_is_made_of_the_trials_metrics():
+def test_the_table_has_the_metrics_of_every_trial():
     data = dataset()
     z = torch.randn(len(data.test), 8, generator=torch.Generator().manual_seed(0))
     z = torch.nn.functional.normalize(z)
@@ -86,15 +86,15 @@ def test_a_network_and_its_embeddings_give_the_same_table():
     assert a.trials.equals(b.trials)
 
 
-def test_the_result_says_how_it_was_made():
+def test_the_title_states_the_settings():
     data = dataset()
     z = torch.eye(40)[torch.from_numpy(data.test.pids)]
     result = evaluate(z, data, protocol="sysu", shots=10, trials=2)
-    said = ["protocol sysu", "all-search", "10-shot", "infrared → visible", "sampling agw"]
-    said += ["2 trials", "80 of 80 queries", "flip off", "re-ranking off", "count identities"]
-    for words in said:
+    expected = ["protocol sysu", "all-search", "10-shot", "infrared → visible", "sampling agw"]
+    expected += ["2 trials", "80 of 80 queries", "flip off", "re-ranking off", "count identities"]
+    for words in expected:
         assert words in result.title
-    assert "only 2 an identity and camera" in result.title
+    assert "only 2 per identity and camera" in result.title
     assert result.header["data_fingerprint"] == data.fingerprint
 
 
@@ -102,7 +102,7 @@ def test_the_result_says_how_it_was_made():
 
 
 def llcm_like(people=20, cams=3, images=2):
-    """A dataset whose cameras give both modalities, and embeddings that are hard to tell apart."""
+    """A dataset whose cameras have both modalities, and embeddings of overlapping identities."""
     records = [
         Record(pid, cam, modality, number)
         for pid in range(people)
@@ -120,7 +120,7 @@ def llcm_like(people=20, cams=3, images=2):
 
 @pytest.mark.parametrize("protocol", ["regdb", "llcm", "none"])
 @pytest.mark.parametrize(("query", "gallery"), [("infrared", "visible"), ("visible", "infrared")])
-def test_a_direction_takes_its_queries_from_the_side_it_names(protocol, query, gallery):
+def test_queries_and_gallery_have_the_modalities_of_the_direction(protocol, query, gallery):
     z, data = llcm_like()
     result = evaluate(z, data, protocol=protocol, query=query, gallery=gallery, trials=2)
     rows = np.flatnonzero(data.test.infrared == (query == "infrared"))
@@ -158,12 +158,12 @@ def test_llcm_as_released_exchanges_the_roles_in_one_direction_only():
     assert "llcm-released" in released.title
 
 
-def test_the_header_says_whether_queries_and_gallery_were_exchanged():
+def test_the_header_records_an_exchange_of_queries_and_gallery():
     z, data = llcm_like()
     how = {"protocol": "llcm-released", "trials": 1}
     swapped = evaluate(z, data, query="visible", gallery="infrared", **how)
     assert swapped.header["exchanged"] is True
-    assert "exchanged: drawn infrared images ranked all visible ones" in swapped.title
+    assert "exchanged: drawn infrared images rank all visible images" in swapped.title
     assert "changed places" in swapped.header["camera_rule"]
     kept = evaluate(z, data, query="infrared", gallery="visible", **how)
     plain = evaluate(z, data, protocol="llcm", trials=1)
@@ -171,7 +171,7 @@ def test_the_header_says_whether_queries_and_gallery_were_exchanged():
     assert kept.header["exchanged"] is False
 
 
-def test_auto_is_the_protocol_of_the_dataset():
+def test_auto_selects_the_protocol_of_the_dataset():
     z, data = llcm_like()
     for name, protocol in (("llcm", "llcm"), ("regdb", "regdb"), ("custom", "none")):
         result = evaluate(z, dataclasses.replace(data, name=name), trials=1)
@@ -181,13 +181,13 @@ def test_auto_is_the_protocol_of_the_dataset():
         evaluate(z, dataclasses.replace(data, name="market"))
 
 
-def test_a_regdb_trial_is_called_by_its_number():
+def test_a_regdb_trial_has_the_number_of_its_split():
     z, data = llcm_like()
     result = evaluate(z, dataclasses.replace(data, name="regdb", trial=4))
     assert result.trials.index.tolist() == ["trial 4"]
 
 
-def test_reranking_under_the_released_exchange_happens_after_it():
+def test_reranking_follows_the_exchange_of_the_released_script():
     z, data = llcm_like()
     how = {"query": "visible", "gallery": "infrared", "trials": 1}
     result = evaluate(z, data, protocol="llcm-released", rerank=True, **how)
@@ -240,10 +240,10 @@ def test_the_whole_header(protocol):
     assert header == common | HEADERS[protocol]
 
 
-def test_official_galleries_are_those_of_the_file(tmp_path):
+def test_official_galleries_follow_the_permutations(tmp_path):
     config = SyntheticConfig(train_ids=4, test_ids=20, images_per_camera=3)
     root = export_dataset(
-        "sysu", config, tmp_path / "s", height=16, width=8, show=False, for_others=False
+        "sysu", config, tmp_path / "s", height=16, width=8, show=False, warn=False
     )
     data = load_dataset("sysu", root, height=16, width=8)
     assert data.drawn
@@ -259,13 +259,13 @@ def test_official_galleries_are_those_of_the_file(tmp_path):
     assert result.title.startswith("drawn people, layout of sysu")
 
 
-def test_nothing_is_embedded_for_a_request_that_is_refused():
+def test_an_invalid_request_is_rejected_before_embeddings_are_computed():
     _, data = llcm_like()
     with pytest.raises(ValueError, match="'llcm' has none"):
         evaluate(lambda: pytest.fail("embedded"), data, shots=10)
 
 
-def test_ranks_can_count_the_other_way():
+def test_the_cmc_unit_can_be_changed():
     z, data = llcm_like()
     for unit, word in (("image", "images"), ("identity", "identities")):
         result = evaluate(z, data, protocol="regdb", cmc_unit=unit)
@@ -283,7 +283,7 @@ def test_flip_adds_the_mirrored_image():
     assert not torch.allclose(z, extract(model, images, device="cpu"))
 
 
-def test_bad_requests_are_refused():
+def test_invalid_arguments_raise():
     data = dataset()
     z = torch.eye(40)[torch.from_numpy(data.test.pids)]
     with pytest.raises(ValueError, match="protocol 'market' cannot be evaluated"):
@@ -300,14 +300,14 @@ def test_bad_requests_are_refused():
 
 
 def few(*people):
-    """A test split of (identity, modality), without pictures."""
+    """A test split of (identity, modality), without image files."""
     records = [Record(pid, 1, modality, n) for n, (pid, modality) in enumerate(people)]
     empty, test = ImageSet([], source=None), ImageSet(records, source=None)
     return Dataset(name="custom", train=empty, test=test)
 
 
 def test_similarities_are_computed_in_float64():
-    """The wrong image differs from the right one by the last bit of one number."""
+    """The wrong image differs from the right one in the last bit of one value."""
     generator = torch.Generator().manual_seed(0)
     for _ in range(20):
         draw = torch.randn(2, 64, generator=generator)
@@ -342,7 +342,7 @@ def test_every_kind_of_embeddings_gives_the_same_table(turn):
 
 
 @pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
-def test_half_precision_is_widened(half):
+def test_half_precision_is_converted(half):
     z, data = llcm_like()
     got, exact = evaluate(z.to(half), data), evaluate(z.to(half).float(), data)
     assert got.trials.equals(exact.trials)
@@ -350,7 +350,7 @@ def test_half_precision_is_widened(half):
 
 
 @pytest.mark.parametrize("scale", [0.5, 1.0001, 1e-150, 1e200, 5e-310])
-def test_other_lengths_are_brought_to_one_and_the_record_says_so(scale):
+def test_other_lengths_are_normalised_and_recorded(scale):
     z, data = llcm_like()
     plain = evaluate(z, data)
     assert plain.header["feature"] == FEATURE
@@ -361,7 +361,7 @@ def test_other_lengths_are_brought_to_one_and_the_record_says_so(scale):
     np.testing.assert_allclose(result.trials, plain.trials, atol=1e-3 if scale < 1e-300 else 1e-12)
 
 
-def test_whole_numbers_are_embeddings():
+def test_embeddings_may_be_integers():
     data = dataset()
     z = np.eye(40, dtype=int)[data.test.pids]
     assert (evaluate(z, data, trials=1).mean == 1).all()
@@ -389,7 +389,7 @@ def test_whole_numbers_are_embeddings():
          r"1 of 300 embeddings are all zero.*row 4, Record\(pid=0, cam=1, modality='infrared'"),
     ],
 )  # fmt: skip
-def test_embeddings_that_are_none_are_refused(turn, message):
+def test_invalid_embeddings_raise(turn, message):
     z, data = llcm_like()
     with pytest.raises(ValueError, match=message):
         evaluate(turn(z), data)
@@ -414,12 +414,12 @@ def collapsed(kind, test):
     ["equal", "equal but for rounding", "equal in each modality", "an equal gallery",
      "one dimension"],
 )  # fmt: skip
-def test_a_collapsed_network_is_noticed(kind, rerank):
+def test_a_collapsed_network_is_reported(kind, rerank):
     _, data = llcm_like()
-    with pytest.warns(UserWarning, match="120 of 120 queries find all .* has collapsed"):
+    with pytest.warns(UserWarning, match="120 of 120 queries are equally .* has collapsed"):
         result = evaluate(collapsed(kind, data.test), data, trials=1, rerank=rerank)
     assert result.header["queries_without_order"] == 120
-    assert "120 queries find all images equally similar" in result.title
+    assert "120 queries are equally similar to all gallery images" in result.title
 
 
 @pytest.mark.parametrize("protocol", ["sysu", "regdb", "none"])
@@ -432,7 +432,7 @@ def test_a_collapsed_network_is_no_better_than_chance(protocol):
     assert (blind.mean <= chance.mean).all()
 
 
-def test_a_network_that_works_is_no_collapsed_one():
+def test_a_working_network_is_not_reported_as_collapsed():
     data = dataset()
     strangers = torch.eye(40)[torch.from_numpy(data.test.pids)]  # indoors, some find nobody
     z, other = llcm_like()
@@ -444,7 +444,7 @@ def test_a_network_that_works_is_no_collapsed_one():
         assert evaluate([[1, 0], [0, 1]], alone).mean["rank1"] == 1
 
 
-# Pictures that are there more than once, few images -----------------------------------------------
+# Repeated images, few images ----------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -453,11 +453,11 @@ def exported(tmp_path_factory):
     root = tmp_path_factory.mktemp("copies") / "custom"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        export_dataset("custom", config, root, height=16, width=8, show=False, for_others=False)
+        export_dataset("custom", config, root, height=16, width=8, show=False, warn=False)
     return root
 
 
-def test_the_same_picture_in_both_splits_is_warned_of(exported):
+def test_repeated_images_are_reported(exported):
     def measured():
         data = load_dataset("custom", exported / "people.csv", height=16, width=8)
         dice = torch.randn(len(data.test), 8, generator=torch.Generator().manual_seed(0))
@@ -473,22 +473,22 @@ def test_the_same_picture_in_both_splits_is_warned_of(exported):
     shutil.copy(data.train.records[1].path, files[light[1]])
     shutil.copy(files[light[2]], files[dark[2]])
     shutil.copy(files[dark[3]], files[dark[4]])
-    words = "4 pictures .* 1 listed more than once .*, 2 in both splits .*, 1 as visible and as inf"
+    words = "4 images .* 1 listed more than once .*, 2 in both splits .*, 1 as visible and as inf"
     with pytest.warns(UserWarning, match=words):
         assert measured()[1] == 4
 
 
 @pytest.mark.parametrize("people", [1, 2, 5, 10])
-def test_few_images_are_reranked_with_fewer_neighbours(people):
+def test_few_images_are_reranked_with_smaller_neighbourhoods(people):
     data = few(*((pid, side) for pid in range(people) for side in ("visible", "infrared")))
     z = torch.randn(2 * people, 6, generator=torch.Generator().manual_seed(people))
     z = torch.nn.functional.normalize(z.double())
     result = evaluate(z, data, rerank=True)
-    fit = fitting(2 * people)
+    sizes = neighbourhood_sizes(2 * people)
     assert result.header["reranking"] == (
-        f"k-reciprocal with k1 = {fit['k1']} and k2 = {fit['k2']}, as there are so few images"
+        f"k-reciprocal with k1 = {sizes['k1']} and k2 = {sizes['k2']}, as there are so few images"
     )
-    expected = rank_metrics(k_reciprocal(z[1::2], z[::2], **fit), range(people), range(people))
+    expected = rank_metrics(k_reciprocal(z[1::2], z[::2], **sizes), range(people), range(people))
     assert result.mean["mAP"] == expected.mAP
     many = few(*((pid, side) for pid in range(11) for side in ("visible", "infrared")))
     dice = np.random.default_rng(0).standard_normal((22, 8))
@@ -513,11 +513,11 @@ def test_a_request_is_checked_without_embeddings():
         check_request(data, device="nonsense")
 
 
-def test_a_rule_that_leaves_nothing_is_noticed_before_the_network_runs():
+def test_a_rule_that_drops_every_match_is_rejected_before_the_network_runs():
     records = [Record(pid, 1, side, 1) for pid in (1, 2) for side in ("visible", "infrared")]
     empty, test = ImageSet([], source=None), ImageSet(records, source=None)
     data = Dataset(name="llcm", train=empty, test=test)
-    with pytest.raises(ValueError, match="every right image in the gallery of trial 0 is left out"):
+    with pytest.raises(ValueError, match="rule drops every match in the gallery of trial 0"):
         evaluate(lambda: pytest.fail("embedded"), data)
 
 
@@ -531,7 +531,7 @@ def test_a_rule_that_leaves_nothing_is_noticed_before_the_network_runs():
         ({"protocol": "llcm", "query": "visible"}, "is no direction"),
     ],
 )
-def test_settings_of_another_protocol_are_refused(change, message):
+def test_settings_of_another_protocol_raise(change, message):
     z, data = llcm_like()
     with pytest.raises(ValueError, match=message):
         evaluate(z, data, **change)
@@ -539,7 +539,7 @@ def test_settings_of_another_protocol_are_refused(change, message):
         check_request(data, **change)
 
 
-def test_a_gallery_of_strangers_is_noticed_before_the_network_runs():
+def test_a_gallery_without_a_match_is_rejected_before_the_network_runs():
     _, data = llcm_like()
     records = [dataclasses.replace(r, pid=r.pid + 100 * (r.cam % 2)) for r in data.test.records]
     keep = [(r.modality == "visible") == (r.pid < 100) for r in records]
@@ -548,6 +548,6 @@ def test_a_gallery_of_strangers_is_noticed_before_the_network_runs():
         evaluate(build_model("small"), dataclasses.replace(data, test=test))
 
 
-def test_a_module_that_is_no_network_of_ours_is_refused():
-    with pytest.raises(ValueError, match="a Linear is no ReIDModel; give its embeddings"):
+def test_a_module_that_is_no_reid_model_raises():
+    with pytest.raises(ValueError, match="a Linear is no ReIDModel; pass its embeddings"):
         evaluate(torch.nn.Linear(2, 2), dataset())

@@ -4,7 +4,7 @@ import torch
 from reference_metrics import slow_k_reciprocal
 
 from dakd.evaluate import reranking
-from dakd.evaluate.reranking import fitting, k_reciprocal
+from dakd.evaluate.reranking import k_reciprocal, neighbourhood_sizes
 
 
 def make_features(seed, queries=12, gallery=20, width=5, spread=0.7):
@@ -29,7 +29,7 @@ def make_features(seed, queries=12, gallery=20, width=5, spread=0.7):
         ({"queries": 10, "gallery": 10}, {"k1": 19, "k2": 20}),
     ],
 )
-def test_slow_reference(shape, settings, dtype):
+def test_it_equals_the_slow_reference(shape, settings, dtype):
     query, gallery = make_features(3, **shape)
     got = k_reciprocal(query.to(dtype), gallery.to(dtype), **settings, chunk=7)
     assert got.dtype == dtype
@@ -37,7 +37,7 @@ def test_slow_reference(shape, settings, dtype):
     np.testing.assert_allclose(got, slow_k_reciprocal(query, gallery, **settings), atol=1e-5)
 
 
-def test_values_by_hand():
+def test_values_derived_by_hand():
     # On a line: a query at 0, the gallery at 1, 3 and 10. The largest squared distances are
     # 100 (query), 81, 49 and 100. With k1 = 1 only the query and image 1 are nearest to each
     # other, image 3 and image 10 are alone with themselves.
@@ -49,7 +49,7 @@ def test_values_by_hand():
     np.testing.assert_allclose(got[0], -(0.7 * jaccard + 0.3 * plain), atol=1e-6)
 
 
-def test_weight_1_is_the_order_of_plain_distances():
+def test_weight_1_keeps_the_order_of_the_original_distances():
     query, gallery = make_features(1)
     plain = torch.cdist(query, gallery)
     got = k_reciprocal(query, gallery, weight=1.0)
@@ -58,7 +58,7 @@ def test_weight_1_is_the_order_of_plain_distances():
     assert not torch.equal(other.argsort(dim=1, descending=True), plain.argsort(dim=1))
 
 
-def test_order_scale_place_and_chunks_do_not_matter():
+def test_order_scale_origin_and_chunks_do_not_matter():
     query, gallery = make_features(2, queries=15)
     base = k_reciprocal(query, gallery)
     assert torch.equal(base, k_reciprocal(query, gallery))
@@ -81,19 +81,19 @@ def test_a_query_depends_on_the_other_queries():
     assert (alone - k_reciprocal(query, gallery)[:1]).abs().max() > 0.01
 
 
-def test_small_pieces_of_the_sparse_product(monkeypatch):
+def test_the_sparse_product_can_be_computed_in_small_parts(monkeypatch):
     query, gallery = make_features(4)
     base = k_reciprocal(query, gallery)
     monkeypatch.setattr(reranking, "PAIRS", 50)
     assert_close(k_reciprocal(query, gallery), base)
 
 
-def test_all_images_the_same():
+def test_equal_images_give_finite_similarities():
     got = k_reciprocal(torch.ones(2, 3), torch.ones(4, 3), k1=3)
     assert torch.isfinite(got).all()
 
 
-def test_inputs_devices_and_types():
+def test_inputs_are_unchanged_and_devices_and_types_are_kept():
     query, gallery = make_features(5)
     base = k_reciprocal(query, gallery)
     wanted = query.clone().requires_grad_()
@@ -112,18 +112,19 @@ def test_inputs_devices_and_types():
 
 
 @pytest.mark.parametrize("images", [2, 3, 7, 20])
-def test_fitting_numbers_fit_few_images(images):
+def test_neighbourhood_sizes_are_valid_for_few_images(images):
     query, gallery = make_features(6, queries=images // 2, gallery=images - images // 2)
-    settings = fitting(images)
+    settings = neighbourhood_sizes(images)
     got = k_reciprocal(query, gallery, **settings)
     np.testing.assert_allclose(
         got, slow_k_reciprocal(query, gallery, **settings, weight=0.3), atol=1e-9
     )
-    assert fitting(21) == {"k1": 20, "k2": 6} == fitting(10**6)
-    with pytest.raises(ValueError, match=f"k1 must lie in .*; fitting\\({images}\\) gives k1"):
+    assert neighbourhood_sizes(21) == {"k1": 20, "k2": 6} == neighbourhood_sizes(10**6)
+    hint = f"k1 must lie in .*; neighbourhood_sizes\\({images}\\) returns valid"
+    with pytest.raises(ValueError, match=hint):
         k_reciprocal(query, gallery)
     with pytest.raises(ValueError, match="not 1 images"):
-        fitting(1)
+        neighbourhood_sizes(1)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ HEADER = {
     "camera_rule": "nothing", "ranks_count": "images", "feature": "neck", "flip": "off",
     "reranking": "off", "versions": {"python": "3"},
 }  # fmt: skip
-SAVED_BY_EACH = 3  # records, of the processes that save at once
+SAVED_BY_EACH = 3  # records per process
 
 
 def make(trial=1, rank1=0.5, **changes):
@@ -31,7 +31,7 @@ def test_mean_std_and_table_are_over_trials_in_per_cent():
     assert make().std["rank1"] == 0
 
 
-def test_the_title_leaves_out_what_the_protocol_does_not_know():
+def test_the_title_omits_settings_that_the_protocol_does_not_have():
     title = make().title
     assert "protocol regdb: visible → infrared, 1 trial, 18 of 20 queries" in title
     assert "search" not in title
@@ -40,14 +40,14 @@ def test_the_title_leaves_out_what_the_protocol_does_not_know():
     assert title in make()._repr_html_()
 
 
-def test_a_gallery_with_fewer_images_than_shots_is_said():
+def test_the_title_states_that_a_gallery_has_fewer_images_than_shots():
     sysu = {"mode": "all", "shots": 10, "sampling": "agw"}
     short = make(**sysu, images_per_identity_and_camera=[3, 7])
-    assert "(only 3 to 7 an identity and camera" in short.title
+    assert "(only 3 to 7 per identity and camera" in short.title
     assert "only" not in make(**sysu).title
 
 
-def test_a_saved_record_comes_back(tmp_path):
+def test_save_and_load_are_inverse(tmp_path):
     result = Result.join([make(1), make(2, queries=22, data_fingerprint="b")])
     path = result.save(tmp_path / "new" / "r.json")
     record = json.loads(path.read_text())
@@ -61,42 +61,42 @@ def test_a_saved_record_comes_back(tmp_path):
 def test_a_record_of_other_settings_is_never_overwritten(tmp_path):
     path = tmp_path / "r.json"
     changes = ({}, {"flip": "on"}, {"trial": 2}, {"reranking": "k-reciprocal"}, {"network": "b"})
-    made = [make(**{"network": "a"} | change) for change in changes]
-    places = [result.save(path) for result in made]
-    assert [place.name for place in places] == [
+    results = [make(**{"network": "a"} | change) for change in changes]
+    paths = [result.save(path) for result in results]
+    assert [path.name for path in paths] == [
         "r.json", "r-2.json", "r-3.json", "r-4.json", "r-5.json"
     ]  # fmt: skip
-    for place, result in zip(places, made, strict=True):
-        assert Result.load(place).header == result.header
+    for saved, result in zip(paths, results, strict=True):
+        assert Result.load(saved).header == result.header
     newer = make(network="a", flip="on", versions={"python": "4"})
-    assert newer.save(path) == places[1]  # the same measurement again
-    assert Result.load(places[1]).header["versions"] == {"python": "4"}
+    assert newer.save(path) == paths[1]  # the same measurement again
+    assert Result.load(paths[1]).header["versions"] == {"python": "4"}
     assert len(list(tmp_path.glob("[!.]*"))) == 5
 
 
 @pytest.mark.parametrize("network", [{}, {"network": "student.safetensors"}])
-def test_networks_of_one_name_or_none_are_told_apart_by_their_numbers(tmp_path, network):
-    made = [make(rank1=r, **network) for r in (0.5, 0.6, 0.5, 0.6)]
-    names = [result.save(tmp_path / "r.json").name for result in made]
+def test_networks_of_the_same_name_or_none_are_distinguished_by_their_numbers(tmp_path, network):
+    results = [make(rank1=r, **network) for r in (0.5, 0.6, 0.5, 0.6)]
+    names = [result.save(tmp_path / "r.json").name for result in results]
     assert names == ["r.json", "r-2.json", "r.json", "r-2.json"]
     assert Result.load(tmp_path / "r.json").mean["rank1"] == 0.5
 
 
 def save_many(barrier, path, seed):
-    choose = Result._own_place
+    choose = Result._free_path
 
     def slowly(self, path):
-        place = choose(self, path)
-        time.sleep(0.05)  # in which others would choose the same
-        return place
+        chosen = choose(self, path)
+        time.sleep(0.05)  # long enough for another process to choose the same path
+        return chosen
 
-    Result._own_place = slowly
+    Result._free_path = slowly
     barrier.wait(60)
     for number in range(SAVED_BY_EACH):
         make(network=f"{seed}-{number}").save(path)
 
 
-def test_processes_that_save_to_one_path_lose_no_record(tmp_path):
+def test_processes_that_save_to_the_same_path_lose_no_record(tmp_path):
     start = multiprocessing.get_context("spawn")
     barrier = start.Barrier(3)
     paths = [tmp_path / name for name in ("r.json", "r.json", "r-2.json")]
@@ -114,7 +114,7 @@ def test_processes_that_save_to_one_path_lose_no_record(tmp_path):
 
 
 @pytest.mark.parametrize("content", ["precious", "{}", ""])
-def test_what_is_no_record_is_never_overwritten(tmp_path, content):
+def test_a_file_that_is_no_record_is_never_overwritten(tmp_path, content):
     path = tmp_path / "r.v1.json"
     path.write_text(content)
     (tmp_path / "r.v1-2.json").mkdir()
@@ -123,8 +123,8 @@ def test_what_is_no_record_is_never_overwritten(tmp_path, content):
     assert path.read_text() == content
 
 
-def test_headers_are_compared_as_they_come_back(tmp_path):
-    result = make(sizes=(1, 2), by={1: "a"})  # a tuple and a number as key: JSON has neither
+def test_headers_are_compared_as_json(tmp_path):
+    result = make(sizes=(1, 2), by={1: "a"})  # JSON has neither tuples nor integer keys
     assert [result.save(tmp_path / "r.json").name for _ in range(2)] == ["r.json"] * 2
 
 
@@ -134,23 +134,23 @@ def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
     assert Result.load("~/r.json").header == HEADER
 
 
-def test_what_makes_a_number_doubtful_is_said():
+def test_the_title_states_problems_that_affect_the_numbers():
     title = make(queries_without_order=20, repeated_pictures=3).title
-    assert "20 queries find all images equally similar" in title
-    assert "3 pictures are in the dataset more than once" in title
+    assert "20 queries are equally similar to all gallery images" in title
+    assert "3 images are in the dataset more than once" in title
     joined = Result.join([make(1, repeated_pictures=0), make(2, repeated_pictures=4)])
-    assert "4 pictures are" in joined.title
+    assert "4 images are" in joined.title
     fine = make(queries_without_order=0, repeated_pictures=None)
     assert fine.title == make().title
 
 
-def test_an_exchange_is_said():
-    words = "visible → infrared (exchanged: drawn infrared images ranked all visible ones)"
+def test_the_title_states_an_exchange():
+    words = "visible → infrared (exchanged: drawn infrared images rank all visible images)"
     assert words in make(exchanged=True).title
     assert "exchanged" not in make(exchanged=False).title
 
 
-def test_trials_that_differ_in_counts_are_joined_and_show_it():
+def test_joined_trials_with_different_counts_show_their_range():
     result = Result.join([make(1), make(2, queries=22, data_fingerprint="b")])
     assert result.header["queries"] == [20, 22]
     assert result.header["data_fingerprint"] == ["a", "b"]
@@ -179,11 +179,11 @@ def test_drawn_people_are_not_called_by_the_name_of_the_dataset():
         ([], "no result to join"),
         ([make(1), make(2, query="infrared")], "different query cannot be joined.*infrared"),
         ([make(1), make(2, flip="on")], "different flip cannot be joined"),
-        ([make(1), make(1)], "trial 1 is there more than once"),
+        ([make(1), make(1)], "trial 1 is repeated"),
         ([make(1), make(2, corrupted="gallery")], "different corrupted cannot be joined"),
     ],
 )
-def test_what_cannot_be_joined(results, message):
+def test_results_that_cannot_be_joined(results, message):
     with pytest.raises(ValueError, match=message):
         Result.join(results)
 
@@ -195,28 +195,28 @@ def test_what_cannot_be_joined(results, message):
 def test_a_file_that_is_no_record(tmp_path, text):
     path = tmp_path / "r.json"
     path.write_bytes(text.encode("latin-1"))
-    with pytest.raises(ValueError, match=r"r\.json is no result saved by dakd"):
+    with pytest.raises(ValueError, match=r"r\.json is not a result saved by dakd"):
         Result.load(path)
 
 
 @pytest.mark.parametrize("value", ["missing", None, "text", 3, [], {}])
 @pytest.mark.parametrize("key", ["trials", "trial 1", "mAP", "queries", "dataset", "mode", "shots",
     "images_per_identity_and_camera", "mean"])  # fmt: skip
-def test_a_damaged_record_is_refused_or_can_be_shown(tmp_path, key, value):
+def test_a_damaged_record_raises_or_can_be_printed(tmp_path, key, value):
     path = make().save(tmp_path / "r.json")
     record = json.loads(path.read_text())
-    place = record
+    part = record
     if key in ("trial 1", "mAP"):
-        place = record["trials"] if key == "trial 1" else record["trials"]["trial 1"]
+        part = record["trials"] if key == "trial 1" else record["trials"]["trial 1"]
     if value == "missing":
-        del place[key]
+        del part[key]
     else:
-        place[key] = value
+        part[key] = value
     path.write_text(json.dumps(record))
     try:
-        said = str(Result.load(path))
+        output = str(Result.load(path))
     except ValueError as error:
-        said = str(error)
+        output = str(error)
     harmless = value == 3 and key not in ("trials", "trial 1")
     harmless |= key in ("dataset", "mode", "mean") or (key == "shots" and not value)
-    assert "r.json is no result saved by dakd" in said or (harmless and "rank1" in said)
+    assert "r.json is not a result saved by dakd" in output or (harmless and "rank1" in output)
