@@ -29,7 +29,7 @@ X = torch.randn(2, 3, 48, 16, generator=torch.Generator().manual_seed(1))
 
 
 def shuffled(module, seed):
-    """Give every tensor of a module values that no initialisation has, the calm ones it needs."""
+    """Fill a module with random values that differ from those of any initialisation."""
     generator = torch.Generator().manual_seed(seed)
     for name, x in module.state_dict().items():
         if x.dtype.is_floating_point and x.ndim == 1:
@@ -42,7 +42,7 @@ def shuffled(module, seed):
 
 
 class Original:
-    """A published network, put together from torchvision's parts by the authors' description."""
+    """A published network, built from torchvision's modules as its authors describe it."""
 
     def __init__(self):
         resnet = torchvision.models.resnet50(weights=None)
@@ -68,9 +68,9 @@ class Original:
         for name, stage in self.trunk.items():
             for number, residual in enumerate(stage):
                 x = residual(x)
-                behind = number - (len(stage) - BLOCKS.get(name, 0))
-                if blocks and name in BLOCKS and behind >= 0:
-                    x = non_local(self.blocks[f"NL_{name[-1]}"][behind], x)
+                index = number - (len(stage) - BLOCKS.get(name, 0))
+                if blocks and name in BLOCKS and index >= 0:
+                    x = non_local(self.blocks[f"NL_{name[-1]}"][index], x)
         z = self.neck(pool(x))
         return z / z.pow(2).sum(1, keepdim=True).sqrt()
 
@@ -82,7 +82,7 @@ def block(width):
 
 
 def non_local(parts, x):
-    """The definition, one pair of positions after the other."""
+    """The definition, as a loop over pairs of positions."""
     theta, phi, g = (parts[name](x).flatten(2) for name in ("theta", "phi", "g"))  # (B, 1, N)
     y = torch.zeros_like(g)
     n = g.shape[2]
@@ -93,12 +93,12 @@ def non_local(parts, x):
 
 
 def release_gem(x):
-    """Learned exponent, values clamped from below."""
+    """A learned exponent; values are clamped from below."""
     return x.clamp(min=1e-6).pow(2.5).mean(dim=(2, 3)).pow(1 / 2.5)
 
 
 def agw_gem(x):
-    """Fixed exponent, a constant under the root."""
+    """A fixed exponent; a constant is added under the root."""
     return ((x**3).mean(dim=(2, 3)) + 1e-12) ** (1 / 3)
 
 
@@ -113,7 +113,7 @@ def original():
 
 @pytest.fixture(scope="module")
 def folder(original, tmp_path_factory):
-    """A checkpoint of each family, saved as their authors' code does."""
+    """A checkpoint of each family, saved as by the code of its authors."""
     folder = tmp_path_factory.mktemp("released")
     beside = {"cmc": np.linspace(0.7, 1, 20), "mAP": np.float64(0.7), "epoch": 3}
     saved(folder / "student.pth", {"net": release_state(original), **beside})
@@ -135,21 +135,21 @@ def release_state(original, blocks=True):
     return state
 
 
-def agw_state(original, blocks=True, idle=True):
-    """The keys of AGW; `idle` adds some of those that its forward pass never calls."""
+def agw_state(original, blocks=True, unused=True):
+    """The keys of AGW; `unused` adds some that its forward pass does not use."""
     state = prefixed("base_resnet.base.", original.trunk) | prefixed("bottleneck.", original.neck)
     for modality, prefix in STEMS.items():
         state |= prefixed(prefix, original.stems[modality])
-        if idle:
+        if unused:
             state |= {f"{prefix}layer1.0.conv1.weight": torch.zeros(64, 64, 1, 1)}
-    if idle:
+    if unused:
         state |= {"base_resnet.base.conv1.weight": torch.zeros(64, 3, 7, 7)}
         state |= {"classifier.weight": torch.zeros(395, 2048)}
     return state | (prefixed("", original.blocks) if blocks else {})
 
 
 def hollow(state):
-    """The same keys and shapes with zeros that take no room in a file."""
+    """The same keys and shapes, with zeros that take no space in a file."""
     return {key: x.new_zeros(()).expand(x.shape) for key, x in state.items()}
 
 
@@ -171,7 +171,7 @@ def assert_same(model, x, expected):
 # The networks
 
 
-def test_the_release_gives_the_embeddings_of_the_original(original, folder):
+def test_the_release_has_the_embeddings_of_the_original(original, folder):
     state = release_state(original)
     model, report = load_released(folder / "student.pth")
     expected = original(X, pool=release_gem, blocks=True)
@@ -185,7 +185,7 @@ def test_the_release_gives_the_embeddings_of_the_original(original, folder):
     assert report.missing == ()
 
 
-def test_agw_gives_the_embeddings_of_the_original_for_each_modality(original, folder):
+def test_agw_has_the_embeddings_of_the_original_for_each_modality(original, folder):
     state, path = agw_state(original), folder / "agw.t"
     models, report = load_both_stems(path)
     for stem, model in models.items():
@@ -194,28 +194,28 @@ def test_agw_gives_the_embeddings_of_the_original_for_each_modality(original, fo
     shared = [m.layer4[0].conv1.weight.data_ptr() for m in (visible, infrared)]
     assert shared[0] == shared[1]
     assert visible.conv1.weight.data_ptr() != infrared.conv1.weight.data_ptr()
-    idle = {key for key, x in state.items() if x.ndim > 1 and not x.any()}
-    assert len(idle) == 4
-    assert set(report.ignored) == idle
-    assert set(report.used) == set(state) - idle
+    unused = {key for key, x in state.items() if x.ndim > 1 and not x.any()}
+    assert len(unused) == 4
+    assert set(report.ignored) == unused
+    assert set(report.used) == set(state) - unused
     assert "exponent 3" in report.notes[0]
     assert report.stem == "both"
 
     alone, report = load_released(path, stem="infrared")
     assert_same(alone, X, original(X, "infrared", pool=agw_gem, blocks=True))
     assert report.ignored["visible_module.visible.conv1.weight"] == "stem for visible images"
-    with pytest.raises(CheckpointError, match="other first layers .*load_both_stems"):
+    with pytest.raises(CheckpointError, match="different first layers .*load_both_stems"):
         load_released(path)
 
 
-def test_equal_stems_need_no_choice_and_pooling_must_be_said(original, tmp_path):
+def test_equal_stems_need_no_choice_but_pooling_does(original, tmp_path):
     state = agw_state(original, blocks=False)
     theirs, ours = STEMS["visible"], STEMS["infrared"]
     state |= {ours + k.removeprefix(theirs): x for k, x in state.items() if k.startswith(theirs)}
-    state[f"{ours}bn1.num_batches_tracked"] = torch.tensor(9)  # plays no part
+    state[f"{ours}bn1.num_batches_tracked"] = torch.tensor(9)  # not used in eval mode
     path = tmp_path / "base.safetensors"
     save_file({key: x.clone() for key, x in state.items()}, path)
-    with pytest.raises(CheckpointError, match="does not say how its network pools"):
+    with pytest.raises(CheckpointError, match="does not determine the pooling"):
         load_released(path)
     model, report = load_released(path, pooling="average")
     assert_same(model, X, original(X, pool=average, blocks=False))
@@ -229,7 +229,7 @@ def test_equal_stems_need_no_choice_and_pooling_must_be_said(original, tmp_path)
 
 
 def test_stages_that_the_trunk_lacks_come_from_the_stems(original, tmp_path):
-    state = agw_state(original, blocks=False, idle=False)
+    state = agw_state(original, blocks=False, unused=False)
     first = [key for key in state if key.startswith("base_resnet.base.layer1.")]
     for key in first:
         x = state.pop(key)
@@ -256,11 +256,11 @@ def test_a_non_local_block_is_its_definition():
 
 
 @pytest.mark.parametrize("name", ["student.pth", "agw.t"])
-def test_a_checkpoint_keeps_a_released_network(name, folder, tmp_path):
+def test_a_released_network_survives_saving_and_loading(name, folder, tmp_path):
     model, _ = load_released(folder / name, stem="infrared")
     save_checkpoint(tmp_path, model, config={}, history=pd.DataFrame({"loss": [1.0]}))
     loaded, _, _ = load_checkpoint(tmp_path)
-    faint = torch.full((1, 2048, 1, 1), 1e-5)  # where the smallest value of the pooling counts
+    faint = torch.full((1, 2048, 1, 1), 1e-5)  # where eps of the pooling matters
     with torch.no_grad():
         assert torch.equal(loaded(X), model(X))
         assert torch.equal(loaded.pool(faint), model.pool(faint))
@@ -306,7 +306,7 @@ def test_both_stems_embed_a_dataset_by_modality(folder):
         lambda state: {f"module.model.{key}": x for key, x in state.items()},
     ],
 )
-def test_wrappers_are_taken_off(original, tmp_path, wrap):
+def test_wrappers_are_removed(original, tmp_path, wrap):
     state = hollow(release_state(original))
     _, report = load_released(saved(tmp_path / "x.pth", wrap(state)))
     assert set(report.used) == set(state) - {"memory_rgb.features"}
@@ -321,7 +321,7 @@ def test_other_precisions_become_float32(original, tmp_path, dtype):
     assert {x.dtype for x in model.parameters()} == {torch.float32}
 
 
-def test_tensors_saved_on_a_gpu_come_to_the_cpu(original, tmp_path, monkeypatch):
+def test_tensors_saved_on_a_gpu_are_loaded_on_the_cpu(original, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.serialization, "location_tag", lambda storage: "cuda:3")
     path = saved(tmp_path / "x.pth", hollow(release_state(original)))
     monkeypatch.undo()
@@ -332,7 +332,7 @@ def test_tensors_saved_on_a_gpu_come_to_the_cpu(original, tmp_path, monkeypatch)
 
 @pytest.mark.parametrize("module", ["numpy.core.multiarray", "numpy._core.multiarray", None])
 def test_accuracies_saved_as_numpy_are_skipped(original, tmp_path, module):
-    """As NumPy 1 and 2 name them in a bare pickle, and as the NumPy at hand does in an archive."""
+    """Under the names of NumPy 1 and 2 in a bare pickle, of the installed one in an archive."""
     beside = {"cmc": np.linspace(0, 1, 5), "mAP": np.float64(0.7), "config": {"kd": True}}
     content = {"net": hollow(release_state(original)), **beside}
     path = saved(tmp_path / "x.pth", content, _use_new_zipfile_serialization=module is None)
@@ -348,7 +348,7 @@ def test_accuracies_saved_as_numpy_are_skipped(original, tmp_path, module):
 
 
 class Malicious:
-    """Unpickled, it would leave a file."""
+    """Creates a file when unpickled."""
 
     def __init__(self, path):
         self.path = path
@@ -362,15 +362,15 @@ def test_nothing_in_a_file_is_executed(original, tmp_path, zipped):
     trace = tmp_path / "executed"
     content = {"net": hollow(release_state(original)), "mAP": Malicious(trace)}
     path = saved(tmp_path / "x.pth", content, _use_new_zipfile_serialization=zipped)
-    with pytest.raises(CheckpointError, match=r"\bopen\b.*run code.*safetensors"):
+    with pytest.raises(CheckpointError, match=r"\bopen\b.*execute code.*safetensors"):
         load_released(path)
     assert not trace.exists()
-    torch.load(path, weights_only=False)["mAP"].close()  # the file is malicious indeed
+    torch.load(path, weights_only=False)["mAP"].close()  # without the protection it is executed
     assert trace.exists()
 
 
 class Greedy:
-    """Unpickled, it would make NumPy ask for 2 PiB of memory."""
+    """Makes NumPy allocate 2 PiB of memory when unpickled."""
 
     def __reduce__(self):
         return (np.ndarray, ((2**48,),))
@@ -384,7 +384,7 @@ def test_numpy_is_never_called(original, tmp_path):
         torch.load(path, weights_only=False)
 
 
-def test_objects_of_python_are_refused_by_name_and_the_remedy_works(original, tmp_path):
+def test_python_objects_are_refused_by_name_and_the_documented_conversion_works(original, tmp_path):
     state = hollow(release_state(original))
     path = saved(tmp_path / "theirs.pth", {"net": state, "args": argparse.Namespace(lr=0.1)})
     with pytest.raises(CheckpointError, match=r"argparse\.Namespace.*docs/released\.md"):
@@ -399,13 +399,13 @@ def test_objects_of_python_are_refused_by_name_and_the_remedy_works(original, tm
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("page.pth", b"<!DOCTYPE html><html>quota exceeded</html>", "cut short, damaged or no"),
-        ("empty.pth", b"", "cut short, damaged or no checkpoint"),
-        ("page.safetensors", b"<!DOCTYPE html><html>quota</html>", "cut short, damaged or no"),
-        ("new.pth", pickle.dumps({"net": 1}, protocol=4), "cut short, damaged or no checkpoint"),
+        ("page.pth", b"<!DOCTYPE html><html>quota exceeded</html>", "truncated, damaged or no"),
+        ("empty.pth", b"", "truncated, damaged or no checkpoint"),
+        ("page.safetensors", b"<!DOCTYPE html><html>quota</html>", "truncated, damaged or no"),
+        ("new.pth", pickle.dumps({"net": 1}, protocol=4), "truncated, damaged or no checkpoint"),
     ],
 )
-def test_files_that_are_no_checkpoint(tmp_path, name, content, message):
+def test_files_that_are_no_checkpoints_are_refused(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(CheckpointError, match=message):
         load_released(tmp_path / name)
@@ -416,7 +416,7 @@ def test_a_truncated_file_is_refused(tmp_path, zipped):
     how = {"_use_new_zipfile_serialization": zipped}
     path = saved(tmp_path / "x.pth", {"net": {"backbone.a": torch.zeros(999)}}, **how)
     path.write_bytes(path.read_bytes()[:-1500])
-    with pytest.raises(CheckpointError, match="cut short"):
+    with pytest.raises(CheckpointError, match="truncated"):
         load_released(path)
 
 
@@ -438,7 +438,7 @@ def test_an_older_torch_warns(tmp_path, monkeypatch):
         load_released(saved(tmp_path / "x.pth", {}))
 
 
-# What does not fit
+# Misfits
 
 
 def edited(state, change):
@@ -467,8 +467,8 @@ def edited(state, change):
             lambda s: s.update({"backbone.pool.p": torch.ones(2048)}),
             r"backbone.pool.p is \(2048,\) float32 and not \(\) float32",
         ),
-        (lambda s: s.update({"DEE.FC1.weight": X}), r"our network has not \(1\): DEE.FC1.weight"),
-        (lambda s: s.update({"backbone.fc.weight": X}), r"has not \(1\): backbone.fc.weight"),
+        (lambda s: s.update({"DEE.FC1.weight": X}), r"our network lacks \(1\): DEE.FC1.weight"),
+        (lambda s: s.update({"backbone.fc.weight": X}), r"lacks \(1\): backbone.fc.weight"),
         (
             lambda s: s.pop("backbone.NL_2.1.theta.bias"),
             r"\(1\): backbone.layer2.non_local1.theta.bias",
@@ -483,7 +483,7 @@ def edited(state, change):
         ),
     ],
 )
-def test_what_does_not_fit_is_named(original, tmp_path, change, message):
+def test_misfits_are_named(original, tmp_path, change, message):
     state = edited(hollow(release_state(original)), change)
     with pytest.raises(CheckpointError, match=message):
         load_released(saved(tmp_path / "x.pth", state))
@@ -499,7 +499,7 @@ def test_other_architectures_are_refused(tmp_path, original):
     with pytest.raises(CheckpointError, match="no ResNet-50.*conv1.weight"):
         load_released(saved(tmp_path / "x.pth", hollow(resnet18.state_dict())))
     parts = edited(hollow(agw_state(original, blocks=False)), lambda s: s.update({"MFA1.x": X}))
-    with pytest.raises(CheckpointError, match="our network has not.*MFA1.x"):
+    with pytest.raises(CheckpointError, match="our network lacks.*MFA1.x"):
         load_released(saved(tmp_path / "x.pth", parts), stem="visible")
 
 
@@ -515,11 +515,11 @@ def test_a_pooling_exponent_contradicts_average_pooling(original, tmp_path):
     path = saved(tmp_path / "x.pth", hollow(release_state(original)))
     with pytest.raises(CheckpointError, match="must not be average"):
         load_released(path, pooling="average")
-    with pytest.raises(CheckpointError, match="does not say how"):
+    with pytest.raises(CheckpointError, match="does not determine the pooling"):
         load_released(saved(path, hollow(release_state(original, blocks=False))))
 
 
-def test_one_stem_serves_both_modalities(original, tmp_path):
+def test_a_network_with_one_stem_is_used_for_both_modalities(original, tmp_path):
     path = saved(tmp_path / "x.pth", hollow(release_state(original)))
     models, report = load_both_stems(path)
     assert set(models) == {"visible", "infrared"}
@@ -527,14 +527,14 @@ def test_one_stem_serves_both_modalities(original, tmp_path):
     assert load_released(path, stem="infrared")[1] == report
 
 
-def test_loading_moves_no_global_generator(original, tmp_path):
+def test_loading_keeps_the_state_of_the_global_generator(original, tmp_path):
     path = saved(tmp_path / "x.pth", hollow(release_state(original)))
     before = torch.get_rng_state()
     load_released(path)
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_the_report_reads_as_a_summary(original, tmp_path):
+def test_the_report_prints_a_summary(original, tmp_path):
     state = hollow(agw_state(original))
     _, report = load_released(saved(tmp_path / "agw.t", state), stem="visible")
     lines = str(report).splitlines()
@@ -542,7 +542,7 @@ def test_the_report_reads_as_a_summary(original, tmp_path):
     assert lines[1].startswith(f"  used {len(report.used)}: ")
     assert "  ignored 1 (classifier of the training identities): classifier.weight" in lines
     assert "  missing 0" in lines
-    assert lines[-1].startswith("  note: pooling is taken for gem")
+    assert lines[-1].startswith("  note: pooling is assumed to be gem")
     assert len(report.used) + len(report.ignored) == len(state)
 
 
@@ -559,7 +559,9 @@ def test_the_report_reads_as_a_summary(original, tmp_path):
         ({"memory.features": torch.zeros(7, 64), "memory.labels": torch.zeros(9)}, None),
     ],
 )
-def test_the_report_tells_identities_and_file(beside, classes, original, tmp_path):
+def test_the_report_has_the_number_of_identities_and_the_digest(
+    beside, classes, original, tmp_path
+):
     state = {k: x for k, x in release_state(original).items() if not k.startswith("memory")}
     path = saved(tmp_path / "x.pth", hollow(state | beside))
     _, report = load_released(path)
@@ -568,7 +570,7 @@ def test_the_report_tells_identities_and_file(beside, classes, original, tmp_pat
     assert load_both_stems(path)[1] == report
 
 
-def test_the_size_at_which_a_family_was_measured_is_known():
+def test_the_image_size_of_the_published_numbers_is_known():
     assert measured_at("DAKD release", "sysu") == {"height": 384, "width": 128, "filter": "lanczos"}
     assert measured_at("AGW family", "sysu") == {"height": 288, "width": 144, "filter": "lanczos"}
     with pytest.raises(ValueError, match="no size is known .*'AGW family' .*'llcm'"):
@@ -597,25 +599,23 @@ def test_the_documented_evaluation_runs(folder, monkeypatch, capsys):
 
 
 @pytest.fixture
-def small_pictures(tmp_path, monkeypatch):
-    """The smoke profile's people, for a ResNet-50 on tiny images."""
+def small_images(tmp_path, monkeypatch):
+    """Options of the smoke profile with tiny images, for a ResNet-50."""
     monkeypatch.setenv("DAKD_RUNS", str(tmp_path / "runs"))
     return ["--profile", "smoke", "--device", "cpu", "--data.height", "32", "--data.width", "16"]
 
 
-def test_a_released_file_is_measured_from_the_command_line(
-    folder, original, small_pictures, capsys
-):
-    assert main(["evaluate", *small_pictures, "--checkpoint", str(folder / "student.pth")]) == 0
+def test_a_released_file_is_evaluated_from_the_command_line(folder, original, small_images, capsys):
+    assert main(["evaluate", *small_images, "--checkpoint", str(folder / "student.pth")]) == 0
     out = capsys.readouterr().out
     assert "DAKD release" in out
     assert "trained on 4 identities; sysu trains on 24" in out
     assert "all-search, 1-shot, infrared → visible" in out
-    assert main(["evaluate", *small_pictures, "--checkpoint", str(folder / "agw.t")]) == 0
+    assert main(["evaluate", *small_images, "--checkpoint", str(folder / "agw.t")]) == 0
     assert "AGW family, stem: both" in capsys.readouterr().out
 
 
-def test_a_released_file_is_measured_at_the_size_of_its_family_unless_another_is_given(folder):
+def test_images_have_the_size_of_the_family_unless_another_is_given(folder):
     def size(name, *more):
         data = parse(["evaluate", "--checkpoint", str(folder / name), *more]).config.data
         return data.height, data.width, data.filter
@@ -628,7 +628,7 @@ def test_a_released_file_is_measured_at_the_size_of_its_family_unless_another_is
 
 
 def test_a_student_is_distilled_from_a_released_teacher(original, tmp_path):
-    """The file's class count must be the data's; its digest stands in the student's record."""
+    """The numbers of identities must agree; the digest is kept with the student."""
     state = release_state(original) | {"memory.features": torch.zeros(24, 2048)}
     del state["memory_rgb.features"]
     path = saved(tmp_path / "teacher.t", {"net": state})
@@ -643,10 +643,10 @@ def test_a_student_is_distilled_from_a_released_teacher(original, tmp_path):
     experiment = Experiment(config, runs=tmp_path, show=False, teacher=path)
     teacher, released = experiment.teacher(), load_released(path)[0]
     assert torch.equal(teacher.model.neck.weight, released.neck.weight)
-    told = load_checkpoint(experiment.student().folder)[2]["config"]["given_teacher"]
-    assert told["file"] == "teacher.t"
-    assert told["family"] == "DAKD release"
-    assert told["digest"] == hashlib.sha256(path.read_bytes()).hexdigest()[:10]
+    given = load_checkpoint(experiment.student().folder)[2]["config"]["given_teacher"]
+    assert given["file"] == "teacher.t"
+    assert given["family"] == "DAKD release"
+    assert given["digest"] == hashlib.sha256(path.read_bytes()).hexdigest()[:10]
 
     other = saved(tmp_path / "other.t", {"net": release_state(original)})  # 4 identities
     with pytest.raises(ValueError, match=r"other.t was trained on 4 identities, and sysu has 24"):

@@ -1,7 +1,7 @@
-"""Checkpoints that others published, as networks that `dakd.evaluate` measures.
+"""Load checkpoints that others have published, for evaluation or as a teacher.
 
-`load_released` reads one network, `load_both_stems` the two of a family that sees visible and
-infrared images through first layers of their own. What a file must hold: docs/released.md.
+`load_released` reads one network; `load_both_stems` reads two from a file with separate first
+layers (stems) for visible and infrared images. docs/released.md describes the supported files.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ from dakd.released.files import read_tensors
 
 __all__ = ["Report", "extract_two_stems", "load_both_stems", "load_released", "measured_at"]
 
-BothStems = Mapping[Modality, ReIDModel]  # what `load_both_stems` gives
+BothStems = Mapping[Modality, ReIDModel]  # the networks of `load_both_stems`
 
 
 def load_released(
@@ -31,20 +31,20 @@ def load_released(
     stem: Modality | None = None,
     pooling: Pooling | None = None,
 ) -> tuple[ReIDModel, Report]:
-    """Return a published network in eval mode, and what became of each key of its file.
+    """Return a published network in eval mode, and a report on the keys of its file.
 
-    Its embeddings are those of the original, up to rounding.
+    Its embeddings equal those of the original network up to rounding.
 
     Args:
-        path: a ``.safetensors``, or a file of ``torch.save``, which is read without executing
-            anything in it.
-        stem: which first layers to take, where each modality has its own: the network then is right
-            for images of that modality alone. A network with one stem ignores it.
-        pooling: needed where the file does not tell; ``"gem"`` then has the exponent 3.
+        path: a ``.safetensors`` file, or one of ``torch.save``, which is read without executing
+            code in it.
+        stem: the modality whose first layers are used, where each has its own; the network is then
+            valid for images of that modality only. Ignored for a network with one stem.
+        pooling: needed where the file does not determine it; ``"gem"`` then has exponent 3.
 
     Raises:
-        CheckpointError: the file cannot be read without executing code, is of another
-            architecture, incomplete, or has two differing stems and none was chosen.
+        CheckpointError: the file cannot be read without executing code, has another architecture,
+            is incomplete, or has two different stems and `stem` is None.
     """
     tensors, path = read_tensors(path), Path(path)
     if stem is None and has_two_stems(tensors):
@@ -55,17 +55,22 @@ def load_released(
 def load_both_stems(
     path: str | Path, *, pooling: Pooling | None = None
 ) -> tuple[dict[Modality, ReIDModel], Report]:
-    """Return a published network for visible and one for infrared images, and one report.
+    """Return one published network per modality, and a report on the keys of the file.
 
-    Both share the memory of the tensors that the original shares. Of a network with one stem the
-    two are equal. Arguments and errors are those of `load_released`.
+    The two share the tensors that the original shares; from a file with one stem they are equal.
+
+    Args:
+        path, pooling: see `load_released`.
+
+    Raises:
+        CheckpointError: see `load_released`.
     """
     tensors, path = read_tensors(path), Path(path)
     models, reports = {}, []
     for stem in STEMS:
         models[stem], report = assemble(tensors, path, stem=stem, pooling=pooling)
         reports.append(report)
-    return models, reports[0].joined(reports[1])
+    return models, reports[0].merged(reports[1])
 
 
 def extract_two_stems(models: Mapping[Modality, ReIDModel], images: ImageSet, **how: Any) -> Tensor:
@@ -73,11 +78,11 @@ def extract_two_stems(models: Mapping[Modality, ReIDModel], images: ImageSet, **
 
     Args:
         models: from `load_both_stems`.
-        images: the images, of both modalities or of one.
-        how: batch, device, precision, flip, transform: see `dakd.evaluate.extract`.
+        images: of both modalities or of one.
+        how: options of `dakd.evaluate.extract`: batch, device, precision, flip, transform.
 
     Returns:
-        (N, D) float32 on the CPU, rows of unit length, for ``evaluate(embeddings, dataset)``.
+        (N, D) float32 on the CPU, with rows of unit length, for ``evaluate(embeddings, dataset)``.
     """
     kinds: dict[Modality, np.ndarray] = {"visible": ~images.infrared, "infrared": images.infrared}
     rows = {modality: np.flatnonzero(mask) for modality, mask in kinds.items() if mask.any()}

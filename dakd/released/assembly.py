@@ -1,6 +1,7 @@
-"""From the tensors of a released checkpoint to a `ReIDModel`, with an account of every key."""
+"""Build a `ReIDModel` from the tensors of a released checkpoint, and report on every key."""
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,32 +11,32 @@ import torch
 from torch import Tensor
 
 from dakd.data.lists import some
-from dakd.model import ReIDModel
+from dakd.model import DEPTHS, ReIDModel
 from dakd.protocols import Modality
-from dakd.released.blocks import blocks_of
 from dakd.released.families import Routes, has_two_stems, route
 from dakd.train.checkpoint import CheckpointError
 
 Pooling = Literal["average", "gem"]
-_COUNTER = ".num_batches_tracked"  # of batch norm: plays no part in eval mode
+_COUNTER = ".num_batches_tracked"  # of batch norm: not used in eval mode
+_BLOCK = re.compile(r"backbone\.layer(\d)\.non_local(\d+)\.")
 _LEARNED_EPS = 1e-6
-_FIXED_EPS = 1e-4  # so that an all-zero channel is pooled to (1e-12) ** (1 / 3), as AGW does
+_FIXED_EPS = 1e-4  # an all-zero channel is then pooled to (1e-12) ** (1 / 3), as in AGW
 
 
 @dataclass(frozen=True)
 class Report:
-    """What became of each key of a released checkpoint.
+    """How each key of a released checkpoint was used.
 
     Attributes:
         path: the file.
         family: ``"DAKD release"`` or ``"AGW family"``.
         stem: modality of the first layers, ``"both"``, or None when there is one stem.
         used: keys of the file whose tensors are in the network.
-        ignored: keys of the file -> why embeddings do not need them.
-        missing: keys of our network that the file has not, all of them harmless.
-        notes: what was decided without the file.
-        classes: number of training identities, where memories or a classifier tell it.
-        digest: first ten digits of the file's SHA-256.
+        ignored: keys of the file that embeddings do not need -> the reason.
+        missing: keys of our network that the file lacks, all of them harmless.
+        notes: choices that the file does not determine.
+        classes: number of training identities, if memories or a classifier show it.
+        digest: first ten hexadecimal digits of the file's SHA-256.
     """
 
     path: Path
@@ -59,8 +60,8 @@ class Report:
         lines.append(f"  missing {len(self.missing)}{harmless}")
         return "\n".join(lines + [f"  note: {note}" for note in self.notes])
 
-    def joined(self, other: "Report") -> "Report":
-        """Return the report of two networks made from one file: ignored is what neither uses."""
+    def merged(self, other: "Report") -> "Report":
+        """Return one report for two networks from a file; only keys unused by both are ignored."""
         used = dict.fromkeys(self.used + other.used)
         ignored = {key: why for key, why in self.ignored.items() if key not in used}
         return replace(self, stem=self.stem and "both", used=(*used,), ignored=ignored)
@@ -69,25 +70,25 @@ class Report:
 def assemble(
     tensors: dict[str, Tensor], path: Path, *, stem: Modality | None, pooling: Pooling | None
 ) -> tuple[ReIDModel, Report]:
-    """Return the network that a state dict describes, in eval mode, and the report.
+    """Return the network of a state dict, in eval mode, and the report.
 
     The network holds the given tensors themselves, not copies. `dakd.train.checkpoint` can save it.
 
     Args:
-        tensors: the state dict, floating point as float32.
+        tensors: the state dict, with float32 for all floating point.
         path: its file, for messages.
-        stem: whose first layers to take; None takes those for visible images.
-        pooling: used where the keys do not tell.
+        stem: the modality whose first layers are used; None means visible.
+        pooling: used where the keys do not determine it.
 
     Raises:
-        CheckpointError: the keys or shapes are not those of a network we can build.
+        CheckpointError: keys or shapes are not those of a network that we can build.
     """
     routes = route(tensors, stem or "visible")
     state = {ours: tensors[theirs] for ours, theirs in routes.used.items()}
     kind, note = _pooling(routes.family, state, pooling, path)
-    counts, widths = blocks_of(state)
+    counts, widths = _non_local_blocks(state)
     learned = "pool.p" in state
-    with torch.device("meta"):  # shapes alone: neither time nor random numbers
+    with torch.device("meta"):  # only shapes: takes no time and draws no random numbers
         model = ReIDModel(
             "resnet50",
             kind or "average",
@@ -102,8 +103,8 @@ def assemble(
     _refuse_misfits(path, routes, state, wanted, missing)
     if kind is None:
         raise CheckpointError(
-            f"{path} does not say how its network pools; pass pooling='average' (AGW's --method "
-            "base) or pooling='gem' (generalised mean with exponent 3), as its authors trained it"
+            f"{path} does not determine the pooling of its network; pass, as its authors trained "
+            "it, pooling='average' (AGW's --method base) or pooling='gem' (exponent 3)"
         )
     state |= {key: torch.tensor(0) for key in missing}
     model.load_state_dict(state, assign=True)
@@ -120,8 +121,32 @@ def assemble(
     )
 
 
+def _non_local_blocks(state: Mapping[str, Tensor]) -> tuple[list[int], list[int]]:
+    """Return the number of non-local blocks in each stage of a ResNet-50, and their inner width.
+
+    Args:
+        state: tensors under the names of our network.
+
+    Raises:
+        CheckpointError: block numbers have gaps, or a stage has more than it has residual blocks.
+    """
+    found = {match.groups() for key in state if (match := _BLOCK.match(key))}
+    counts, widths = [], []
+    for stage, depth in enumerate(DEPTHS["resnet50"], start=1):
+        numbers = sorted(int(number) for where, number in found if int(where) == stage)
+        if numbers != [*range(min(len(numbers), depth))]:
+            raise CheckpointError(
+                f"non-local blocks {some(numbers)} do not fit stage {stage} of a ResNet-50: they "
+                f"must be numbered from 0 and be at most {depth}; the architecture is another one"
+            )
+        bias = state.get(f"backbone.layer{stage}.non_local0.g.0.bias")
+        counts.append(len(numbers))
+        widths.append(1 if bias is None else bias.numel())
+    return counts, widths
+
+
 def _classes(rows: Iterable[Tensor], dim: int) -> int | None:
-    """Return how many identities prototypes or a classifier (K, D) are for, if they agree."""
+    """Return the number of identities of prototypes or a classifier (K, D), if all agree."""
     counts = {len(x) for x in rows if x.ndim == 2 and x.shape[1] == dim}
     return counts.pop() if len(counts) == 1 else None
 
@@ -132,7 +157,7 @@ def _digest(path: Path) -> str:
 
 
 def refuse_differing_stems(tensors: dict[str, Tensor], path: Path) -> None:
-    """Raise `CheckpointError` unless visible and infrared images meet the same first layers."""
+    """Raise `CheckpointError` if the first layers for visible and infrared images differ."""
     visible, infrared = (route(tensors, stem).used for stem in ("visible", "infrared"))
     differ = [
         key
@@ -142,17 +167,17 @@ def refuse_differing_stems(tensors: dict[str, Tensor], path: Path) -> None:
     ]
     if differ:
         raise CheckpointError(
-            f"{path} holds other first layers for visible than for infrared images ({some(differ)} "
+            f"{path} has different first layers for visible and infrared images ({some(differ)} "
             "differ), and our network has one stem. Use load_both_stems and extract_two_stems, or "
-            "pass stem='visible' or stem='infrared' for a network that is right for such images "
-            "alone"
+            "pass stem='visible' or stem='infrared' for a network that is valid for these images "
+            "only"
         )
 
 
 def _pooling(
     family: str, state: dict[str, Tensor], asked: Pooling | None, path: Path
 ) -> tuple[Pooling | None, str]:
-    """Return how the network pools, None if nothing tells, and what told where no key does."""
+    """Return the pooling, None if it is not determined, and a note if no key determines it."""
     if "pool.p" in state:
         if asked == "average":
             raise CheckpointError(
@@ -160,7 +185,7 @@ def _pooling(
             )
         return "gem", ""
     if asked is None and family == "AGW family" and any(".non_local" in key for key in state):
-        return "gem", "pooling is taken for gem with exponent 3, which AGW joins to its NL_* blocks"
+        return "gem", "pooling is assumed to be gem with exponent 3, as in AGW with NL_* blocks"
     return asked, f"pooling is {asked}, as asked for"
 
 
@@ -171,8 +196,8 @@ def _refuse_misfits(
     wanted: dict[str, Tensor],
     missing: list[str],
 ) -> None:
-    """Raise an error unless every tensor has its place and every place its tensor."""
-    strange = routes.strange + [k for ours, k in routes.used.items() if ours not in wanted]
+    """Raise `CheckpointError` unless the tensors are exactly those that the network needs."""
+    unknown = routes.unknown + [k for ours, k in routes.used.items() if ours not in wanted]
     needed = [key for key in missing if not key.endswith(_COUNTER)]
     misshapen = [
         f"{routes.used[key]} is {_kind(state[key])} and not {_kind(x)}"
@@ -180,15 +205,16 @@ def _refuse_misfits(
         if key in routes.used and _kind(state[key]) != _kind(x)
     ]
     wrong = {
-        "parts that our network has not": strange,
+        "parts that our network lacks": unknown,
         "missing for our network": needed,
         "tensors of another shape or type": misshapen,
     }
     if any(wrong.values()):
         found = "; ".join(f"{what} ({len(k)}): {some(k, 3)}" for what, k in wrong.items() if k)
         raise CheckpointError(
-            f"{path} is no ResNet-50 of the DAKD release or the AGW family: {found}. Nothing is "
-            "loaded, as embeddings would not be the original's; docs/released.md lists what fits"
+            f"{path} is no ResNet-50 of the DAKD release or the AGW family: {found}. Nothing was "
+            "loaded, because embeddings would differ from the original's; docs/released.md lists "
+            "the supported files"
         )
 
 

@@ -1,4 +1,4 @@
-"""Which tensor of a released state dict is which of ours, family by family."""
+"""Map the keys of released state dicts to those of our network, for each family."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -21,8 +21,8 @@ _SIZES = {
 TRUNK = "base_resnet.base."
 _STEM_LAYERS = {"conv1", "bn1"}
 
-# A rule: how a key begins, what our key begins with instead, or None and why it is not needed.
-# Of several that fit, the first counts.
+# A rule: the prefix of a key, and the prefix of our key or None with the reason to ignore the key.
+# The first matching rule applies.
 _Rule = tuple[str, str | None, str]
 _TRAINING: list[_Rule] = [
     ("classifier.", None, "classifier of the training identities"),
@@ -31,7 +31,7 @@ _TRAINING: list[_Rule] = [
     ("memory_ir.", None, "prototypes of the training identities"),
     ("memory_ca.", None, "prototypes of the training identities"),
 ]
-_OF_IDENTITIES = tuple(begins for begins, _, _ in _TRAINING)
+_OF_IDENTITIES = tuple(prefix for prefix, _, _ in _TRAINING)
 
 
 def _block_rules(prefix: str) -> list[_Rule]:
@@ -48,32 +48,32 @@ _RELEASE: list[_Rule] = [
 
 @dataclass(frozen=True)
 class Routes:
-    """Where the tensors of a file go.
+    """How the keys of a file map to those of our network.
 
     Attributes:
-        family: ``"DAKD release"``, ``"AGW family"``, or ``""`` when the keys are of neither.
+        family: ``"DAKD release"``, ``"AGW family"``, or ``""`` for neither.
         used: our key -> key in the file.
-        ignored: key in the file -> why embeddings do not need it.
-        strange: keys of parts that our network has not.
+        ignored: key in the file -> the reason why embeddings do not need it.
+        unknown: keys of parts that our network lacks.
     """
 
     family: str
     used: dict[str, str] = field(default_factory=dict)
     ignored: dict[str, str] = field(default_factory=dict)
-    strange: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
 
     @property
     def training(self) -> list[str]:
-        """Keys of the file that hold something for each training identity."""
+        """Keys of the tensors with one row per training identity."""
         return [key for key in self.ignored if key.startswith(_OF_IDENTITIES)]
 
 
 def route(keys: Collection[str], stem: Modality) -> Routes:
-    """Return where each tensor of a released state dict goes in the network for one modality.
+    """Map the keys of a released state dict to the network for one modality.
 
     Args:
         keys: of the state dict.
-        stem: whose first layers to take, where each modality has its own.
+        stem: the modality whose first layers are used, where each has its own.
 
     Example:
         >>> keys = ["backbone.bn1.bias", "bn_neck.weight", "classifier.weight"]
@@ -90,33 +90,33 @@ def route(keys: Collection[str], stem: Modality) -> Routes:
     else:
         routes, rules = Routes(""), []
     for key in keys:
-        for begins, ours, why in rules + _TRAINING:
-            if key.startswith(begins):
+        for prefix, ours, reason in rules + _TRAINING:
+            if key.startswith(prefix):
                 if ours is None:
-                    routes.ignored[key] = why
+                    routes.ignored[key] = reason
                 else:
-                    routes.used[ours + key.removeprefix(begins)] = key
+                    routes.used[ours + key.removeprefix(prefix)] = key
                 break
         else:
-            routes.strange.append(key)
+            routes.unknown.append(key)
     return routes
 
 
 def has_two_stems(keys: Collection[str]) -> bool:
-    """Tell whether a state dict holds first layers for each modality."""
+    """Return whether a state dict has first layers for each modality."""
     return any(key.startswith(tuple(STEMS.values())) for key in keys)
 
 
 def measured_at(family: str, dataset: str) -> dict[str, Any]:
-    """Return how test images were made for the published numbers of a family.
+    """Return the size and resize filter of test images for the published numbers of a family.
 
     Args:
-        family: ``"DAKD release"`` (MCE, whose networks are its teachers, did the same) or
+        family: ``"DAKD release"``, also for its teachers, which are MCE's networks, or
             ``"AGW family"``.
         dataset: ``"sysu"``, ``"regdb"`` or ``"llcm"``.
 
     Returns:
-        ``height`` and ``width`` in pixels, and ``filter``, Pillow's name of the one for resizing.
+        ``height`` and ``width`` in pixels, and ``filter``, the name of Pillow's resize filter.
 
     Raises:
         ValueError: nothing was published for this pair.
@@ -138,18 +138,18 @@ def measured_at(family: str, dataset: str) -> dict[str, Any]:
 def _agw_rules(keys: Collection[str], stem: Modality) -> list[_Rule]:
     """Return the rules for two stems and a trunk.
 
-    In most of this family each of the three is a whole ResNet of which the forward pass calls a
-    part: conv1 and bn1 of a stem, the four stages of the trunk. Where the trunk lacks a stage
-    (HCT), each stem calls its own.
+    In most of this family each of the three is a whole ResNet, and the forward pass calls a part of
+    it: conv1 and bn1 of a stem, the four stages of the trunk. Where the trunk lacks a stage (HCT),
+    the forward pass calls those of the stems.
     """
     trunk = {key.removeprefix(TRUNK).partition(".")[0] for key in keys if key.startswith(TRUNK)}
     if has_two_stems(keys):
         trunk -= _STEM_LAYERS
     rules: list[_Rule] = [(f"{TRUNK}{part}.", f"backbone.{part}.", "") for part in sorted(trunk)]
-    rules.append((TRUNK, None, "first layers of the trunk, never called: the stems stand there"))
-    for modality, begins in STEMS.items():
-        idle = "later layers of a stem, never called: the trunk stands there"
-        rules += [(f"{begins}{part}.", None, idle) for part in sorted(trunk)]
+    rules.append((TRUNK, None, "first layers of the trunk, replaced by the stems"))
+    for modality, prefix in STEMS.items():
+        later = "later layers of a stem, replaced by the trunk"
+        rules += [(f"{prefix}{part}.", None, later) for part in sorted(trunk)]
         other = f"stem for {modality} images"
-        rules.append((begins, "backbone." if modality == stem else None, other))
+        rules.append((prefix, "backbone." if modality == stem else None, other))
     return [*rules, ("bottleneck.", "neck.", ""), *_block_rules("")]

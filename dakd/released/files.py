@@ -1,4 +1,4 @@
-"""Files of weights from elsewhere: their tensors are read, and nothing in them is executed."""
+"""Read the tensors of downloaded weight files without executing code in them."""
 
 import re
 import warnings
@@ -25,8 +25,8 @@ _NUMPY = (
 )
 
 
-class _Forgotten:
-    """Stands where a file holds a NumPy number or array: takes what is given, keeps nothing."""
+class _Discarded:
+    """Placeholder for NumPy numbers and arrays in a file; keeps no data."""
 
     def __init__(self, *_: Any) -> None:
         pass
@@ -38,15 +38,15 @@ class _Forgotten:
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
     """Return the state dict in a file, floating point as float32, on the CPU.
 
-    The file is a ``.safetensors``, or anything that ``torch.save`` wrote: the state dict itself, or
-    a dictionary that holds it as one of `WRAPPERS`. Prefixes that all keys share (``module.`` of
-    data-parallel training) are taken off. ``torch.load`` reads tensors and plain containers alone.
-    Accuracies that were saved beside the weights as NumPy numbers or arrays are skipped: an inert
-    object takes their place, and NumPy is never called.
+    The file is a ``.safetensors`` file, or one of ``torch.save`` with the state dict itself or with
+    a dictionary that has it under one of `WRAPPERS`. Prefixes that all keys share (``module.`` of
+    data-parallel training) are removed. ``torch.load`` reads only tensors and plain containers.
+    NumPy numbers and arrays, often accuracies, are replaced by an inert object; NumPy is not
+    called.
 
     Raises:
-        CheckpointError: no such file, damaged, no state dict in it, or it holds objects that only
-            running code could rebuild; the message names them.
+        CheckpointError: the file does not exist, is damaged, has no state dict, or holds objects
+            whose loading would execute code; the message names them.
     """
     path = Path(path).expanduser()
     if not path.is_file():
@@ -69,26 +69,26 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 def _read_pickled(path: Path) -> Any:
     if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 10):
         warnings.warn(
-            f"torch {torch.__version__} can be made to corrupt memory by a malicious file, also "
-            "where it reads weights only (CVE-2026-24747, mended in 2.10); read files of unknown "
-            "origin with a newer torch",
+            f"in torch {torch.__version__} a malicious file can corrupt memory, even with "
+            "weights_only=True (CVE-2026-24747, fixed in 2.10); use a newer torch for files of "
+            "unknown origin",
             stacklevel=4,
         )
-    with safe_globals([(_Forgotten, name) for name in _NUMPY]):
+    with safe_globals([(_Discarded, name) for name in _NUMPY]):
         try:
             return torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:
             if not (names := _names_of_code(path, str(error))):
                 raise CheckpointError(_damaged(path)) from error
             raise CheckpointError(
-                f"{path} holds more than tensors: {some(sorted(names))}. Rebuilding that would run "
-                "code that the file chooses, so nothing was read. Ask its owner for the state dict "
+                f"{path} holds more than tensors: {some(sorted(names))}. Loading them would "
+                "execute code from the file, so nothing was read. Ask its owner for the state dict "
                 "alone, as safetensors; docs/released.md shows how to convert a file you trust"
             ) from error
 
 
 def _names_of_code(path: Path, message: str) -> set[str]:
-    """Return what a file asks to be called, as ``module.name``; the file is only looked at."""
+    """Return the functions and classes that a file would call, as ``module.name``."""
     try:
         return set(get_unsafe_globals_in_checkpoint(path))
     except Exception:  # not a zip archive: torch before 1.6 wrote a bare pickle
@@ -97,13 +97,13 @@ def _names_of_code(path: Path, message: str) -> set[str]:
 
 def _damaged(path: Path) -> str:
     return (
-        f"{path} cannot be read as weights: it is cut short, damaged or no checkpoint (a web page "
-        "saved in its place?); compare its size with the original and download it again"
+        f"{path} cannot be read as weights: it is truncated, damaged or no checkpoint (perhaps a "
+        "saved web page); compare its size with the original and download it again"
     )
 
 
 def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a state dict, which may lie inside other dictionaries."""
+    """Return the tensors of a state dict, possibly nested in other dictionaries."""
     if isinstance(content, Mapping):
         for name in WRAPPERS:
             if isinstance(content.get(name), Mapping):
@@ -119,6 +119,6 @@ def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
 
 
 def _shared_prefix(state: Mapping[str, Tensor]) -> str | None:
-    """Return the first part of all keys, if they have more and it is the same one."""
+    """Return the first component of the keys, if all have the same one and more components."""
     first = {key.partition(".")[0] if "." in key else None for key in state}
     return first.pop() if len(first) == 1 else None
