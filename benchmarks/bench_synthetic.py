@@ -1,6 +1,6 @@
-"""Drawing the embedded benchmark: batches in tight windows, beside a plain loop over images.
+"""Speed of drawing the embedded benchmark: batches in tight windows, against a plain loop.
 
-The plain way draws the same shapes one image at a time, each shape over the whole image.
+The plain loop draws the same shapes one image at a time, each over the whole image.
 """
 
 import platform
@@ -26,7 +26,7 @@ def whole_frame(canvas: Canvas, points, reach, shown=None) -> Window | None:
 
 
 def rate(height: int, width: int, images: int, plain: bool) -> float:
-    """Return images per second in the best of a few rounds (others may share the machine)."""
+    """Return images per second in the best of a few rounds, as the machine may be shared."""
     config = SyntheticConfig(train_ids=max(4, -(-images // 16)))
     source = load_synthetic(config, height=height, width=width).train.source
     rows, best = np.arange(images), 0.0

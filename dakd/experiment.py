@@ -148,7 +148,7 @@ class Experiment:
         """Write the embedded benchmark in a dataset's layout; return what `load_dataset` takes."""
         data = self.config.data
         size: dict[str, Any] = {"height": data.height, "width": data.width}
-        name = f"{layout}-synthetic-{picture_fingerprint(data.synthetic, **size, layout=layout)}"
+        name = f"{layout}-synthetic-{image_fingerprint(data.synthetic, **size, layout=layout)}"
         root = self.folder / "data" / name
         export_dataset(layout, data.synthetic, root, **size, show=self.show, warn=False)
         return root / "people.csv" if layout == "custom" else root

@@ -36,27 +36,27 @@ def load_dataset(
     cache: str | os.PathLike[str] | None = None,
     show: bool = True,
 ) -> Dataset:
-    """Return a dataset by name; pictures are read or drawn only when asked for.
+    """Return a dataset by name; images are decoded or drawn on request.
 
     Args:
         name: ``"synthetic"``, the embedded benchmark; ``"sysu"``, ``"regdb"`` or ``"llcm"``, the
             layout of SYSU-MM01, RegDB or LLCM on disk; ``"custom"``, any images by a table.
         root: the folder, or the table of ``"custom"``; not used by ``"synthetic"``.
-        height, width: size of the pictures, in pixels.
+        height, width: image size in pixels.
         synthetic: settings of the embedded benchmark; only used by ``"synthetic"``.
-        trial: which of RegDB's ten splits, 1 to 10 (the first if not given); for no other dataset.
-        keep: remember every picture once read (H x W x 3 bytes each).
-        filter: Pillow's resampling filter that brings files to that size; the published results
-            are of Lanczos. Not used by ``"synthetic"``.
-        cache: folder for decoded pictures that all processes share (see `dakd.data.cache`); then
-            nothing is kept in memory. Not used by ``"synthetic"``.
-        show: a progress bar while the cache is built.
+        trial: which of RegDB's ten splits, 1 to 10 (by default 1); for no other dataset.
+        keep: keep decoded images in memory (H x W x 3 bytes each).
+        filter: Pillow's resampling filter that resizes files; the published results use Lanczos.
+            Not used by ``"synthetic"``.
+        cache: folder for decoded images that all processes share (see `dakd.data.cache`); then none
+            are kept in memory. Not used by ``"synthetic"``.
+        show: show a progress bar while the cache is built.
 
     Raises:
-        ValueError: the name, the trial or the filter is unknown, a root is needed, or the content
-            is wrong.
-        FileNotFoundError: a folder or file that the layout asks for is missing.
-        ImageError: while the cache is built, a picture cannot be decoded.
+        ValueError: the name, the trial or the filter is unknown, `root` is missing, or the content
+            of the dataset is wrong.
+        FileNotFoundError: a folder or file of the layout is missing.
+        ImageError: an image cannot be decoded while the cache is built.
     """
     if name not in DATASETS:
         raise ValueError(f"dataset {name!r} is unknown; use one of {', '.join(DATASETS)}")
@@ -71,7 +71,7 @@ def load_dataset(
     if root is None:
         raise ValueError(
             f"load_dataset({name!r}) needs root=, {WHAT_ROOT_IS[name]}. The licensed datasets are "
-            "given out by their authors after signing an agreement; without one, `dakd export "
+            "distributed by their authors after an agreement is signed; without one, `dakd export "
             f"--layout {name}` writes drawn people in the same layout"
         )
     size: dict[str, Any] = {"height": height, "width": width, "keep": keep, "filter": filter}

@@ -1,4 +1,4 @@
-"""Any dataset, described by a table with one row an image.
+"""Any dataset, described by a table with one row per image.
 
 The table is a CSV file (UTF-8, commas) or a parquet file with the columns
 
@@ -8,9 +8,9 @@ The table is a CSV file (UTF-8, commas) or a parquet file with the columns
 * ``modality``: ``visible`` or ``infrared``;
 * ``split``: ``train`` or ``test``.
 
-Further columns are not looked at, and the order of the rows does not matter. A table may have one
-split alone: without training rows nothing is trained on it, without test rows nothing is measured.
-Everything in the table is checked when it is loaded; a picture is decoded only when asked for.
+Other columns are ignored, and the order of the rows does not matter. A table may have only one
+split: without training rows nothing can be trained, without test rows nothing can be evaluated. The
+table is checked when it is loaded; images are decoded on request.
 """
 
 import csv
@@ -43,26 +43,27 @@ def load_custom(
 ) -> Dataset:
     """Read a dataset by its table; see the module for the columns.
 
-    An image's number is its place by path among the images of the same identity, camera and
+    An image's number is its position by path among the images of the same identity, camera and
     modality, from 1. Rows are sorted by identity, camera, modality (visible first) and number. A
     camera may be used by both modalities.
 
     Args:
         table: the file; ``.parquet`` needs pyarrow or fastparquet, anything else is read as CSV.
-        height, width: size of the pictures, in pixels.
-        keep: remember every picture once read.
-        filter: resampling filter that brings files to that size.
+        height, width: image size in pixels.
+        keep: keep decoded images in memory.
+        filter: resampling filter with which files are resized.
 
     Raises:
         FileNotFoundError: the table or images that it names are missing.
-        ImportError: it is parquet and nothing that reads parquet is installed.
-        ValueError: a column or a cell is not as it must be, an image is listed twice, an identity
+        ImportError: it is a parquet file, and no parquet reader is installed.
+        ValueError: a column or a cell is wrong, an image is listed twice, an identity
             is in both splits, there is no row, or the test split lacks a modality.
     """
     table = Path(os.path.expanduser(table))
     rows = read_table(table)
     check_splits(table, rows)
-    rows = rows.assign(place=_places(table.parent, rows["file"]))
+    places = _places(table.parent, rows["file"])
+    rows = rows.assign(place=pd.Series(places, dtype=object))  # with pyarrow, text must be UTF-8
     _check_files(table, rows)
     rows = _numbered(rows)
 
@@ -76,7 +77,7 @@ def load_custom(
     content = fingerprint(rows.assign(path=rows["place"])[list(COLUMNS)].to_csv(index=False))
     train, test = map(split, CHOICES["split"])
     return Dataset(
-        name="custom", train=train, test=test, root=table.parent, pictures=content, filter=filter
+        name="custom", train=train, test=test, root=table.parent, content=content, filter=filter
     )
 
 
@@ -84,7 +85,7 @@ def read_table(table: Path) -> pd.DataFrame:
     """Return a table's rows: path, pid, cam, modality, split, and file, each image's path.
 
     Raises:
-        FileNotFoundError, ImportError, ValueError: see `load_custom`; nothing is said of the files.
+        FileNotFoundError, ImportError, ValueError: see `load_custom`; files are not checked.
     """
     if not table.is_file():
         inside = sorted(table.glob("*.csv")) + sorted(table.glob("*.parquet"))
@@ -116,9 +117,9 @@ def read_table(table: Path) -> pd.DataFrame:
 
 
 def _read_csv(table: Path) -> pd.DataFrame:
-    """Return all cells as text; a byte that is not UTF-8 is kept as the system keeps it in names.
+    """Return all cells as text; bytes that are not UTF-8 are kept, as in file names.
 
-    Pandas would shift, drop or rename columns where rows and header differ, with a warning or none.
+    Pandas would shift, drop or rename columns where rows and header differ, often silently.
     """
     content = table.read_bytes()
     if b"\0" in content:
@@ -142,11 +143,12 @@ def _read_csv(table: Path) -> pd.DataFrame:
                 'put a path that holds a comma in quotes, as "a, b.png"'
             )
         row[:] = (row + [""] * width)[:width]
-    return pd.DataFrame(rows, columns=[name.strip() for name in header], dtype=object)
+    names = pd.Index([name.strip() for name in header], dtype=object)
+    return pd.DataFrame(rows, columns=names, dtype=object)
 
 
 def _read_parquet(table: Path) -> pd.DataFrame:
-    """Return all cells as text, empty where there is none."""
+    """Return all cells as text; a missing cell is empty."""
     try:
         rows = pd.read_parquet(table)
     except ImportError as error:
@@ -185,7 +187,7 @@ def _check_cells(table: Path, rows: pd.DataFrame, files: pd.Series) -> None:
 
 
 def check_splits(table: Path, rows: pd.DataFrame) -> None:
-    """Refuse splits that nobody could be trained and tested on.
+    """Refuse splits on which a network cannot be trained and tested.
 
     Raises:
         ValueError: the splits share identities, or the test split lacks a modality.
@@ -205,16 +207,16 @@ def check_splits(table: Path, rows: pd.DataFrame) -> None:
 
 
 def _locate(folder: Path, name: str) -> Path:
-    """Return the file of a path in the table, whichever system wrote its slashes."""
+    """Return the file of a path in the table, with either kind of slash."""
     path = folder / name
-    if name.startswith("~") or "\\" in name:  # elsewhere than on Windows a name may hold either
+    if name.startswith("~") or "\\" in name:  # outside Windows, a name may contain either
         other = folder / os.path.expanduser(name.replace("\\", "/"))
         path = path if os.path.isfile(path) else other
     return path
 
 
 def _places(folder: Path, files: Iterable[Path]) -> list[str]:
-    """Return each file's path from the table's folder, the same however the table spells it."""
+    """Return each file's path from the table's folder, however the table spells it."""
     real = functools.cache(os.path.realpath)
     homes = [os.path.abspath(folder), real(folder)]
 
@@ -226,7 +228,7 @@ def _places(folder: Path, files: Iterable[Path]) -> list[str]:
         try:
             outside = os.path.join(real(file.parent), file.name)
             return Path(os.path.relpath(outside, homes[1])).as_posix()
-        except ValueError:  # on another drive, or no system has such names
+        except ValueError:  # on another drive, or an impossible name
             return path.as_posix()
 
     return [place(file) for file in files]
@@ -253,5 +255,7 @@ def _check_files(table: Path, rows: pd.DataFrame) -> None:
 def _numbered(rows: pd.DataFrame) -> pd.DataFrame:
     """Sort rows, and number the files of each identity, camera and modality by path."""
     keys = ["pid", "cam", "modality"]
-    rows = rows.sort_values([*keys, "place"], ascending=[True, True, False, True])
+    rank = {place: i for i, place in enumerate(sorted(rows["place"]))}  # pandas may need UTF-8
+    rows = rows.assign(rank=[rank[place] for place in rows["place"]])
+    rows = rows.sort_values([*keys, "rank"], ascending=[True, True, False, True])
     return rows.assign(number=rows.groupby(keys).cumcount() + 1)

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
-_ORIENTATION = 0x0112  # of EXIF: how the camera was held; 1 is upright
+_ORIENTATION = 0x0112  # tag of EXIF; 1 is upright
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -18,7 +18,7 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339  # tags of TIFF
-_PERCENTILES = (0.5, 99.5)  # become black and white where values are no grey levels
+_PERCENTILES = (0.5, 99.5)  # become black and white where values are not 8-bit grey levels
 
 
 class ImageError(ValueError):
@@ -28,22 +28,22 @@ class ImageError(ValueError):
 def read_image(path: Path) -> Image.Image:
     """Return an image file's first frame in 8-bit RGB.
 
-    * It is turned and mirrored as its EXIF orientation says.
+    * It is rotated and mirrored by its EXIF orientation.
     * Greyscale of more than 8 bits, integer or floating point, as thermal cameras store it, is
-      scaled image by image: the 0.5th percentile of its values becomes 0, the 99.5th 255, and what
-      lies outside is clipped. Where the two are equal, the least and the greatest value take their
-      place; an image of one value becomes mid grey, 128. A TIFF whose white is zero is inverted.
-    * What is transparent lies on black.
+      scaled image by image: the 0.5th percentile of its values becomes 0, the 99.5th 255, and
+      values outside are clipped. Where the two are equal, the minimum and the maximum are used
+      instead; an image of one value becomes mid grey, 128. A TIFF whose white is zero is inverted.
+    * Transparent pixels are blended with black.
 
     Raises:
-        ImageError: the file is missing, truncated, no image, far too large to be one of a person,
-            of colours (or grey with transparency) of more than 8 bits, of which Pillow keeps the
-            high byte alone, of signed 8-bit values, or holds NaN or infinite values.
+        ImageError: the file is missing, truncated, not an image, or too large; it has colours (or
+            grey with transparency) of more than 8 bits, of which Pillow would keep only the high
+            byte, or signed 8-bit values; or it holds NaN or infinite values.
     """
     try:
-        # Given a name, Pillow maps a TIFF into memory and then scrambles one that lies on its side.
+        # Given a name, Pillow maps a TIFF into memory, and then garbles rotated ones.
         if path.exists() and not path.is_file():
-            raise OSError("it is no regular file")  # a named pipe would be waited for
+            raise OSError("it is not a regular file")  # reading a named pipe would block
         with open(path, "rb") as file:
             head = file.read(25)
             with Image.open(file) as image:
@@ -51,7 +51,7 @@ def read_image(path: Path) -> Image.Image:
                 white_is_zero = _white_is_zero(image)
                 image.load()
                 return _to_rgb(_upright(image), white_is_zero)
-    except ImageError as error:  # a sound file, which says what to do about it
+    except ImageError as error:  # an intact file; the message says what to do
         raise ImageError(f"cannot read the image {path}: {error}") from error
     except Exception as error:  # Pillow raises many kinds on damaged files
         raise ImageError(
@@ -60,7 +60,7 @@ def read_image(path: Path) -> Image.Image:
 
 
 def _refuse(image: Image.Image, head: bytes) -> None:
-    """Raise `ImageError` for what Pillow would warn of, or decode to other values than it holds."""
+    """Raise `ImageError` for files of which Pillow would warn, or that it would decode wrongly."""
     (width, height), most = image.size, Image.MAX_IMAGE_PIXELS
     if most is not None and width * height > most:  # before Pillow decodes it
         raise ImageError(
@@ -71,8 +71,8 @@ def _refuse(image: Image.Image, head: bytes) -> None:
         return
     if (bits := _depth(image, head)) > 8:
         raise ImageError(
-            f"it has {bits} bits a channel, and only greyscale without transparency may have more "
-            "than 8; save it with 8, or as greyscale"
+            f"it has {bits} bits per channel, and only greyscale without transparency may have "
+            "more than 8; save it with 8, or as greyscale"
         )
     if 2 in _tag(image, _SAMPLE_FORMAT, ()):
         raise ImageError("its 8-bit values are signed; save them unsigned, or with 16 bits")
@@ -83,7 +83,7 @@ def _is_scaled(image: Image.Image) -> bool:
 
 
 def _depth(image: Image.Image, head: bytes) -> int:
-    """Return the bits of a channel that the file, which starts with `head`, has; 8 if unknown."""
+    """Return the bits per channel of a file that starts with `head`; 8 if unknown."""
     if image.format == "PNG":
         return head[24]  # of IHDR
     if image.format == "SGI":
@@ -104,13 +104,13 @@ def _white_is_zero(image: Image.Image) -> bool:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Do what `ImageOps.exif_transpose` does, which fails where it cannot write EXIF again."""
+    """Do the same as `ImageOps.exif_transpose`, which fails where it cannot write EXIF again."""
     turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
     return image if turn is None else image.transpose(turn)
 
 
 def _to_rgb(image: Image.Image, white_is_zero: bool) -> Image.Image:
-    if _is_scaled(image):  # of 8 bits and less Pillow has inverted what is to be
+    if _is_scaled(image):  # Pillow has already inverted images of at most 8 bits
         levels = _eight_bits(np.asarray(image))
         image = Image.fromarray(255 - levels if white_is_zero and np.ptp(levels) else levels)
     elif image.has_transparency_data:
@@ -125,7 +125,7 @@ def _eight_bits(values: np.ndarray) -> np.ndarray:
     if not np.isfinite(values).all():
         raise ValueError("it holds NaN or infinite values")
     low, high = np.percentile(values, _PERCENTILES)
-    if low == high:  # all but a few pixels have one value: a small warm object
+    if low == high:  # almost all pixels have one value, as around a small warm object
         low, high = values.min(), values.max()
     if low == high:
         return np.full(values.shape, 128, np.uint8)

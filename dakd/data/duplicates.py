@@ -1,7 +1,6 @@
-"""The same picture more than once in a dataset: in both splits, in both modalities, listed twice.
+"""Images that are in a dataset more than once: in both splits, in both modalities, or listed twice.
 
-A network that has seen a test picture in training, or is asked to find a picture in itself, scores
-what it should not.
+Scores are too high where a network was trained on a test image, or has to find a copy of its query.
 """
 
 import hashlib
@@ -24,7 +23,7 @@ _KNOWN: weakref.WeakKeyDictionary[Dataset, list[tuple["Listed", ...]]] = weakref
 
 
 class Listed(NamedTuple):
-    """One row of a dataset."""
+    """One row of a dataset, with its file."""
 
     split: Literal["train", "test"]
     modality: Modality
@@ -34,20 +33,20 @@ class Listed(NamedTuple):
 
 
 def duplicates(dataset: Dataset) -> list[tuple[Listed, ...]]:
-    """Return the rows that show the same picture: a group for each picture that has several.
+    """Return the groups of rows that hold the same image.
 
-    Files count as the same picture if they hold the same bytes, or are one file under two names.
-    Only files of equal size are opened, and first a few KiB of them are compared, so that a large
-    dataset costs about one short read a file. The answer is remembered as long as the dataset is.
+    Two files hold the same image if their bytes are equal, or if they are one file under two names.
+    Only files of equal size are opened, and a few KiB are compared first, so a large dataset needs
+    about one short read per file. The result is cached with the dataset.
 
-    Pictures that were saved anew, in another format or size, are not recognised. Drawn pictures
-    have no file and are left out, and so is a file that cannot be read.
+    An image that was saved again in another format or size is not recognised. Drawn images have no
+    file and are left out, and so are files that cannot be read.
 
     Args:
         dataset: from `dakd.data.load_dataset`.
 
     Returns:
-        Groups of two rows or more, in the order of their first row, training first.
+        Groups of two or more rows, ordered by their first row, training first.
     """
     if dataset not in _KNOWN:
         splits: Iterable[Literal["train", "test"]] = ("train", "test")
@@ -63,25 +62,24 @@ def duplicates(dataset: Dataset) -> list[tuple[Listed, ...]]:
 
 
 def same_files(paths: Iterable[Path]) -> list[list[int]]:
-    """Return the positions of files with the same content, a group for each that is there twice.
+    """Return the positions of files with equal content, in groups of two or more.
 
     Args:
-        paths: files; one that cannot be read belongs to no group, and one listed twice is its own
-            copy.
+        paths: files; one that cannot be read is in no group, one listed twice is a group.
     """
     paths = list(paths)
     groups = [list(range(len(paths)))]
     with ThreadPoolExecutor(_THREADS) as pool:
-        for look in (_size, _probe, _content):
-            groups = _divide(groups, partial(_look_all, pool, look, paths))
+        for read in (_size, _probe, _content):
+            groups = _divide(groups, partial(_read_all, pool, read, paths))
     return groups
 
 
-def in_words(groups: Iterable[tuple[Listed, ...]]) -> str:
-    """Return what kinds of repetition there are and how often, each picture counted once.
+def describe_duplicates(groups: Iterable[tuple[Listed, ...]]) -> str:
+    """Return the kinds of repetition and how often each occurs, counting every image once.
 
-    >>> a, b = Path("a.png"), Path("b.png")
-    >>> in_words([(Listed("train", "visible", 1, 1, a), Listed("test", "visible", 9, 1, b))])
+    >>> one = Listed("train", "visible", 1, 1, Path("a.png"))
+    >>> describe_duplicates([(one, Listed("test", "visible", 9, 1, Path("b.png")))])
     '1 in both splits (a.png = b.png)'
     """
     kinds: dict[str, list[tuple[Listed, ...]]] = defaultdict(list)
@@ -96,31 +94,31 @@ def in_words(groups: Iterable[tuple[Listed, ...]]) -> str:
 
 
 def _divide(
-    groups: list[list[int]], look_all: Callable[[list[int]], list[Hashable]]
+    groups: list[list[int]], read_all: Callable[[list[int]], list[Hashable]]
 ) -> list[list[int]]:
-    """Split groups by what is seen of their members; those with one member are dropped."""
+    """Split groups by a property of their files; drop files without an equal."""
     rows = [row for group in groups for row in group]
-    seen = iter(look_all(rows))
+    values = iter(read_all(rows))
     parts: dict[tuple[int, Hashable], list[int]] = defaultdict(list)
     for number, group in enumerate(groups):
         for row in group:
-            if (mark := next(seen)) is not None:
-                parts[number, mark].append(row)
+            if (value := next(values)) is not None:
+                parts[number, value].append(row)
     return sorted(part for part in parts.values() if len(part) > 1)
 
 
-def _look_all(
+def _read_all(
     pool: ThreadPoolExecutor,
-    look: Callable[[Path], Hashable],
+    read: Callable[[Path], Hashable],
     paths: list[Path],
     rows: list[int],
 ) -> list[Hashable]:
-    return list(pool.map(lambda row: _or_none(look, paths[row]), rows))
+    return list(pool.map(lambda row: _or_none(read, paths[row]), rows))
 
 
-def _or_none(look: Callable[[Path], Hashable], path: Path) -> Hashable:
+def _or_none(read: Callable[[Path], Hashable], path: Path) -> Hashable:
     try:
-        return look(path)
+        return read(path)
     except OSError:
         return None
 

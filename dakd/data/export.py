@@ -1,7 +1,7 @@
-"""The embedded benchmark on disk, in the layouts that the readers of `dakd.data` expect.
+"""Writes the embedded benchmark to disk in the layouts that the readers of `dakd.data` expect.
 
-A layout is one function: it says what is drawn, where each picture goes and which lists lie beside
-them. No picture of a licensed dataset is involved.
+A layout is one function, which returns the images to draw, their paths, and the lists. No image of
+a licensed dataset is involved.
 """
 
 import contextlib
@@ -22,23 +22,23 @@ from PIL import Image
 from scipy.io import savemat
 
 from dakd.config import SyntheticConfig, to_dict
+from dakd.data.atomic_folder import atomic_folder, remove_leftovers
 from dakd.data.drawing.scenery import CAMERAS
 from dakd.data.records import MARKER, Record
 from dakd.data.synthetic import (
     SyntheticSource,
     cameras_of,
     identity_numbers,
-    picture_fingerprint,
+    image_fingerprint,
     records_of,
 )
-from dakd.data.whole_folder import sweep, whole_or_nothing
 from dakd.protocols import Modality
 from dakd.runtime import progress
 
 Layout = Literal["sysu", "regdb", "llcm", "custom"]
 TABLE = "people.csv"
-MULTI_SHOT = 10  # images of a person and camera that SYSU-MM01's multi-shot gallery takes
-NOTICE = """These pictures are drawn by a program. They are synthetic and NOT part of {name}.
+MULTI_SHOT = 10  # images per person and camera in SYSU-MM01's multi-shot gallery
+NOTICE = """These images are drawn by a program. They are synthetic and NOT part of {name}.
 
 Folders and lists follow the layout {layout!r}, so that its reader and protocol run on them.
 A result on them must never be reported as a result on {name}.
@@ -47,15 +47,15 @@ A result on them must never be reported as a result on {name}.
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What an export consists of.
+    """The content of an export.
 
     Attributes:
-        pictures: what is drawn, by path below the export's folder; its suffix says the format.
+        images: the records to draw, by path below the export's folder; the suffix is the format.
         files: content of the lists, by path.
-        empty: folders that are there without a picture.
+        empty: folders without images.
     """
 
-    pictures: Mapping[str, Record]
+    images: Mapping[str, Record]
     files: Mapping[str, bytes]
     empty: Sequence[str] = ()
 
@@ -68,34 +68,33 @@ def export_dataset(
     height: int,
     width: int,
     show: bool = True,
-    for_others: bool = True,
+    warn: bool = True,
 ) -> Path:
-    """Write the benchmark in a dataset's layout, whole or not at all, and return its folder.
+    """Write the benchmark in a dataset's layout, atomically, and return its folder.
 
-    A finished export of the same layout, configuration and size is left as it is. What an export
-    that was killed left behind is removed by the next one to the same folder.
+    A finished export of the same layout, configuration and size is kept. The next export to the
+    same folder removes what a killed process has left there.
 
     Args:
-        layout: ``"sysu"``, the six cameras as they are; ``"regdb"``, everybody by camera 4 and by a
-            thermal camera 6, halved at random ten times; ``"llcm"``, every camera in both
-            modalities, infrared at other moments than visible; ``"custom"``, PNG files and a table,
-            ``people.csv``.
-        config: the benchmark; ``"regdb"`` is thermal whatever it says.
+        layout: ``"sysu"``, the six cameras; ``"regdb"``, all people in camera 4 and in a thermal
+            camera 6, with ten random splits in halves; ``"llcm"``, every camera in both modalities,
+            at different moments; ``"custom"``, PNG files and a table, ``people.csv``.
+        config: the benchmark; ``"regdb"`` is always thermal.
         root: folder to write: a new one, an empty one, or a link to an empty one.
-        height, width: pixels.
-        show: a progress bar.
-        for_others: other people's code shall read it, too. Of SYSU-MM01's multi-shot search much of
-            it fails where a camera has fewer than ten images of a person (ours takes what there
-            is); an export in that layout then warns of too few.
+        height, width: image size in pixels.
+        show: show a progress bar.
+        warn: warn if other code cannot read the export: much code for SYSU-MM01's multi-shot
+            search fails with fewer than ten images per person and camera (ours takes what there
+            is).
 
     Raises:
-        ValueError: the layout is unknown, the size too small, or `root` the working folder.
-        FileExistsError: `root` holds something else.
+        ValueError: the layout is unknown, the size is too small, or `root` is the working folder.
+        FileExistsError: `root` holds other files.
         NotADirectoryError: `root` is a file.
         OSError: `root` cannot be written; nothing was drawn.
 
     Warns:
-        UserWarning: once an export, see `for_others`.
+        UserWarning: once per export, see `warn`.
     """
     if layout not in LAYOUTS:
         raise ValueError(f"layout {layout!r} is unknown; use one of {', '.join(LAYOUTS)}")
@@ -103,18 +102,18 @@ def export_dataset(
         config = dataclasses.replace(config, thermal=True)
     root = Path(os.path.expanduser(root))
     real = Path(os.path.realpath(root))  # a link stays one
-    fingerprint = picture_fingerprint(config, height, width, layout)
-    if used := [path.name for path in sweep(real) if path.parent == real]:
+    fingerprint = image_fingerprint(config, height, width, layout)
+    if used := [path.name for path in remove_leftovers(real) if path.parent == real]:
         raise FileExistsError(
-            f"another process is writing an export into {root} just now ({used[0]}); wait for it, "
+            f"another process is writing an export into {root} ({used[0]}); wait for it, "
             "or name another folder"
         )
     if _finished(root, fingerprint):
         return root
     if real == Path.cwd():
         raise ValueError(
-            f"{root} is the folder that you are in, and an export needs one of its own; name a new "
-            f"folder, as {root / 'people'}"
+            f"{root} is the working folder, and an export needs a folder of its own; name a new "
+            f"one, such as {root / 'people'}"
         )
     name, plan_of = LAYOUTS[layout]
     plan = plan_of(config)
@@ -124,12 +123,12 @@ def export_dataset(
         "README.txt": NOTICE.format(name=name, layout=layout).encode(),
         MARKER: _lines([json.dumps(marker, indent=2)]),
     }
-    records = list(plan.pictures.values())
+    records = list(plan.images.values())
     source = SyntheticSource(config, records, height=height, width=width)
-    if for_others:
+    if warn:
         _warn_of_few(layout, config.images_per_camera)
-    with whole_or_nothing(real, MARKER, lambda: _finished(root, fingerprint)) as folder:
-        _write_pictures(source, [folder / path for path in plan.pictures], show)
+    with atomic_folder(real, MARKER, lambda: _finished(root, fingerprint)) as folder:
+        _write_images(source, [folder / path for path in plan.images], show)
         for path in plan.empty:
             (folder / path).mkdir(parents=True)
         for path, content in {**plan.files, **own}.items():
@@ -141,47 +140,46 @@ def export_dataset(
 def _warn_of_few(layout: Layout, images: int) -> None:
     if layout == "sysu" and images < MULTI_SHOT:
         warnings.warn(
-            f"{images} images of a person in each camera are too few for other people's code of "
-            f"SYSU-MM01's multi-shot search, which takes {MULTI_SHOT} and fails on fewer; to run "
-            f"such code, export with images_per_camera={MULTI_SHOT} (--images-per-camera "
-            f"{MULTI_SHOT}) or more",
+            f"{images} images per person and camera are too few for much code of SYSU-MM01's "
+            f"multi-shot search, which needs {MULTI_SHOT}; to run such code, export with "
+            f"images_per_camera={MULTI_SHOT} (--images-per-camera {MULTI_SHOT}) or more",
             stacklevel=3,
         )
 
 
 def _finished(root: Path, fingerprint: str) -> bool:
-    """Return whether `root` is this export already; complain if it is anything else."""
+    """Return whether `root` is this export already; raise an error if it is anything else."""
     if not os.path.lexists(os.path.realpath(root)):
         return False
     if not root.is_dir():
         raise NotADirectoryError(f"{root} is a file; name a folder for the export")
     if not any(root.iterdir()):
         return False
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # no marker of ours
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # not our marker
         marker = json.loads((root / MARKER).read_text(encoding="utf-8"))
         if marker["fingerprint"] == fingerprint:
             return True
     raise FileExistsError(
-        f"{root} is not empty and is no export of this layout and configuration; "
+        f"{root} is not empty and is not an export of this layout and configuration; "
         "delete it or name another folder"
     )
 
 
-def _write_pictures(source: SyntheticSource, paths: Sequence[Path], show: bool) -> None:
-    """Draw and write 256 pictures at a time, those of one camera and modality together."""
+def _write_images(source: SyntheticSource, paths: Sequence[Path], show: bool) -> None:
+    """Draw and write 256 images at a time, ordered by camera and modality."""
     records = source.records
     order = sorted(range(len(paths)), key=lambda row: (records[row].cam, records[row].modality))
 
-    def save(row: int, picture: np.ndarray) -> None:
+    def save(row: int, image: np.ndarray) -> None:
         paths[row].parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture).save(paths[row], quality=95)  # formats without loss ignore it
+        Image.fromarray(image).save(paths[row], quality=95)  # lossless formats ignore the quality
 
     bar = progress(None, total=len(order), title="drawing pedestrians", show=show)
     with bar, ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         for start in range(0, len(order), 256):
             rows = order[start : start + 256]
-            pictures = source.read(np.array(rows)).permute(0, 2, 3, 1).numpy()  # (n, H, W, 3)
-            list(pool.map(save, rows, pictures))
+            images = source.read(np.array(rows)).permute(0, 2, 3, 1).numpy()  # (n, H, W, 3)
+            list(pool.map(save, rows, images))
             bar.update(len(rows))
 
 
@@ -193,31 +191,29 @@ def _ids(pids: Iterable[int]) -> bytes:
     return _lines([",".join(map(str, pids))])
 
 
-def _index(pictures: Mapping[str, Record], pids: Iterable[int]) -> bytes:
-    """Return the list of some identities' pictures, each with its identity's label, from 0."""
+def _index(images: Mapping[str, Record], pids: Iterable[int]) -> bytes:
+    """Return the list of some identities' images, each with its identity's label, from 0."""
     labels = {pid: label for label, pid in enumerate(sorted(pids))}
-    return _lines(f"{path} {labels[r.pid]}" for path, r in pictures.items() if r.pid in labels)
+    return _lines(f"{path} {labels[r.pid]}" for path, r in images.items() if r.pid in labels)
 
 
 def _sysu(config: SyntheticConfig) -> Plan:
     """SYSU-MM01: ``cam<k>/<identity>/<number>.jpg``, identity lists, draws of the galleries."""
     train, test = identity_numbers(config)
-    everybody = [*train, *test]
-    pictures = {
-        f"cam{r.cam}/{r.pid:04d}/{r.number:04d}.jpg": r for r in records_of(config, everybody)
-    }
+    everyone = [*train, *test]
+    images = {f"cam{r.cam}/{r.pid:04d}/{r.number:04d}.jpg": r for r in records_of(config, everyone)}
     files = {
         "exp/train_id.txt": _ids(pid for pid in train if pid % 4),
         "exp/val_id.txt": _ids(pid for pid in train if not pid % 4),
         "exp/test_id.txt": _ids(test),
-        "exp/available_id.txt": _ids(everybody),
-        "exp/rand_perm_cam.mat": _permutations(config, everybody),
+        "exp/available_id.txt": _ids(everyone),
+        "exp/rand_perm_cam.mat": _permutations(config, everyone),
     }
-    return Plan(pictures, files)
+    return Plan(images, files)
 
 
 def _permutations(config: SyntheticConfig, pids: Sequence[int]) -> bytes:
-    """Return ten orders of each camera's images of each identity, (10, n), as the official file."""
+    """Return ten orders (10, n) of the images per camera and identity, in the official format."""
     kind = np.uint8 if config.images_per_camera < 256 else np.uint16
     cells = np.empty((len(CAMERAS), 1), dtype=object)
     for cam in CAMERAS:
@@ -233,31 +229,31 @@ def _permutations(config: SyntheticConfig, pids: Sequence[int]) -> bytes:
 
 
 def _regdb(config: SyntheticConfig) -> Plan:
-    """RegDB: ``Visible`` and ``Thermal``, a folder for each identity, and ten random halvings."""
+    """RegDB: ``Visible`` and ``Thermal``, a folder for each identity, and ten random splits."""
     train, test = identity_numbers(config)
-    everybody, pictures, files = [*train, *test], {}, {}
+    everyone, images, files = [*train, *test], {}, {}
     for folder, cam in (("Visible", 4), ("Thermal", 6)):
-        pictures[folder] = {
+        images[folder] = {
             f"{folder}/{r.pid}/drawn_{folder[0].lower()}_{r.number:05d}_{r.pid}.bmp": r
-            for r in records_of(config, everybody)
+            for r in records_of(config, everyone)
             if r.cam == cam
         }
     for trial in range(1, 11):
         random = np.random.default_rng([config.seed % 2**32, 4, trial])
-        halves = np.array_split(random.permutation(everybody), 2)
+        halves = np.array_split(random.permutation(everyone), 2)
         for split, half in zip(("train", "test"), halves, strict=True):
-            for folder, part in pictures.items():
+            for folder, part in images.items():
                 files[f"idx/{split}_{folder.lower()}_{trial}.txt"] = _index(part, half.tolist())
-    return Plan(pictures["Visible"] | pictures["Thermal"], files)
+    return Plan(images["Visible"] | images["Thermal"], files)
 
 
 def _llcm(config: SyntheticConfig) -> Plan:
-    """LLCM: ``vis`` and ``nir`` to train on, ``test_vis`` and ``test_nir`` by camera.
+    """LLCM: ``vis`` and ``nir`` for training, ``test_vis`` and ``test_nir`` by camera.
 
-    Each of the six cameras takes both modalities, at different moments; as in LLCM, camera 3 takes
-    no infrared image, and its folder is empty.
+    Each of the six cameras records both modalities, at different moments; as in LLCM, camera 3
+    records no infrared images, and its folder is empty.
     """
-    pictures: dict[str, Record] = {}
+    images: dict[str, Record] = {}
     train, test = identity_numbers(config)
     files = {"idx/test_id.txt": _ids(test)}
     modalities: dict[str, Modality] = {"vis": "visible", "nir": "infrared"}
@@ -272,21 +268,21 @@ def _llcm(config: SyntheticConfig) -> Plan:
             drawn = dataclasses.replace(r, modality=modality, number=moment)
             part[f"{folder}/{r.pid:04d}/{name}"] = drawn
         files[f"idx/{split}_{kind}.txt"] = _index(part, pids)
-        pictures |= part
-    return Plan(pictures, files, empty=("test_nir/cam3",))
+        images |= part
+    return Plan(images, files, empty=("test_nir/cam3",))
 
 
 def _custom(config: SyntheticConfig) -> Plan:
-    """Any images: names with a space and an accent, and a table of what they show."""
-    pictures: dict[str, Record] = {}
+    """Any dataset: file names with a space and an accent, and a table of labels."""
+    images: dict[str, Record] = {}
     rows = []
     for split, pids in zip(("train", "test"), identity_numbers(config), strict=True):
         for r in records_of(config, pids):
             path = f"drawn people/piéton {r.pid:04d}/cam{r.cam} {r.number:04d}.png"
-            pictures[path] = r
+            images[path] = r
             rows.append((path, r.pid, r.cam, r.modality, split))
     table = pd.DataFrame(rows, columns=["path", "pid", "cam", "modality", "split"])
-    return Plan(pictures, {TABLE: table.to_csv(index=False, lineterminator="\n").encode()})
+    return Plan(images, {TABLE: table.to_csv(index=False, lineterminator="\n").encode()})
 
 
 LAYOUTS: dict[str, tuple[str, Callable[[SyntheticConfig], Plan]]] = {

@@ -1,4 +1,4 @@
-"""The text files that come with datasets: identity lists, and lines of an image and its label."""
+"""Reads the text files of datasets: lists of identities, and lists of images with labels."""
 
 import re
 from collections import defaultdict
@@ -13,12 +13,14 @@ def read_ids(path: Path) -> set[int]:
     """Return the identities of a text file, separated by commas or white space.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: something in it is no identity number, or it lists none.
+        FileNotFoundError: the file does not exist.
+        ValueError: a word is not an identity number, or there is none.
     """
     words = [word for word in re.split(r"[\s,]+", _text(path)) if word]
     if wrong := [word for word in words if not is_number(word)]:
-        raise ValueError(f"{path}: {wrong[0]!r} is no identity number; restore the original file")
+        raise ValueError(
+            f"{path}: {wrong[0]!r} is not an identity number; restore the original file"
+        )
     if not words:
         raise ValueError(f"{path} lists no identity; restore the original file")
     return {int(word) for word in words}
@@ -27,22 +29,22 @@ def read_ids(path: Path) -> set[int]:
 def read_index(path: Path, root: Path) -> list[tuple[Path, int]]:
     """Return the files and labels of lines ``<path below root> <label>``, in the file's order.
 
-    The path may hold spaces and either kind of slash; the label is the last word of the line.
+    The path may contain spaces and either kind of slash; the label is the last word of the line.
 
     Args:
         path: the list.
-        root: the folder that the paths start from; whether the files exist is not looked at.
+        root: the folder that the paths start from; the files need not exist.
 
     Raises:
-        FileNotFoundError: there is no such list.
-        ValueError: a line is not as it must be, a file is listed twice, or there is no line.
+        FileNotFoundError: the list does not exist.
+        ValueError: a line has another form, a file is listed twice, or there is no line.
     """
     entries: dict[Path, int] = {}
     for number, line in enumerate(_text(path).split("\n"), start=1):
         if not line.strip():
             continue
         match = _INDEX_LINE.fullmatch(line.strip())
-        relative = PureWindowsPath(match[1] if match else "")  # takes / and \ for what they are
+        relative = PureWindowsPath(match[1] if match else "")  # splits at / and \
         if not match or not relative.parts or relative.anchor or ".." in relative.parts:
             raise ValueError(
                 f"{path}, line {number}: {line.strip()!r} is not '<path below the dataset's "
@@ -58,7 +60,7 @@ def read_index(path: Path, root: Path) -> list[tuple[Path, int]]:
 
 
 def is_image(path: PurePath) -> bool:
-    """Return whether a name is that of an image; ``Thumbs.db``, ``._1.jpg`` and the like are not.
+    """Return whether a name is that of an image, unlike ``Thumbs.db`` or ``._1.jpg``.
 
     >>> [is_image(PurePath(name)) for name in ("0001.jpg", "1.BMP", "._0001.jpg", "Thumbs.db")]
     [True, True, False, False]
@@ -67,7 +69,7 @@ def is_image(path: PurePath) -> bool:
 
 
 def is_number(text: str) -> bool:
-    """Return whether a text is a whole number from 0 up that 64 bits hold.
+    """Return whether a text is a whole number from 0 that fits 64 bits.
 
     >>> [is_number(text) for text in ("0012", "-1", "1.0", "9" * 19)]
     [True, False, False, False]
@@ -76,7 +78,7 @@ def is_number(text: str) -> bool:
 
 
 def disagreements(pairs: Iterable[tuple[str, int]]) -> list[str]:
-    """Return where folders and labels do not belong to each other one to one, in words.
+    """Return messages on folders and labels that do not correspond one to one.
 
     >>> disagreements([("0003", 0), ("0007", 1), ("0009", 1)])
     ['label 1 belongs to the folders 0007, 0009']
@@ -100,14 +102,14 @@ def disagreements(pairs: Iterable[tuple[str, int]]) -> list[str]:
 def check_layout(
     root: Path, folders: Sequence[str], dataset: str, *, probe: str, what: str = ""
 ) -> None:
-    """Refuse a folder that does not have a dataset's layout.
+    """Refuse a folder without a dataset's layout.
 
     Args:
         root: the dataset's folder.
-        folders: what must be in it.
+        folders: the folders that must be in it.
         dataset: its name, for the message.
-        probe: the one of them that tells whether a folder inside `root` was meant.
-        what: the folders in short words, if not their names.
+        probe: the one of them that shows that a folder inside `root` was meant.
+        what: the folders in short, for the message; by default their names.
 
     Raises:
         FileNotFoundError: `root` or a folder in it does not exist.
@@ -123,7 +125,7 @@ def check_layout(
 
 
 def some(items: Iterable[object], limit: int = 8) -> str:
-    """Return the first few items of a list for a message, and how many more there are.
+    """Return the first items for a message, and the number of the others.
 
     >>> some([3, 5, 8], limit=2)
     '3, 5 and 1 more'
@@ -134,7 +136,7 @@ def some(items: Iterable[object], limit: int = 8) -> str:
 
 
 def printable(text: str) -> str:
-    """Return a text with what is not UTF-8 in the names in it written out.
+    """Return a text in which bytes of names that are not UTF-8 are escaped.
 
     >>> print(printable("caf\\udce9.png"))
     caf\\xe9.png
@@ -150,4 +152,4 @@ def printable(text: str) -> str:
 def _text(path: Path) -> str:
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}; it is part of the dataset's download")
-    return path.read_text("utf-8-sig", errors="surrogateescape")  # as the system keeps names
+    return path.read_text("utf-8-sig", errors="surrogateescape")  # as in file names

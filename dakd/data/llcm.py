@@ -1,9 +1,9 @@
-"""LLCM from disk: pictures of nine cameras, each of which sees in visible and in infrared light.
+"""LLCM from disk: images of nine cameras, each in visible and in infrared light.
 
-Training pictures are those of ``idx/train_vis.txt`` and ``idx/train_nir.txt``; test pictures those
-that the folders ``test_vis/cam1 .. cam9`` and ``test_nir/cam1 .. cam9`` hold of the identities in
+Training images are those of ``idx/train_vis.txt`` and ``idx/train_nir.txt``; test images those that
+the folders ``test_vis/cam1 .. cam9`` and ``test_nir/cam1 .. cam9`` hold of the identities in
 ``idx/test_id.txt``, as in the released evaluation. Names and folders are checked when the dataset
-is loaded; a picture is decoded only when it is asked for. Source: Zhang & Wang, "Diverse Embedding
+is loaded; images are decoded on request. Source: Zhang & Wang, "Diverse Embedding
 Expansion Network and Low-Light Cross-Modality Benchmark for Visible-Infrared Person
 Re-identification", CVPR 2023.
 """
@@ -41,21 +41,21 @@ def load_llcm(
 ) -> Dataset:
     """Read a folder in LLCM's layout.
 
-    The identity is the number of the folder that a picture lies in; the labels of the training
-    lists must belong to these folders one to one, and are otherwise not used. The camera of a
-    training picture is in its name (``0001_c03_...``), that of a test picture in its folder. Rows
+    The identity is the number of an image's folder; the labels of the training lists must
+    correspond to these folders one to one, and are otherwise not used. The camera of a training
+    image is in its name (``0001_c03_...``), that of a test image in its folder. Rows
     are sorted by identity, camera, modality (visible first) and image number; the number is the
     position among the files of that identity, camera and modality by name, from 1.
 
     Args:
         root: the folder that holds ``vis``, ``nir``, ``test_vis``, ``test_nir`` and ``idx``.
-        height, width: size of the pictures, in pixels.
-        keep: remember every picture once read.
-        filter: resampling filter that brings files to that size.
+        height, width: image size in pixels.
+        keep: keep decoded images in memory.
+        filter: resampling filter with which files are resized.
 
     Raises:
-        FileNotFoundError: a folder, a list or a listed picture is missing.
-        ValueError: a list, a name or an identity's pictures are not as they must be.
+        FileNotFoundError: a folder, a list or a listed image is missing.
+        ValueError: a list, a name or an identity's images are wrong.
     """
     root = Path(os.path.expanduser(root))
     check_layout(root, ("vis", "nir", "test_vis", "test_nir", "idx"), "LLCM", probe="test_vis")
@@ -83,7 +83,7 @@ def load_llcm(
 
 
 def camera_of(path: PurePath) -> int | None:
-    """Return the camera in the name of a training picture, or None if there is none.
+    """Return the camera in the name of a training image, or None if there is none.
 
     >>> camera_of(PurePath("nir/0001/0001_c03_s185535_f7010_nir.jpg"))
     3
@@ -109,7 +109,7 @@ def _train_rows(root: Path) -> list[Row]:
         entries = read_index(list_file, root)
         if missing := [str(path.relative_to(root)) for path, _ in entries if not path.is_file()]:
             raise FileNotFoundError(
-                f"{len(missing)} of {len(entries)} pictures that {list_file} lists do not exist, "
+                f"{len(missing)} of {len(entries)} images that {list_file} lists do not exist, "
                 f"such as {some(missing, 3)}; the copy is incomplete, unpack it again"
             )
         rows += (found := [_train_row(path, modality) for path, _ in entries])
@@ -134,9 +134,9 @@ def _train_row(path: Path, modality: Modality) -> Row:
 
 
 def _test_rows(root: Path, ids: Iterable[int]) -> list[Row]:
-    """Rows of the test folders; a camera's folder may be empty or absent."""
+    """Return the rows of the test folders; a camera's folder may be empty or absent."""
     rows: list[Row] = []
-    unseen = []
+    without = []
     for pid in sorted(ids):
         before = len(rows)
         for modality, suffix in SUFFIXES.items():
@@ -145,12 +145,12 @@ def _test_rows(root: Path, ids: Iterable[int]) -> list[Row]:
                 files = folder.iterdir() if folder.is_dir() else ()
                 rows += [(pid, cam, modality, path) for path in files if is_image(path)]
         if len(rows) == before:
-            unseen.append(pid)
-    if unseen:
+            without.append(pid)
+    if without:
         raise ValueError(
-            f"identities {some(unseen)} are listed in {root / 'idx' / 'test_id.txt'} but no camera "
-            f"has a picture in a folder such as {root / 'test_vis' / 'cam1' / f'{unseen[0]:04d}'}; "
-            "the copy is incomplete, unpack it again"
+            f"identities {some(without)} are listed in {root / 'idx' / 'test_id.txt'}, but no "
+            f"camera has an image in a folder such as {root / 'test_vis' / 'cam1'}"
+            f"{os.sep}{without[0]:04d}; the copy is incomplete, unpack it again"
         )
     return rows
 

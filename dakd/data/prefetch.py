@@ -1,4 +1,4 @@
-"""Fetching batches ahead, by threads, while the device computes."""
+"""Fetches batches in threads while the device computes."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -14,13 +14,13 @@ def prefetch(
 ) -> Iterator[Fetched]:
     """Yield ``fetch(item)`` for every item, in order.
 
-    Threads, not processes: what is fetched are whole batches of uint8, copied or decoded by code
-    that lets other threads run, and all of them share one cache and one memory.
+    Threads, not processes: whole uint8 batches are copied or decoded by code that releases the
+    global interpreter lock, and threads share one cache and one memory.
 
     Args:
         items: what to fetch.
-        fetch: called in a thread; its errors are raised where the batch is asked for.
-        workers: threads, each at most two batches ahead; 0 fetches when asked.
+        fetch: called in a thread; its exceptions are raised when the batch is requested.
+        workers: number of threads, each at most two batches ahead; 0 fetches on request.
 
     >>> list(prefetch([1, 2, 3], lambda n: n * 10, workers=2))
     [10, 20, 30]

@@ -22,10 +22,10 @@ from dakd.protocols import Modality
 from dakd.runtime import require
 
 Filter = Literal["lanczos", "bicubic", "bilinear"]
-MARKER = "dakd_export.json"  # in a folder of drawn people that has a dataset's layout
-SAMPLED = 256  # files whose content counts in a dataset's fingerprint
+MARKER = "dakd_export.json"  # in the folder of an export, whose people are drawn
+SAMPLED = 256  # files whose content a dataset's fingerprint includes
 _KEEPING = threading.Lock()
-_READ_AT_ONCE = 1024  # pictures in flight between the source and the memory of an ImageSet
+_READ_BATCH = 1024  # images between the source and the memory of an ImageSet at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Record:
     """One image of one person.
 
     Attributes:
-        pid: identity number, as the dataset counts.
+        pid: identity number, as in the dataset.
         cam: camera number, from 1.
         modality: ``"visible"`` or ``"infrared"``.
         number: the image's number inside its identity and camera, from 1.
@@ -48,20 +48,20 @@ class Record:
 
 
 class ImageSource(Protocol):
-    """Anything that turns row numbers into pictures."""
+    """Reads images by their row numbers."""
 
     def read(self, rows: np.ndarray) -> Tensor:
-        """Return rows (n,) as uint8 pictures (n, 3, H, W); n may be 0."""
+        """Return rows (n,) as uint8 images (n, 3, H, W); n may be 0."""
 
 
 class FixedFilter:
-    """A source whose filter stays as it was made: pictures may be decoded with it already."""
+    """A source whose filter cannot change, since images may have been resized with it already."""
 
     _filter: str
 
     @property
     def filter(self) -> str:
-        """Name of the filter that the images are resized with; cannot be set."""
+        """Name of the filter with which images are resized; read-only."""
         return self._filter
 
     @filter.setter
@@ -73,7 +73,7 @@ class FixedFilter:
 
 
 class FileSource(FixedFilter):
-    """Image files, decoded when asked for, by several threads.
+    """Image files, decoded on request by several threads.
 
     Args:
         paths: one file for each row.
@@ -99,7 +99,7 @@ class FileSource(FixedFilter):
         self._filter = filter
 
     def read(self, rows: np.ndarray) -> Tensor:
-        """Return rows (n,) as uint8 pictures (n, 3, H, W).
+        """Return rows (n,) as uint8 images (n, 3, H, W).
 
         Raises:
             ImageError: a file cannot be decoded; see `read_image`.
@@ -110,15 +110,15 @@ class FileSource(FixedFilter):
             return torch.from_numpy(np.stack(list(pool.map(self.decode, rows))))  # (n, 3, H, W)
 
     def decode(self, row: int) -> np.ndarray:
-        """Return one picture, uint8 (3, H, W), as `dakd.data.decoding.read_image` decodes it.
+        """Return one image, uint8 (3, H, W), as `dakd.data.decoding.read_image` decodes it.
 
         Raises:
             ImageError: the file cannot be decoded.
         """
-        picture = read_image(self.paths[row])
-        if picture.size != self.size:
-            picture = picture.resize(self.size, Image.Resampling[self.filter.upper()])
-        return np.ascontiguousarray(np.asarray(picture).transpose(2, 0, 1))  # (3, H, W)
+        image = read_image(self.paths[row])
+        if image.size != self.size:
+            image = image.resize(self.size, Image.Resampling[self.filter.upper()])
+        return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))  # (3, H, W)
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,10 +128,10 @@ class ImageSet:
     Decoded images are kept in memory (H x W x 3 bytes each) unless ``keep=False``.
 
     Attributes:
-        records: one `Record` a row.
-        source: where the pictures come from.
-        keep: remember every decoded picture.
-        pipeline: whose stages these images go through in training; see
+        records: one `Record` per row.
+        source: reads the images.
+        keep: keep decoded images in memory.
+        pipeline: the dataset whose training augmentations are applied; see
             `dakd.augment.visible_train`.
     """
 
@@ -176,7 +176,7 @@ class ImageSet:
 
     @property
     def filter(self) -> str:
-        """Name of the filter that files are resized with; empty where nothing is resized."""
+        """Name of the filter with which files are resized; empty where nothing is resized."""
         return getattr(self.source, "filter", "")
 
     @property
@@ -194,7 +194,7 @@ class ImageSet:
         )
 
     def images(self, rows: Sequence[int] | np.ndarray | None = None) -> Tensor:
-        """Return pictures as uint8, (n, 3, H, W); all of them without `rows`.
+        """Return images as uint8, (n, 3, H, W); all of them without `rows`.
 
         Args:
             rows: row numbers (n,), or a mask (N,) bool.
@@ -209,16 +209,16 @@ class ImageSet:
         with _KEEPING:  # several threads may be the first
             known = self._kept.setdefault("known", torch.zeros(len(self), dtype=torch.bool))
         unknown = np.unique(rows[~known.numpy()[rows]])
-        for start in range(0, len(unknown), _READ_AT_ONCE):
-            part = unknown[start : start + _READ_AT_ONCE]
-            pictures = self.source.read(part)
+        for start in range(0, len(unknown), _READ_BATCH):
+            part = unknown[start : start + _READ_BATCH]
+            decoded = self.source.read(part)
             with _KEEPING:
-                if "pictures" not in self._kept:
-                    shape = (len(self), *pictures.shape[1:])
-                    self._kept["pictures"] = torch.empty(shape, dtype=torch.uint8)
-            self._kept["pictures"][part] = pictures
+                if "images" not in self._kept:
+                    shape = (len(self), *decoded.shape[1:])
+                    self._kept["images"] = torch.empty(shape, dtype=torch.uint8)
+            self._kept["images"][part] = decoded
             known[part] = True
-        return self._kept["pictures"].index_select(0, torch.from_numpy(rows))  # copies rows whole
+        return self._kept["images"].index_select(0, torch.from_numpy(rows))  # copies whole rows
 
     def _row_numbers(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         given = np.asarray(rows)
@@ -230,22 +230,24 @@ class ImageSet:
                 f"not {given.dtype} of shape {given.shape}"
             )
         if given.size and (given.min() < 0 or given.max() >= len(self)):
-            raise IndexError(f"rows {given.min()}..{given.max()} asked of {len(self)} images")
+            raise IndexError(
+                f"rows {given.min()}..{given.max()} are out of range for {len(self)} images"
+            )
         return given.astype(np.int64)
 
     def select(self, rows: np.ndarray) -> "ImageSet":
-        """Return the images of some rows; pictures that are kept here are not read again."""
+        """Return the images of some rows; those that are in memory here are not read again."""
         rows = self._row_numbers(rows)
         records = [self.records[row] for row in rows]
         return ImageSet(records, _Part(self, rows), keep=False, pipeline=self.pipeline)
 
     def __getitem__(self, row: int) -> tuple[Tensor, Record]:
-        """Return one picture, uint8 (3, H, W), and its record."""
+        """Return one image, uint8 (3, H, W), and its record."""
         return self.images([row])[0], self.records[row]
 
 
 class _Part:
-    """Some rows of an `ImageSet`, as a source of pictures."""
+    """Some rows of an `ImageSet`, as a source of images."""
 
     def __init__(self, images: ImageSet, rows: np.ndarray) -> None:
         self.whole, self.rows, self.filter = images, rows, images.filter
@@ -259,20 +261,20 @@ class Dataset:
     """A training and a test split with disjoint identities.
 
     Attributes:
-        name: what was asked of `dakd.data.load_dataset`.
+        name: as given to `dakd.data.load_dataset`.
         train, test: the splits.
-        root: folder on disk, if there is one.
-        pictures: names the pictures where no file's size can.
+        root: folder on disk, if any.
+        content: digits that identify the images where the sizes of files cannot.
         trial: which of a dataset's several splits this is (RegDB has ten), from 1.
-        drawn: its people are drawn; it only has the layout of the dataset.
-        filter: resampling filter with which the files are resized; empty for drawn pictures.
+        drawn: whether its people are drawn, in the layout of the dataset.
+        filter: resampling filter with which the files are resized; empty for drawn images.
     """
 
     name: str
     train: ImageSet
     test: ImageSet
     root: Path | None = None
-    pictures: str = ""
+    content: str = ""
     trial: int | None = None
     drawn: bool = False
     filter: Filter | Literal[""] = ""
@@ -287,12 +289,12 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Ten digits that change when a record, the size of its file or the filter does.
+        """Ten hexadecimal digits that change with a record, the size of its file, or the filter.
 
-        To read all files would take minutes, so the content of `SAMPLED` of them counts, evenly
-        spread over the rows.
+        Reading all files would take minutes, so only the content of `SAMPLED` of them is included,
+        evenly spread over the rows.
         """
-        digest = hashlib.sha256((self.pictures + self.filter).encode())
+        digest = hashlib.sha256((self.content + self.filter).encode())
         for name, split in (("train", self.train), ("test", self.test)):
             step = max(1, 2 * len(split) // SAMPLED)
             for row, r in enumerate(split.records):

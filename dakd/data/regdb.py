@@ -1,8 +1,8 @@
 """RegDB from disk: ``Visible/<identity>``, ``Thermal/<identity>`` and the ten splits in ``idx``.
 
-Everything about lists, names and folders is checked when the dataset is loaded; a picture is
-decoded only when it is asked for. Source: Nguyen et al., "Person Recognition System Based on a
-Combination of Body Images from Visible Light and Thermal Cameras", Sensors 2017.
+Lists, names and folders are checked when the dataset is loaded; images are decoded on request.
+Source: Nguyen et al., "Person Recognition System Based on a Combination of Body Images from Visible
+Light and Thermal Cameras", Sensors 2017.
 """
 
 import os
@@ -30,18 +30,18 @@ def load_regdb(
 ) -> Dataset:
     """Read one of the ten splits of a folder in RegDB's layout.
 
-    The identity number is the label in the lists of ``idx``. Each split is numbered for itself,
-    from 0, so that a training and a test identity of the same number are different people; who a
-    row shows is the name of its file's folder. Camera 1 is the visible, camera 2 the thermal one,
-    whose modality is called infrared. An image's number is its place by name among the identity's
+    The identity number is the label in the lists of ``idx``. Each split is numbered separately,
+    from 0, so a training and a test identity of the same number are different people; the name of
+    a file's folder is the person. Camera 1 is the visible, camera 2 the thermal camera, whose
+    modality is called infrared. An image's number is its position by name among the identity's
     images of that camera, from 1; rows are sorted by identity, camera and number.
 
     Args:
         root: the folder that holds ``Visible``, ``Thermal`` and ``idx``.
-        trial: which of the ten splits, 1 to 10; a model is trained for each.
-        height, width: size of the pictures, in pixels.
-        keep: remember every picture once read.
-        filter: resampling filter that brings files to that size.
+        trial: which of the ten splits, 1 to 10; each has a model of its own.
+        height, width: image size in pixels.
+        keep: keep decoded images in memory.
+        filter: resampling filter with which files are resized.
 
     Raises:
         FileNotFoundError: a folder, a list or a listed image is missing.
@@ -65,21 +65,21 @@ def load_regdb(
         source = FileSource(paths, height=height, width=width, filter=filter)
         return ImageSet(records, source, keep=keep, pipeline="regdb")
 
-    # The bitmaps are all of one size, and so are the splits: the lists alone tell trials apart.
-    who = [[(r[0], r[2].relative_to(root).as_posix()) for r in rows] for rows in (train, test)]
+    # All bitmaps and all splits have the same size: only the lists distinguish trials.
+    rows_of = [[(r[0], r[2].relative_to(root).as_posix()) for r in rows] for rows in (train, test)]
     return Dataset(
         name="regdb",
         train=split(train),
         test=split(test),
         root=root,
-        pictures=fingerprint(who),
+        content=fingerprint(rows_of),
         trial=int(trial),
         filter=filter,
     )
 
 
 def _read_split(root: Path, split: str, trial: int) -> list[Row]:
-    """Rows of both lists of a split, after checking that they agree about who is who."""
+    """Return the rows of both lists of a split, whose folders and labels must agree."""
     rows: list[Row] = []
     for cam, (folder, _) in CAMERAS.items():
         file = root / "idx" / f"{split}_{folder.lower()}_{trial}.txt"

@@ -1,7 +1,7 @@
-"""Batches for cross-modal training: P identities with Q images of each in either modality.
+"""Batches for cross-modal training: P identities with Q images of each in each modality.
 
-`IdentitySampler` draws as the published codes do, `BalancedSampler` so that all identities and
-images are used equally often.
+`IdentitySampler` draws as in the published codes, `BalancedSampler` uses all identities and images
+equally often.
 """
 
 import math
@@ -11,22 +11,23 @@ import numpy as np
 
 
 class CrossModalSampler:
-    """What both samplers share: rows by identity, the length of an epoch, its report.
+    """Base class of both samplers: rows by identity, the length of an epoch, a report.
 
-    Iterating yields the batches of an epoch, each as visible and infrared row numbers, (P * Q,)
-    int64; row i of both is the same person, and the Q images of a person follow one another.
+    Iterating yields the batches of an epoch as visible and infrared row numbers, (P * Q,) int64
+    each; entry i of both shows the same person, and the Q images of a person are consecutive.
 
     Args:
         labels: identity of every image, (N,) integers.
         infrared: True where an image is infrared, (N,) bool.
-        identities: P, identities in a batch.
-        images: Q, images of an identity in each modality.
-        steps: batches an epoch; by default as many as `default_steps` says.
-        seed: the draws follow from it.
+        identities: P, identities per batch.
+        images: Q, images per identity in each modality.
+        steps: batches per epoch; by default `default_steps`.
+        seed: seed of the draws.
 
     Attributes:
-        uneven: some identities are left out or repeated.
-        report: text on identities left out (no image in one modality) and repeated (fewer than Q).
+        uneven: whether identities are left out, or images of an identity repeated in a batch.
+        report: text on identities that are left out (no image in one modality) or whose images are
+            repeated (fewer than Q).
 
     Raises:
         ValueError: shapes or sizes do not fit, or fewer than P identities have both modalities.
@@ -57,33 +58,33 @@ class CrossModalSampler:
             for pid in np.unique(labels)
             for own in [labels == pid]
         }
-        lonely = [pid for pid, rows in self.rows.items() if not (len(rows[0]) and len(rows[1]))]
-        for pid in lonely:
+        one_sided = [pid for pid, rows in self.rows.items() if not (len(rows[0]) and len(rows[1]))]
+        for pid in one_sided:
             del self.rows[pid]
         few = [pid for pid, rows in self.rows.items() if min(map(len, rows)) < images]
-        self.uneven = bool(lonely or few)
+        self.uneven = bool(one_sided or few)
         self.report = (
             f"{len(self.rows)} identities in use\n"
-            f"left out, no image in one modality: {_listed(lonely)}\n"
+            f"left out, no image in one modality: {_listed(one_sided)}\n"
             f"fewer than {images} images in a modality, repeated in a batch: {_listed(few)}"
         )
         if len(self.rows) < identities:
             raise ValueError(
-                f"a batch asks for {identities} identities, but only {len(self.rows)} have images "
-                "in both modalities; ask for fewer, or add images"
+                f"a batch needs {identities} identities, but only {len(self.rows)} have images "
+                "in both modalities; use fewer, or add images"
             )
         most = max(sum(len(rows[m]) for rows in self.rows.values()) for m in (0, 1))
         self.steps = steps or self.default_steps(most)
 
     def default_steps(self, most: int) -> int:
-        """Return the batches of an epoch, where the larger modality has `most` images."""
+        """Return the batches per epoch, where the larger modality has `most` images."""
         raise NotImplementedError
 
     def __len__(self) -> int:
         return self.steps
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch, from 0, whose batches the next iteration gives."""
+        """Set the epoch, from 0, of the next iteration."""
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -91,12 +92,12 @@ class CrossModalSampler:
 
 
 class IdentitySampler(CrossModalSampler):
-    """Draws as published: P identities anew for every batch, Q images of each with replacement.
+    """Draws as published: P identities for every batch, Q images of each with replacement.
 
-    A batch takes no notice of those before it. The numbers come from NumPy's legacy generator, in
-    the order of the codes that MCE and DAKD published, so that a seed gives their rows
-    (docs/parity.md); a later epoch goes on where the one before it ended. An epoch has
-    ``N // (P * Q) + 1`` batches, N the images of the larger modality.
+    Batches are independent. The numbers come from NumPy's legacy generator in the order of the
+    published codes of MCE and DAKD, so a seed gives the same rows (docs/parity.md); an epoch
+    continues the random numbers of the previous one. An epoch has ``N // (P * Q) + 1`` batches,
+    where N is the number of images of the larger modality.
 
     Example:
         >>> labels, infrared = np.repeat([0, 1, 2], 4), np.tile([False, True], 6)
@@ -106,10 +107,10 @@ class IdentitySampler(CrossModalSampler):
         (True, 4, 2)
     """
 
-    _ended: tuple[int, np.random.RandomState] | None = None  # the epoch that comes next, its draws
+    _ended: tuple[int, np.random.RandomState] | None = None  # the next epoch and its generator
 
     def default_steps(self, most: int) -> int:
-        """Return one batch more than are filled."""
+        """Return one more than the number of full batches."""
         return most // (self.identities * self.images) + 1
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -132,27 +133,27 @@ class IdentitySampler(CrossModalSampler):
 
 
 class BalancedSampler(CrossModalSampler):
-    """Uses all identities, and all images of each, equally often; ours.
+    """Uses all identities, and all images of each, equally often.
 
-    Inside a batch no identity appears twice, and no image while its identity has another one left.
-    Over an epoch every identity is used as often as the others, give or take one batch, and every
-    image of an identity is used before any is used again. An epoch has
-    ``ceil(N / (P * Q))`` batches, N the images of the larger modality, and they follow from
-    ``(seed, epoch)`` alone.
+    Differs from the published codes: within a batch, no identity is repeated, and an image only if
+    its identity has fewer than Q. Within an epoch, the numbers of batches of any two identities
+    differ by at most one, and all images of an identity are used before one is repeated. An epoch
+    has ``ceil(N / (P * Q))`` batches, where N is the number of images of the larger modality; they
+    depend on ``(seed, epoch)`` alone.
     """
 
     def default_steps(self, most: int) -> int:
-        """Return as many batches as it takes to see every image once."""
+        """Return the number of batches in which every image is used once."""
         return math.ceil(most / (self.identities * self.images))
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         rng = np.random.default_rng([self.seed, self.epoch])
-        people = _Bag(np.array(list(self.rows)), rng)
-        bags = {pid: [_Bag(rows, rng) for rows in pair] for pid, pair in self.rows.items()}
+        people = _Deck(np.array(list(self.rows)), rng)
+        decks = {pid: [_Deck(rows, rng) for rows in pair] for pid, pair in self.rows.items()}
         for _ in range(self.steps):
             batch = people.draw(self.identities)  # (P,)
             visible, infrared = (
-                np.concatenate([bags[pid][m].draw_repeating(self.images) for pid in batch])
+                np.concatenate([decks[pid][m].draw_repeating(self.images) for pid in batch])
                 for m in (0, 1)
             )
             yield visible, infrared
@@ -164,8 +165,8 @@ SAMPLERS: dict[str, type[CrossModalSampler]] = {
 }
 
 
-class _Bag:
-    """Draws distinct items; every item is drawn once before any is drawn again."""
+class _Deck:
+    """Draws items without replacement, and starts again when none is left."""
 
     def __init__(self, items: np.ndarray, rng: np.random.Generator) -> None:
         self.items = items
@@ -173,7 +174,7 @@ class _Bag:
         self.left = items[:0]
 
     def draw(self, count: int) -> np.ndarray:
-        """Return `count` distinct items, at most as many as there are."""
+        """Return `count` distinct items; `count` is at most the number of items."""
         taken, self.left = self.left[:count], self.left[count:]
         if missing := count - len(taken):
             fresh = self.rng.permutation(self.items)
@@ -183,7 +184,7 @@ class _Bag:
         return taken
 
     def draw_repeating(self, count: int) -> np.ndarray:
-        """Return `count` items in random order, each as often as the others or once more."""
+        """Return `count` items in random order, whose frequencies differ by at most one."""
         rounds, rest = divmod(count, len(self.items))
         return self.rng.permutation(np.concatenate([np.tile(self.items, rounds), self.draw(rest)]))
 

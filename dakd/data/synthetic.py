@@ -1,8 +1,8 @@
-"""The embedded benchmark: pedestrians drawn when they are asked for.
+"""The embedded benchmark: pedestrians that are drawn on request.
 
-Nobody may pass on SYSU-MM01, so the package draws its own stand-in: people made of signed-distance
-shapes walk past six cameras in the roles of SYSU-MM01's. Results on it say nothing about SYSU-MM01.
-`dakd.data.export` writes it to disk in the layouts of the licensed datasets.
+SYSU-MM01 must not be redistributed, so the package draws a substitute: people made of signed
+distance shapes walk past six cameras in the roles of SYSU-MM01's. Results on it do not carry over
+to SYSU-MM01. `dakd.data.export` writes it to disk in the layouts of the licensed datasets.
 """
 
 import contextlib
@@ -26,10 +26,10 @@ CHUNK = (1 << 18, 1 << 22)  # pixels drawn at a time on a CPU (its cache is smal
 
 
 def cameras_of(pid: int) -> tuple[int, ...]:
-    """Return the cameras that saw an identity; as in SYSU-MM01, not everyone is seen by all.
+    """Return the cameras that recorded an identity; as in SYSU-MM01, not all did.
 
-    Two in five never come by cameras 1 and 2, one in sixteen not by camera 3; everybody passes
-    4, 5 and 6, so that both modalities exist.
+    Two in five identities are not recorded by cameras 1 and 2, one in sixteen not by camera 3; all
+    are by cameras 4, 5 and 6, so both modalities exist.
 
     >>> cameras_of(1), cameras_of(2), cameras_of(7)
     ((1, 2, 3, 4, 5, 6), (3, 4, 5, 6), (4, 5, 6))
@@ -42,9 +42,9 @@ def cameras_of(pid: int) -> tuple[int, ...]:
 
 @contextlib.contextmanager
 def _workers(device: torch.device) -> Iterator[ThreadPoolExecutor]:
-    """Yield threads that draw chunks side by side, each with single-threaded kernels.
+    """Yield threads that draw chunks in parallel, each with single-threaded kernels.
 
-    That is faster than threads inside every small kernel, and much faster on a busy machine.
+    This is faster than threads inside every small kernel, especially on a busy machine.
     """
     threads = torch.get_num_threads()
     if device.type != "cpu" or threads == 1:
@@ -60,16 +60,16 @@ def _workers(device: torch.device) -> Iterator[ThreadPoolExecutor]:
 
 
 class SyntheticSource:
-    """Draws records when asked; a picture depends on its record and the configuration alone.
+    """Draws records on request; an image depends on its record and the configuration alone.
 
-    Any of the six cameras can be asked for either modality; identity, camera and number say how
-    the person walked by, so that records which differ in modality alone show the same moment.
+    Each of the six cameras can draw both modalities. Identity, camera and number determine pose and
+    conditions, so records that differ only in modality show the same moment.
 
     Args:
         config: the benchmark.
         records: one for each row.
-        height, width: pixels; the picture is the same at any size, only sampled differently.
-        device: where to draw.
+        height, width: image size in pixels, which changes the sampling alone.
+        device: the device that draws.
 
     Raises:
         ValueError: the size is too small.
@@ -80,23 +80,25 @@ class SyntheticSource:
         device: torch.device | str = "cpu",
     ) -> None:  # fmt: skip
         if height < 16 or width < 8:
-            raise ValueError(f"{height} x {width} pixels show nobody; use 16 x 8 or more")
+            raise ValueError(
+                f"{height} x {width} pixels are too small for a person; use 16 x 8 or more"
+            )
         self.config, self.records = config, records
         self.height, self.width = height, width
         self.device = torch.device(device)
 
     def read(self, rows: np.ndarray) -> Tensor:
-        """Return rows (n,) as uint8 pictures (n, 3, H, W) on the CPU."""
+        """Return rows (n,) as uint8 images (n, 3, H, W) on the CPU."""
         out = torch.empty((len(rows), 3, self.height, self.width), dtype=torch.uint8)
         jobs = list(self._jobs(rows))
         with _workers(self.device) as pool:
             drawn = pool.map(lambda job: self._draw([self.records[rows[i]] for i in job]), jobs)
-            for job, pictures in zip(jobs, drawn, strict=True):
-                out[torch.from_numpy(job)] = pictures
+            for job, images in zip(jobs, drawn, strict=True):
+                out[torch.from_numpy(job)] = images
         return out
 
     def _jobs(self, rows: np.ndarray) -> Iterator[np.ndarray]:
-        """Yield places in `rows` drawn together: one camera and modality, one chunk of pixels."""
+        """Yield positions in `rows` that are drawn together: one camera and modality per chunk."""
         views = [(self.records[row].cam, self.records[row].modality) for row in rows]
         size = max(1, CHUNK[self.device.type == "cuda"] // (self.height * self.width))
         for view in sorted(set(views)):
@@ -105,7 +107,7 @@ class SyntheticSource:
 
     @torch.no_grad()
     def _draw(self, records: Sequence[Record]) -> Tensor:
-        """Draw pictures of one camera and modality."""
+        """Draw images of one camera and modality."""
         config, cam = self.config, records[0].cam
         spectrum: Spectrum = "visible"
         if records[0].modality == "infrared":
@@ -133,7 +135,7 @@ def identity_numbers(config: SyntheticConfig) -> tuple[range, range]:
 
 
 def records_of(config: SyntheticConfig, pids: Iterable[int]) -> list[Record]:
-    """Return the benchmark's images of some identities, by identity, camera and number."""
+    """Return the benchmark's records of some identities, by identity, camera and number."""
     numbers = range(1, config.images_per_camera + 1)
     return [
         Record(pid, cam, "infrared" if CAMERAS[cam].infrared else "visible", number)
@@ -146,14 +148,14 @@ def records_of(config: SyntheticConfig, pids: Iterable[int]) -> list[Record]:
 def load_synthetic(
     config: SyntheticConfig, *, height: int, width: int, device: torch.device | str = "cpu"
 ) -> Dataset:
-    """Return the embedded benchmark, drawn when pictures are first asked for.
+    """Return the embedded benchmark, whose images are drawn on request.
 
     Training identities are 1..`train_ids`, test identities follow.
 
     Args:
-        config: how many people and how hard they are to tell apart.
-        height, width: pixels.
-        device: where to draw.
+        config: the numbers of people and images, and their difficulty.
+        height, width: image size in pixels.
+        device: the device that draws.
 
     Raises:
         ValueError: the size is too small.
@@ -169,19 +171,19 @@ def load_synthetic(
         return ImageSet(records, source)
 
     train, test = map(split, identity_numbers(config))
-    name = picture_fingerprint(config, height, width)
-    return Dataset(name="synthetic", train=train, test=test, pictures=name)
+    name = image_fingerprint(config, height, width)
+    return Dataset(name="synthetic", train=train, test=test, content=name)
 
 
-def picture_fingerprint(
+def image_fingerprint(
     config: SyntheticConfig, height: int, width: int, layout: str | None = None
 ) -> str:
-    """Return ten digits that change when a picture may: with settings, size or drawing code.
+    """Return ten hexadecimal digits that change with settings, size and drawing code.
 
     Args:
         config: the benchmark.
-        height, width: pixels.
-        layout: name an export in this layout; it changes with the code that writes exports too.
+        height, width: image size in pixels.
+        layout: that of an export, whose digits change with the exporting code, too.
     """
     code = source_fingerprint("data/drawing", "data/synthetic.py")
     if layout is None:

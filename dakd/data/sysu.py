@@ -1,8 +1,7 @@
 """SYSU-MM01 from disk: ``cam1/<4-digit identity>/<number>.jpg`` to ``cam6``, lists in ``exp``.
 
-Everything about names and folders is checked when the dataset is loaded; a picture is decoded only
-when it is asked for. Source: Wu et al., "RGB-Infrared Cross-Modality Person Re-Identification",
-ICCV 2017.
+Names and folders are checked when the dataset is loaded; images are decoded on request.
+Source: Wu et al., "RGB-Infrared Cross-Modality Person Re-Identification", ICCV 2017.
 """
 
 import os
@@ -40,18 +39,18 @@ def load_sysu(
 
     The training split holds the identities of both ``train_id`` and ``val_id`` (395 in the licensed
     data), as in the published results; the test split those of ``test_id`` (96). Rows are sorted by
-    identity, camera and image number. Only ``cam1`` to ``cam6`` are looked at, and in them only
-    images of the listed identities; an identity that a camera never saw has no folder there.
+    identity, camera and image number. Only ``cam1`` to ``cam6`` are read, and in them only images
+    of the listed identities; an identity that a camera did not record has no folder there.
 
     Args:
         root: the folder that holds ``cam1`` to ``cam6`` and ``exp``.
-        height, width: size of the pictures, in pixels.
-        keep: remember every picture once read.
-        filter: resampling filter that brings files to that size.
+        height, width: image size in pixels.
+        keep: keep decoded images in memory.
+        filter: resampling filter with which files are resized.
 
     Raises:
         FileNotFoundError: a folder or an identity list is missing.
-        ValueError: an identity list, a file name or an identity's images are not as they must be.
+        ValueError: an identity list, a file name or an identity's images are wrong.
     """
     root = Path(os.path.expanduser(root))
     check_layout(
@@ -88,8 +87,8 @@ def read_permutations(path: str | os.PathLike[str]) -> Permutations:
         numbered from 1, for trial t.
 
     Raises:
-        FileNotFoundError: there is no such file; the message says where it comes from.
-        ValueError: the file is something else.
+        FileNotFoundError: the file does not exist; the message says where to get it.
+        ValueError: the file does not hold permutations.
     """
     path = Path(os.path.expanduser(path))
     if not path.is_file():
@@ -118,7 +117,7 @@ def read_part(root: Path, part: str) -> set[int]:
     """Return the identities of ``<part>_id.txt`` or, where there is none, ``<part>_id.mat``.
 
     Raises:
-        FileNotFoundError: neither exists.
+        FileNotFoundError: neither file exists.
         ValueError: it lists no identities.
     """
     text, mat = (root / "exp" / f"{part}_id{suffix}" for suffix in (".txt", ".mat"))
@@ -149,7 +148,7 @@ def _read_mat(path: Path, key: str) -> np.ndarray:
 
 def _find_records(root: Path, ids: Iterable[int]) -> list[Record]:
     records: list[Record] = []
-    unseen = []
+    without = []
     for pid in sorted(ids):
         before = len(records)
         for cam, modality in CAMERAS.items():
@@ -158,17 +157,18 @@ def _find_records(root: Path, ids: Iterable[int]) -> list[Record]:
                 images = _list_images(folder)
                 records += [Record(pid, cam, modality, n, images[n]) for n in sorted(images)]
         if len(records) == before:
-            unseen.append(pid)
-    if unseen:
+            without.append(pid)
+    if without:
         raise ValueError(
-            f"identities {some(unseen)} are listed in {root / 'exp'} but no camera has a folder "
-            f"such as {root / 'cam1' / f'{unseen[0]:04d}'}; the copy is incomplete, unpack it again"
+            f"identities {some(without)} are listed in {root / 'exp'} but no camera has a folder "
+            f"such as {root / 'cam1' / f'{without[0]:04d}'}; the copy is incomplete, "
+            "unpack it again"
         )
     return records
 
 
 def _list_images(folder: Path) -> dict[int, Path]:
-    """Files of one identity and camera by image number; what is no image is passed over."""
+    """Return the files of one identity and camera by image number; other files are ignored."""
     images: dict[int, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or path.suffix.lower() not in SUFFIXES:

@@ -226,7 +226,7 @@ def test_colours_of_sixteen_bits_are_refused_and_those_of_eight_are_not(tmp_path
     assert np.array_equal(decoded(path), np.broadcast_to(expected, NOISE.shape))
     path.write_bytes(write(pixels.astype(np.uint16) * 257))
     with pytest.raises(
-        ImageError, match=r"a\.\w+: it has 16 bits a channel.*; save it with 8, or a"
+        ImageError, match=r"a\.\w+: it has 16 bits per channel.*; save it with 8, or a"
     ):
         read_image(path)
 
@@ -237,7 +237,7 @@ def test_the_greatest_value_of_a_ppm_says_its_depth(tmp_path, most, bits):
     if bits <= 8:
         assert decoded(tmp_path / "a.ppm").shape == NOISE.shape
     else:
-        with pytest.raises(ImageError, match=f"it has {bits} bits a channel"):
+        with pytest.raises(ImageError, match=f"it has {bits} bits per channel"):
             read_image(tmp_path / "a.ppm")
 
 
@@ -351,5 +351,5 @@ def test_any_error_of_pillow_names_the_file(tmp_path, monkeypatch):
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
 def test_a_named_pipe_is_refused_and_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
-    with pytest.raises(ImageError, match="it is no regular file"):
+    with pytest.raises(ImageError, match="it is not a regular file"):
         read_image(tmp_path / "pipe.png")

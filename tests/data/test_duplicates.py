@@ -10,7 +10,7 @@ import pytest
 from dakd.config import SyntheticConfig
 from dakd.data import Dataset, ImageSet, Record, load_dataset
 from dakd.data import duplicates as module
-from dakd.data.duplicates import PROBE, duplicates, in_words, same_files
+from dakd.data.duplicates import PROBE, describe_duplicates, duplicates, same_files
 
 
 def made(folder, train, test):
@@ -45,7 +45,7 @@ def test_files_of_the_same_content_are_found(tmp_path):
     assert [row.pid for row in duplicates(data)[0]] == [1, 101]
 
 
-def test_links_and_files_listed_twice_are_the_same_picture(tmp_path):
+def test_links_and_files_listed_twice_are_the_same_image(tmp_path):
     data = made(tmp_path, {"a": ("visible", b"one")}, {"b": ("visible", b"two")})
     os.symlink(tmp_path / "a", tmp_path / "link")
     twice = [*data.test.records, Record(9, 1, "visible", 1, tmp_path / "link")]
@@ -58,7 +58,7 @@ def test_links_and_files_listed_twice_are_the_same_picture(tmp_path):
 
 
 @pytest.mark.parametrize("place", [0, PROBE, 3 * PROBE, 6 * PROBE - 1])
-def test_one_byte_makes_another_picture(tmp_path, place):
+def test_one_byte_makes_another_image(tmp_path, place):
     content = bytearray(np.random.default_rng(0).bytes(6 * PROBE))
     (tmp_path / "a").write_bytes(content)
     (tmp_path / "c").write_bytes(content)
@@ -74,7 +74,7 @@ def test_what_cannot_be_read_is_left_out(tmp_path):
     assert same_files([tmp_path / "pipe", tmp_path / "pipe", tmp_path, tmp_path]) == []
 
 
-def test_drawn_pictures_have_no_file():
+def test_drawn_images_have_no_file():
     drawn = SyntheticConfig(train_ids=4, test_ids=20, images_per_camera=2)
     assert duplicates(load_dataset("synthetic", height=16, width=8, synthetic=drawn)) == []
 
@@ -93,7 +93,7 @@ def test_a_file_whose_size_nothing_else_has_is_not_opened(tmp_path, monkeypatch)
     assert len(opened) == 2
 
 
-def test_the_kinds_in_words():
+def test_the_kinds_describe_duplicates():
     def row(split, modality, name):
         return module.Listed(split, modality, 1, 1, Path("folder") / name)
 
@@ -103,7 +103,7 @@ def test_the_kinds_in_words():
         (row("train", "visible", "e"), row("train", "visible", "f")),
         (row("train", "visible", "g"), row("train", "visible", "g")),
     ]
-    assert in_words(groups) == (
+    assert describe_duplicates(groups) == (
         "2 listed more than once (e = f), 1 in both splits (a = b), "
         "1 as visible and as infrared (c = d)"
     )

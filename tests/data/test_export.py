@@ -22,12 +22,12 @@ from dakd.data import load_dataset
 from dakd.data.drawing.wardrobe import luminance
 from dakd.data.export import LAYOUTS, export_dataset
 from dakd.data.records import Record
-from dakd.data.synthetic import SyntheticSource, cameras_of, load_synthetic, picture_fingerprint
+from dakd.data.synthetic import SyntheticSource, cameras_of, image_fingerprint, load_synthetic
 
 SMALL = SyntheticConfig(train_ids=6, test_ids=21, images_per_camera=2)
 SIZE = {"height": 32, "width": 16}
 TINY = {"height": 16, "width": 8}
-ALONE = {"show": False, "for_others": False}
+QUIET = {"show": False, "warn": False}
 INFRARED = (3, 6)  # cameras of the benchmark
 
 
@@ -35,7 +35,7 @@ INFRARED = (3, 6)  # cameras of the benchmark
 def exports(tmp_path_factory):
     """One folder for each layout, of the same people."""
     base = tmp_path_factory.mktemp("exports")
-    return {name: export_dataset(name, SMALL, base / name, **ALONE, **SIZE) for name in LAYOUTS}
+    return {name: export_dataset(name, SMALL, base / name, **QUIET, **SIZE) for name in LAYOUTS}
 
 
 # Read back ----------------------------------------------------------------------------------------
@@ -79,7 +79,7 @@ def people(layout, config, data):
     return halves
 
 
-def assert_same_pictures(split, drawn, exact):
+def assert_same_images(split, drawn, exact):
     """Bit for bit, or as close as JPEG keeps them: each the nearest of all to what was drawn."""
     if exact:
         assert split.images().equal(drawn)
@@ -105,7 +105,7 @@ def assert_same_pictures(split, drawn, exact):
 )
 def test_an_export_reads_back_as_it_was_drawn(layout, config, trial):
     with tempfile.TemporaryDirectory() as folder:
-        root = export_dataset(layout, config, Path(folder, "ex port"), **TINY, **ALONE)
+        root = export_dataset(layout, config, Path(folder, "ex port"), **TINY, **QUIET)
         where = root / "people.csv" if layout == "custom" else root
         data = load_dataset(layout, where, **TINY, trial=trial if layout == "regdb" else None)
         config = replace(config, thermal=config.thermal or layout == "regdb")
@@ -115,7 +115,7 @@ def test_an_export_reads_back_as_it_was_drawn(layout, config, trial):
             assert found == [row[:4] for row in rows]
             source = SyntheticSource(config, [row[4] for row in rows], **TINY)
             drawn = source.read(np.arange(len(rows)))
-            assert_same_pictures(split, drawn, exact=layout in ("regdb", "custom"))
+            assert_same_images(split, drawn, exact=layout in ("regdb", "custom"))
 
 
 def test_sysu_lists_and_names(exports):
@@ -219,7 +219,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path, marker):
     (tmp_path / "notes").mkdir()
     if marker:
         (tmp_path / "dakd_export.json").write_text(marker)
-    with pytest.raises(FileExistsError, match="is no export of this layout and configuration"):
+    with pytest.raises(FileExistsError, match="is not an export of this layout and configuration"):
         export_dataset("custom", SMALL, tmp_path, **TINY, show=False)
     assert len(list(tmp_path.iterdir())) == 1 + bool(marker)
 
@@ -245,7 +245,7 @@ ENDLESS = """
 import sys, time
 from dakd.config import SyntheticConfig
 from dakd.data import export
-export._write_pictures = lambda source, paths, show: [
+export._write_images = lambda source, paths, show: [
     paths[0].parent.mkdir(parents=True), paths[0].touch(), print("drawing", flush=True),
     time.sleep(60)]
 export.export_dataset("custom", SyntheticConfig(), sys.argv[1], height=16, width=8, show=False)
@@ -271,7 +271,7 @@ def drawing(tmp_path):
 
 
 @pytest.mark.parametrize("there", [False, True])
-def test_what_a_killed_export_left_is_swept_by_the_next_one(tmp_path, drawing, there):
+def test_what_a_killed_export_left_is_removed_by_the_next_one(tmp_path, drawing, there):
     root = tmp_path / "a.b"
     if there:
         root.mkdir()
@@ -285,13 +285,13 @@ def test_what_a_killed_export_left_is_swept_by_the_next_one(tmp_path, drawing, t
     assert not [path for path in root.iterdir() if path.name.startswith(".")]
 
 
-def test_an_export_at_work_is_not_swept(tmp_path, drawing):
+def test_an_export_in_progress_is_not_removed(tmp_path, drawing):
     child = drawing(tmp_path / "a")
     export_dataset("regdb", SMALL, tmp_path / "a", **TINY, show=False)
     assert (tmp_path / f".a.{child.pid}.tmp").is_dir()
     (tmp_path / "b").mkdir()
     drawing(tmp_path / "b")
-    with pytest.raises(FileExistsError, match="another process is writing an export into .*b just"):
+    with pytest.raises(FileExistsError, match="another process is writing an export into .*b "):
         export_dataset("regdb", SMALL, tmp_path / "b", **TINY, show=False)
 
 
@@ -304,7 +304,7 @@ def test_ctrl_c_leaves_nothing(tmp_path, monkeypatch, way):
     root = tmp_path / "made for it" / "a" if way == "deep" else tmp_path / "a"
     if way == "there":
         root.mkdir()
-    monkeypatch.setattr("dakd.data.export._write_pictures", stopped)
+    monkeypatch.setattr("dakd.data.export._write_images", stopped)
     with pytest.raises(KeyboardInterrupt):
         export_dataset("custom", SMALL, root, **TINY, show=False)
     assert [path.name for path in tmp_path.rglob("*")] == (["a"] if way == "there" else [])
@@ -343,14 +343,14 @@ def test_a_mount_point_stays_itself(tmp_path):
 
 def test_the_working_folder_is_refused_before_drawing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("dakd.data.export._write_pictures", None)
-    with pytest.raises(ValueError, match=r"^\. is the folder that you are in, .* as people$"):
+    monkeypatch.setattr("dakd.data.export._write_images", None)
+    with pytest.raises(ValueError, match=r"^\. is the working folder, .* such as people$"):
         export_dataset("regdb", SMALL, ".", **TINY, show=False)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_link_to_itself_is_refused_before_drawing(tmp_path, monkeypatch):
-    monkeypatch.setattr("dakd.data.export._write_pictures", None)
+    monkeypatch.setattr("dakd.data.export._write_images", None)
     link(tmp_path / "a", tmp_path / "a")
     with pytest.raises(NotADirectoryError, match="name a folder"):
         export_dataset("regdb", SMALL, tmp_path / "a", **TINY, show=False)
@@ -366,7 +366,7 @@ def test_the_home_folder_is_expanded(tmp_path, monkeypatch):
 
 
 def test_few_images_a_camera_are_warned_of_once(tmp_path, monkeypatch):
-    monkeypatch.setattr("dakd.data.export._write_pictures", lambda *how: None)
+    monkeypatch.setattr("dakd.data.export._write_images", lambda *how: None)
     few, ten = replace(SMALL, images_per_camera=9), replace(SMALL, images_per_camera=10)
 
     def said(layout, config, **how):
@@ -379,21 +379,21 @@ def test_few_images_a_camera_are_warned_of_once(tmp_path, monkeypatch):
 
     ((category, where, text),) = said("sysu", few)
     assert (category, where) == (UserWarning, "test_export.py")
-    assert "9 images of a person" in text
+    assert "9 images per person" in text
     assert "--images-per-camera 10" in text
     assert said("sysu", few) == []  # it is there already
-    assert said("sysu", few, for_others=False) == said("sysu", ten) == said("llcm", few) == []
+    assert said("sysu", few, warn=False) == said("sysu", ten) == said("llcm", few) == []
 
 
 def test_bad_requests_write_nothing(tmp_path):
     with pytest.raises(ValueError, match="layout 'market' is unknown; use one of sysu, regdb, llc"):
         export_dataset("market", SMALL, tmp_path / "a", **SIZE)
-    with pytest.raises(ValueError, match="8 x 4 pixels show nobody"):
+    with pytest.raises(ValueError, match="8 x 4 pixels are too small for a person"):
         export_dataset("sysu", SMALL, tmp_path / "a", height=8, width=4)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_fingerprints_tell_layouts_apart():
-    names = [picture_fingerprint(SMALL, 32, 16, layout) for layout in (None, *LAYOUTS)]
+    names = [image_fingerprint(SMALL, 32, 16, layout) for layout in (None, *LAYOUTS)]
     assert len(set(names)) == 5
-    assert names[0] == picture_fingerprint(SMALL, 32, 16) == load_synthetic(SMALL, **SIZE).pictures
+    assert names[0] == image_fingerprint(SMALL, 32, 16) == load_synthetic(SMALL, **SIZE).content

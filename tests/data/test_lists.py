@@ -19,9 +19,9 @@ def test_ids(tmp_path, text):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (f"6,{10**18}", "is no identity"),
-        ("٣", "is no identity"),
-        ("6,x1", "'x1' is no identity"),
+        (f"6,{10**18}", "is not an identity"),
+        ("٣", "is not an identity"),
+        ("6,x1", "'x1' is not an identity"),
         ("-6", "'-6' is no"),
         ("6.0", "'6.0'"),
         (" ,", "lists no"),

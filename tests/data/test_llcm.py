@@ -91,13 +91,13 @@ def test_the_filter_and_the_pipeline(tmp_path, root):
     assert default.train.source.filter == default.filter == "lanczos"
 
 
-def test_pictures(root):
+def test_images(root):
     data = load_llcm(root, **SIZE)
-    pictures = data.train.images([0, 4, 6])
-    assert pictures.shape == (3, 3, 8, 4)
-    assert pictures.dtype == torch.uint8
+    images = data.train.images([0, 4, 6])
+    assert images.shape == (3, 3, 8, 4)
+    assert images.dtype == torch.uint8
     expected = torch.tensor([[4, 20, 70], [4, 180, 20], [188, 40, 30]])
-    assert (pictures[:, :, 0, 0].int() - expected).abs().max() <= 2
+    assert (images[:, :, 0, 0].int() - expected).abs().max() <= 2
 
 
 def test_absent_camera_and_strange_files_change_nothing(root):
@@ -107,7 +107,7 @@ def test_absent_camera_and_strange_files_change_nothing(root):
         (root / "test_vis" / "cam1" / "0003" / name).write_bytes(b"x")
     (root / "test_vis" / "Thumbs.db").write_bytes(b"x")
     save(root / "test_vis" / "cam1" / "0099" / "0099_c01_f1_vis.jpg")  # nobody lists this identity
-    save(root / "vis" / "0004" / "0004_c01_f9999_vis.jpg")  # nor this picture
+    save(root / "vis" / "0004" / "0004_c01_f9999_vis.jpg")  # nor this image
     assert load_llcm(str(root), **SIZE).fingerprint == before
 
 
@@ -139,11 +139,11 @@ VIS, NIR = "vis/0004/0004_c01_s185535_f0007_vis.jpg", "nir/0004/0004_c01_s185535
         (lambda r: shutil.rmtree(r / "nir"), FileNotFoundError, "lacks the folders nir; unpack"),
         (lambda r: (r / "idx/train_nir.txt").unlink(), FileNotFoundError, "no file .*train_nir"),
         (lambda r: (r / "idx/test_id.txt").unlink(), FileNotFoundError, "no file .*test_id.txt"),
-        (lambda r: (r / "idx/test_id.txt").write_text("3,b"), ValueError, "'b' is no identity"),
+        (lambda r: (r / "idx/test_id.txt").write_text("3,b"), ValueError, "'b' is not an identity"),
         (lambda r: edit(r, "test_id.txt", "3", "3,700"), ValueError, "identities 700 are in both"),
         (lambda r: edit(r, "test_id.txt", "3", "3,77"), ValueError, "identities 77 .*cam1.0077"),
         (lambda r: shutil.rmtree(r / "vis/0004"), FileNotFoundError,
-            r"3 of 4 pictures that .*train_vis.txt lists do not exist, such as vis.0004.0004_c01"),
+            r"3 of 4 images that .*train_vis.txt lists do not exist, such as vis.0004.0004_c01"),
         (lambda r: edit(r, "train_nir.txt", " 0\n", " 1\n"), ValueError,
             "label 1 belongs to the folders 0004, 0700"),
         (lambda r: edit(r, "train_nir.txt", " 1\n", " 2\n"), ValueError,
@@ -182,7 +182,7 @@ def test_a_root_one_folder_too_high(root):
         load_llcm(root.parent, **SIZE)
 
 
-def test_pictures_are_decoded_lazily(root):
+def test_images_are_decoded_lazily(root):
     (root / NIR).write_bytes((root / NIR).read_bytes()[:100])
     data = load_llcm(root, **SIZE)
     others = np.array([r.path != root / NIR for r in data.train.records])

@@ -11,7 +11,7 @@ from dakd.data.records import SAMPLED, FileSource
 
 
 class Counting:
-    """A source of grey pictures whose value is their row; it notes what was read."""
+    """A source of grey images whose value is their row; it notes what was read."""
 
     def __init__(self):
         self.reads = []
@@ -46,8 +46,8 @@ def test_rows_come_in_the_order_asked_for_and_are_read_once(keep):
     assert images.images()[:, 0, 0, 0].tolist() == list(range(6))
     if keep:
         assert sorted(images.source.reads) == list(range(6))
-    picture, record = images[3]
-    assert picture.shape == (3, 4, 2)
+    image, record = images[3]
+    assert image.shape == (3, 4, 2)
     assert record.pid == 8
 
 
@@ -69,11 +69,11 @@ def test_files_are_resized_and_become_rgb(tmp_path):
     Image.new("L", (20, 40), 77).save(tmp_path / "grey.png")
     Image.new("RGB", (2, 4), (1, 2, 3)).save(tmp_path / "small.png")
     source = FileSource([tmp_path / "grey.png", tmp_path / "small.png"], height=8, width=4)
-    pictures = source.read(np.array([1, 0]))
-    assert pictures.dtype == torch.uint8
-    assert pictures.shape == (2, 3, 8, 4)
-    assert pictures[0, :, 0, 0].tolist() == [1, 2, 3]
-    assert pictures[1].unique().tolist() == [77]
+    images = source.read(np.array([1, 0]))
+    assert images.dtype == torch.uint8
+    assert images.shape == (2, 3, 8, 4)
+    assert images[0, :, 0, 0].tolist() == [1, 2, 3]
+    assert images[1].unique().tolist() == [77]
 
 
 FILTERS = {name: Image.Resampling[name.upper()] for name in ("lanczos", "bicubic", "bilinear")}
@@ -84,12 +84,12 @@ def test_files_are_resized_as_pillow_does(tmp_path, name):
     noise = np.random.default_rng(0).integers(0, 256, (40, 20, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "a.png")
     size = {"height": 13, "width": 9}
-    picture = FileSource([tmp_path / "a.png"], **size, filter=name).read(np.array([0]))[0]
+    image = FileSource([tmp_path / "a.png"], **size, filter=name).read(np.array([0]))[0]
     expected = np.asarray(Image.fromarray(noise).resize((9, 13), FILTERS[name]))
-    assert np.array_equal(picture.permute(1, 2, 0), expected)
+    assert np.array_equal(image.permute(1, 2, 0), expected)
     default = FileSource([tmp_path / "a.png"], **size)
     assert default.filter == "lanczos"
-    assert torch.equal(default.read(np.array([0]))[0], picture) is (name == "lanczos")
+    assert torch.equal(default.read(np.array([0]))[0], image) is (name == "lanczos")
 
 
 def test_a_filter_must_be_known():
@@ -116,7 +116,7 @@ def test_a_damaged_file_is_named(tmp_path, damage):
     good, bad = tmp_path / "0001.jpg", tmp_path / "0002 é.jpg"
     noise = np.random.default_rng(0).integers(0, 256, (64, 32, 3), dtype=np.uint8)
     Image.fromarray(noise).save(good)
-    content = {"truncated": good.read_bytes()[:800], "text": b"no picture", "empty": b""}
+    content = {"truncated": good.read_bytes()[:800], "text": b"no image", "empty": b""}
     if damage in content:
         bad.write_bytes(content[damage])
     records = [Record(1, 1, "visible", 1, good), Record(1, 1, "visible", 2, bad)]
@@ -137,7 +137,7 @@ def test_summary_and_fingerprint():
     assert len(set(filters)) == 4
 
 
-def test_selected_rows_are_the_same_pictures_and_are_not_read_twice():
+def test_selected_rows_are_the_same_images_and_are_not_read_twice():
     source = Counting()
     whole = ImageSet([Record(p, 1, "visible", p) for p in range(1, 6)], source)
     part = whole.select(np.array([False, True, False, True, True]))

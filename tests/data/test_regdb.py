@@ -30,8 +30,8 @@ def root(tmp_path):
         for pid in (1, 9, 40, 117):
             (root / folder / str(pid)).mkdir(parents=True)
             for number in NUMBERS:
-                picture = Image.new("RGB", (4, 8), (pid, number, 0))
-                picture.save(root / name_of(folder, pid, number))
+                image = Image.new("RGB", (4, 8), (pid, number, 0))
+                image.save(root / name_of(folder, pid, number))
         for trial, splits in SPLITS.items():
             for split, pids in splits.items():
                 lines = [f"{name_of(folder, p, n)} {pids.index(p)}" for n in NUMBERS for p in pids]

@@ -10,7 +10,7 @@ from dakd.data.drawing import scenery
 from dakd.data.drawing.people import conditions_of, identities
 from dakd.data.drawing.wardrobe import luminance
 from dakd.data.records import Record
-from dakd.data.synthetic import SyntheticSource, cameras_of, load_synthetic, picture_fingerprint
+from dakd.data.synthetic import SyntheticSource, cameras_of, image_fingerprint, load_synthetic
 
 SIZE = {"height": 48, "width": 24}
 SMALL = SyntheticConfig(train_ids=6, test_ids=20, images_per_camera=2)
@@ -18,7 +18,7 @@ CALM = replace(SMALL, jitter=0.0, occlusion=0.0, noise=0.0, clutter=0.0)
 
 
 def first(config, rows=24, **size):
-    """The training pictures of the first identities, float (rows, 3, H, W)."""
+    """The training images of the first identities, float (rows, 3, H, W)."""
     return load_synthetic(config, **(size or SIZE)).train.images(np.arange(rows)).double()
 
 
@@ -27,7 +27,7 @@ def test_the_same_seed_draws_the_same_and_another_seed_does_not():
     assert (first(SMALL) - first(replace(SMALL, seed=1))).abs().mean() > 5
 
 
-def test_a_picture_does_not_depend_on_what_is_drawn_beside_it():
+def test_an_image_does_not_depend_on_what_is_drawn_beside_it():
     train = load_synthetic(SMALL, **SIZE).train
     rows = np.arange(len(train))
     together = train.source.read(rows)
@@ -58,7 +58,7 @@ def test_threads_draw_what_one_thread_draws_and_are_given_back(monkeypatch):
         torch.set_num_threads(before)
 
 
-def test_size_only_samples_the_same_picture():
+def test_size_only_samples_the_same_image():
     quiet = replace(SMALL, noise=0.0)
     fine, coarse = first(quiet, height=96, width=48), first(quiet, height=48, width=24)
     difference = (torch.nn.functional.avg_pool2d(fine, 2) - coarse).abs().mean()
@@ -129,7 +129,7 @@ def test_thermal_skin_is_warmer_than_cloth_and_place():
 
 
 @pytest.mark.parametrize("knob", ["occlusion", "jitter", "noise"])
-def test_knobs_move_pictures_of_one_person_apart(knob):
+def test_knobs_move_images_of_one_person_apart(knob):
     def spread(value):
         config = replace(CALM, images_per_camera=6, **{knob: value})
         images = first(config, 6)  # identity 1, camera 1
@@ -172,16 +172,16 @@ def test_any_camera_takes_either_modality():
     assert colour.tolist() == [True, False] * 12
     own = load_synthetic(SMALL, **SIZE).train
     for row, record in enumerate(own.records):
-        if record in records:  # the camera's own modality: the benchmark's picture
+        if record in records:  # the camera's own modality: the benchmark's image
             assert torch.equal(own.images([row])[0].double(), images[records.index(record)])
 
 
 def test_the_fingerprint_follows_settings_size_and_code(monkeypatch):
-    name = picture_fingerprint(SMALL, 48, 24)
-    export = picture_fingerprint(SMALL, 48, 24, "sysu")
+    name = image_fingerprint(SMALL, 48, 24)
+    export = image_fingerprint(SMALL, 48, 24, "sysu")
     others = [
-        picture_fingerprint(replace(SMALL, seed=1), 48, 24),
-        picture_fingerprint(SMALL, 24, 48),
+        image_fingerprint(replace(SMALL, seed=1), 48, 24),
+        image_fingerprint(SMALL, 24, 48),
     ]
     assert len({name, export, *others}) == 4
     real = synthetic.source_fingerprint
@@ -190,10 +190,10 @@ def test_the_fingerprint_follows_settings_size_and_code(monkeypatch):
             synthetic, "source_fingerprint",
             lambda *names, changed=changed: real(*names) + "!" * (changed in names),
         )  # fmt: skip
-        assert (picture_fingerprint(SMALL, 48, 24) != name) is moved
-        assert picture_fingerprint(SMALL, 48, 24, "sysu") != export
+        assert (image_fingerprint(SMALL, 48, 24) != name) is moved
+        assert image_fingerprint(SMALL, 48, 24, "sysu") != export
 
 
-def test_pictures_too_small_to_show_anybody_are_refused():
-    with pytest.raises(ValueError, match="8 x 4 pixels show nobody; use 16 x 8"):
+def test_images_too_small_to_show_anybody_are_refused():
+    with pytest.raises(ValueError, match="8 x 4 pixels are too small for a person; use 16 x 8"):
         load_synthetic(SMALL, height=8, width=4)

@@ -36,7 +36,7 @@ def root(tmp_path):
     return root
 
 
-def test_splits_rows_and_pictures(root):
+def test_splits_rows_and_images(root):
     data = load_dataset("sysu", root, **SIZE)
     assert data.train.classes.tolist() == [2, 9, 12]
     assert data.test.classes.tolist() == [30, 331]
@@ -44,10 +44,10 @@ def test_splits_rows_and_pictures(root):
         [pid, cam, number] for pid in (30, 331) for cam in PEOPLE[pid] for number in (1, 2, 10)
     ]
     assert data.test.infrared.tolist() == np.isin(data.test.cams, (3, 6)).tolist()
-    pictures = data.test.images([0, 17])
-    assert pictures.shape == (2, 3, 8, 4)
-    assert pictures.dtype == torch.uint8
-    assert (pictures[:, 0, 0, 0] - torch.tensor([20, 120])).abs().max() <= 2
+    images = data.test.images([0, 17])
+    assert images.shape == (2, 3, 8, 4)
+    assert images.dtype == torch.uint8
+    assert (images[:, 0, 0, 0] - torch.tensor([20, 120])).abs().max() <= 2
     assert data.root == root
     assert data.fingerprint == load_sysu(str(root), **SIZE).fingerprint
 
@@ -135,7 +135,7 @@ def test_damaged_mat_of_ids(root):
         load_sysu(root, **SIZE)
 
 
-def test_a_truncated_picture_is_named_when_read(root):
+def test_a_truncated_image_is_named_when_read(root):
     file = root / "cam6" / "0331" / "0001.jpg"
     file.write_bytes(file.read_bytes()[:100])
     data = load_sysu(root, **SIZE)

@@ -19,7 +19,7 @@ from dakd.data.verify import verify
 from dakd.data.verify.expected import ALL, LLCM, SYSU, SYSU_LISTS, expected_counts, tally
 
 CONFIG = SyntheticConfig(train_ids=8, test_ids=20, images_per_camera=2, clutter=0)
-QUIET = {"show": False, "for_others": False}
+QUIET = {"show": False, "warn": False}
 LISTS = Path(__file__).parents[3] / "shared" / "data" / "sysu_mm01"
 LISTS = Path(os.environ.get("DAKD_SYSU_LISTS", LISTS))
 with_lists = pytest.mark.skipif(
@@ -652,8 +652,8 @@ def test_markers_of_no_use(copy, content, what):
     assert str(report).startswith("Drawn people")
 
 
-def test_few_pictures_are_in_memory_at_a_time(exports, monkeypatch):
-    """Threads decode, hold one picture each, and are handed a bounded number of files."""
+def test_few_images_are_in_memory_at_a_time(exports, monkeypatch):
+    """Threads decode, hold one image each, and are handed a bounded number of files."""
     lock, open_image = threading.Lock(), Image.open
     alive, most, batches = [], [], []
 

@@ -48,7 +48,7 @@ def place(tmp_path_factory):
     """A folder with a copy of SYSU-MM01's layout, in which the recipes of this module run."""
     place = tmp_path_factory.mktemp("recipes")
     export_dataset(
-        "sysu", PEOPLE, place / "copy", height=32, width=16, show=False, for_others=False
+        "sysu", PEOPLE, place / "copy", height=32, width=16, show=False, warn=False
     )
     return place
 

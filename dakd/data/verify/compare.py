@@ -42,9 +42,9 @@ def compare_table(survey: Survey, table: Path) -> dict[Key, tuple[int, int]]:
     if rows is None:
         return {}
     survey.attempt(lambda: check_splits(table, rows), table.name)
-    rows = rows.assign(path=[below(file, survey.root) for file in rows["file"]])
-    columns = (rows[c] for c in ("split", "modality", "cam", "pid", "path"))
-    entries = [Entry(*row) for row in zip(*columns, strict=True)]
+    paths = [below(file, survey.root) for file in rows["file"]]
+    columns = (rows[c] for c in ("split", "modality", "cam", "pid"))
+    entries = [Entry(*row) for row in zip(*columns, paths, strict=True)]
     for entry in entries:
         exists = os.path.isfile(survey.root / str(entry.path))  # False for an impossible name
         (survey.found if exists else survey.missing).append(entry)

@@ -1,4 +1,4 @@
-"""A folder that is written whole or not at all, also where the process is killed."""
+"""Writes a folder atomically: complete or not at all, even if the process is killed."""
 
 import contextlib
 import os
@@ -10,28 +10,28 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-_FRESH = 60  # seconds for which a lock without its folder may be that of a process about to start
+_FRESH = 60  # seconds; a younger lock without its folder may belong to a starting process
 
 
 @contextlib.contextmanager
-def whole_or_nothing(root: Path, last: str, finished: Callable[[], bool]) -> Iterator[Path]:
-    """Yield a new folder; when the block succeeds, what it holds is in `root`.
+def atomic_folder(root: Path, last: str, finished: Callable[[], bool]) -> Iterator[Path]:
+    """Yield a temporary folder, whose content is moved to `root` when the block succeeds.
 
-    Where nothing is called `root`, the new folder lies beside it and takes the name. An empty
-    folder, which may be a link's target, a mount point or somebody's working directory, stays
-    itself: the new one lies inside, and its entries move up, the one called `last` at the end. An
-    error or Ctrl-C in the block leaves nothing, nor folders above `root` that were made for it.
+    If `root` does not exist, the temporary folder lies beside it and is renamed. If `root` is an
+    empty folder, which may be a link's target, a mount point or a working directory, it is kept:
+    the temporary folder lies inside, and its entries move up, `last` at the end. An error or Ctrl-C
+    in the block leaves nothing, not even parent folders that were created for `root`.
 
-    A process that is killed leaves a hidden folder, ``.<name>.<process>.tmp``, until `sweep` finds
-    that nobody holds its lock.
+    A killed process leaves a hidden folder, ``.<name>.<process>.tmp``, until `remove_leftovers`
+    finds its lock free.
 
     Args:
-        root: a resolved path; nothing, or an empty folder.
-        last: the file that says that all is there.
-        finished: whether another process wrote the same meanwhile.
+        root: a resolved path that does not exist, or an empty folder.
+        last: the file that marks a complete folder.
+        finished: returns whether another process has written the same meanwhile.
 
     Raises:
-        OSError: `root` cannot be written, which shows before the block begins.
+        OSError: `root` cannot be written; raised before the block begins.
     """
     inside = root.is_dir()
     place = root if inside else root.parent
@@ -58,7 +58,7 @@ def whole_or_nothing(root: Path, last: str, finished: Callable[[], bool]) -> Ite
                 shutil.rmtree(temporary, ignore_errors=True)
     finally:
         for folder in () if done else made:
-            with contextlib.suppress(OSError):  # somebody else uses it by now
+            with contextlib.suppress(OSError):  # another process uses it
                 folder.rmdir()
 
 
@@ -71,8 +71,8 @@ def _publish(temporary: Path, root: Path, last: str, moved: list[Path] | None) -
         moved.append(root / path.name)
 
 
-def sweep(root: Path) -> list[Path]:
-    """Remove what killed processes left of `root`, beside it and in it; return what is in use."""
+def remove_leftovers(root: Path) -> list[Path]:
+    """Remove what killed processes left beside and in `root`; return the folders in use."""
     used = []
     for place in (root.parent, root):
         for path in place.iterdir() if place.is_dir() else ():
@@ -84,20 +84,20 @@ def sweep(root: Path) -> list[Path]:
             try:
                 with _held(temporary, timeout=0):
                     shutil.rmtree(temporary, ignore_errors=True)
-            except (Timeout, OSError, NotImplementedError):  # at work, not ours, or no locks here
+            except (Timeout, OSError, NotImplementedError):  # in use, not ours, or no file locks
                 used.append(temporary)
     return used
 
 
 @contextlib.contextmanager
 def _held(temporary: Path, timeout: float = -1) -> Iterator[None]:
-    """Hold the lock of a temporary folder, which the system lets go of when the process dies."""
+    """Hold the lock of a temporary folder, which the system releases when the process dies."""
     lock = temporary.with_suffix(".lock")
     with FileLock(lock, timeout=timeout):
         try:
             yield
         finally:
-            if os.name != "nt":  # where an open file cannot be removed
+            if os.name != "nt":  # Windows cannot remove an open file
                 lock.unlink(missing_ok=True)
     if os.name == "nt":
         with contextlib.suppress(OSError):
@@ -107,5 +107,5 @@ def _held(temporary: Path, timeout: float = -1) -> Iterator[None]:
 def _age(path: Path) -> float:
     try:
         return time.time() - path.stat().st_mtime
-    except OSError:  # gone by now
+    except OSError:  # removed meanwhile
         return 0.0
