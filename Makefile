@@ -1,5 +1,5 @@
-# Every target sets itself up: the environment lies in .venv and is reused until pyproject.toml changes.
-# PYTHON=python3.12 make test   picks the interpreter;   DAKD_PROFILE=full make notebooks   the size.
+# Every target creates the environment in .venv first; it is reused until pyproject.toml changes.
+# PYTHON=python3.12 make test   selects the interpreter;   DAKD_PROFILE=full make notebooks   the profile.
 
 PYTHON ?= python3
 PROFILE := $(or $(DAKD_PROFILE),demo)
@@ -14,17 +14,17 @@ EXECUTE := DAKD_PROFILE=$(PROFILE) $(RUN) jupyter nbconvert --to notebook --exec
 .PHONY: help notebooks docs test test-oldest parity fuzz lab lint bench table evidence figures clean
 help:
 	@echo "make notebooks  run the whole course (profile: smoke, demo or full; now $(PROFILE))"
-	@echo "make docs       texts, API reference and executed course as pages that open without a network"
-	@echo "make test       unit tests, doctests and a smoke run of every notebook"
-	@echo "make test-oldest  the same with exactly the lowest versions of pyproject.toml (Python 3.11)"
-	@echo "make parity     compare with numbers that the published code computed (minutes)"
-	@echo "make fuzz       give 200 damaged inputs to the command line (minutes)"
+	@echo "make docs       build the documentation, with API reference and executed course, for offline reading"
+	@echo "make test       run unit tests, doctests and every notebook in smoke size"
+	@echo "make test-oldest  the same with the lowest versions that pyproject.toml allows (Python 3.11)"
+	@echo "make parity     compare with numbers computed by the published code (minutes)"
+	@echo "make fuzz       pass 200 damaged inputs to the command line (minutes)"
 	@echo "make lab        open JupyterLab at the first notebook"
-	@echo "make lint       ruff, mypy and nbstripout checks"
-	@echo "make bench      measure our code beside the plain way"
-	@echo "make table      train three seeds of the README's rows and rewrite its table and figures"
-	@echo "make evidence   train every row of the ablation and rewrite docs/evidence.md's tables (hours)"
-	@echo "make figures    draw the pictures of README and docs, and PDF and SVG for slides"
+	@echo "make lint       run ruff, mypy and nbstripout"
+	@echo "make bench      compare the speed of our code with plain implementations"
+	@echo "make table      train the rows of the README's table with three seeds; update table and figures"
+	@echo "make evidence   train every row of the ablation; update its tables and figures (hours)"
+	@echo "make figures    draw the figures of README and docs, also as PDF and SVG for slides"
 	@echo "make clean      remove runs and caches (the environment stays)"
 
 $(READY): pyproject.toml
@@ -41,7 +41,7 @@ notebooks: $(READY)
 	$(EXECUTE) $(COURSE)
 	@echo "Executed copies: $(EXECUTED)   figures: runs/$(PROFILE)/figures"
 
-# All pages anew, so that every warning is seen; notebooks as `make notebooks` left them.
+# Rebuilds all pages, so that every warning is shown; uses the notebooks that `make notebooks` has executed.
 docs: $(READY)
 	rm -rf docs/api $(PAGES)
 	DAKD_PROFILE=$(PROFILE) $(RUN) sphinx -W --keep-going -q -c docs . $(PAGES)
@@ -56,7 +56,7 @@ parity: $(READY)
 fuzz: $(READY)
 	$(RUN) tests.fuzz
 
-# An environment of its own, in which every package has the lowest version that pyproject.toml allows.
+# A separate environment in which every package has the lowest version that pyproject.toml allows.
 OLDEST := .venv-oldest
 $(OLDEST)/ready: pyproject.toml tests/lowest.py
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
