@@ -1,8 +1,8 @@
-"""The picture cache: building it and reading random batches, beside decoding the files each time.
+"""Time and memory of the image cache: building it and reading random batches, against decoding.
 
-The files are JPEGs of a detector's box sizes, a few hundred textures under many names. All of them
-are in the system's file cache, so this measures processors and memory, not a disk. Each line comes
-from a fresh process; memory is the peak of what it held above what its imports and records took.
+The files are JPEGs of the sizes of person detections, a few hundred textures under many names. All
+are in the operating system's file cache, so this measures CPU and memory, not a disk. Each line
+comes from a new process; memory is its peak above what imports and records take.
 """
 
 import os
@@ -92,7 +92,7 @@ def in_fresh_process(*arguments: Any) -> tuple[float, float]:
 
 
 def main(images: int = 2_000, folder: Path | None = None) -> None:
-    """Measure with so many images (SYSU-MM01 has 34,167), under a temporary folder in `folder`."""
+    """Measure with a number of images (SYSU-MM01 has 34,167) in a temporary folder in `folder`."""
     place = Path(tempfile.mkdtemp(prefix="bench_cache_", dir=folder))
     try:
         write_files(place / "images", images)
@@ -107,7 +107,7 @@ def main(images: int = 2_000, folder: Path | None = None) -> None:
             print(f"{task:6} {rates[task]:9,.0f} images/s {times}   + {memory:4.0f} MB of memory")
         opening, _ = in_fresh_process("open", place, images)
         size = sum(p.stat().st_size for p in (place / "cache").glob("*.u8")) / 1e9
-        print(f"{size:.2f} GB on disk, found and checked again in {opening:.2f} s")
+        print(f"{size:.2f} GB on disk, opened and checked in {opening:.2f} s")
         if images != SYSU:
             built, full = SYSU / rates["build"], size / images * SYSU
             print(

@@ -1,11 +1,11 @@
-"""CMC, mAP and mINP of large rankings, beside a plain loop over queries; and re-ranking.
+"""Time of CMC, mAP and mINP of large rankings, against a plain loop over queries; and re-ranking.
 
-The plain way sorts one query's gallery, drops images by the camera rule, and counts. It is timed
-with a stable sort (equal similarities keep gallery order; ours put the wrong first) and with
-NumPy's default sort, which is faster and leaves the order of equal similarities open. Each of our
-runs has a process of its own, in which the growth of the peak resident memory is measured; the
-similarity matrix is there before. ``--whole`` runs the plain loop over every query of the largest
-ranking too, instead of 200 of them.
+The plain loop sorts the gallery of one query, drops images by the camera rule, and counts. It is
+timed with a stable sort (equal similarities keep gallery order; ours rank wrong images first) and
+with NumPy's default sort, which is faster and leaves the order of equal similarities open. Each of
+our runs has its own process, in which the growth of the peak resident memory above the similarity
+matrix is measured. ``--whole`` runs the plain loop over every query of the largest ranking too,
+instead of 200 of them.
 """
 
 import argparse
@@ -46,7 +46,7 @@ def make_ranking(protocol: str, queries: int, gallery: int) -> tuple[np.ndarray,
 
 
 def plain(protocol, similarity, query_pids, gallery_pids, query_cams, gallery_cams, kind):
-    """Return CMC at RANKS, mAP and mINP, a query at a time."""
+    """Return CMC at RANKS, mAP and mINP, by a loop over queries."""
     firsts, aps, inps = [], [], []
     for scores, pid, cam in zip(similarity, query_pids, query_cams, strict=True):
         order = np.argsort(-scores, kind=kind)
@@ -68,7 +68,7 @@ def plain(protocol, similarity, query_pids, gallery_pids, query_cams, gallery_ca
 
 
 def ours(size: tuple[str, int, int]) -> tuple[float, float, float]:
-    """Return seconds of the best round, growth of the peak memory and the peak itself, in MB."""
+    """Return the seconds of the best round, and growth and value of the peak memory in MB."""
     torch.set_num_threads(THREADS)
     similarity, *labels = make_ranking(*size)
     before, times = peak(), []
@@ -125,10 +125,10 @@ def main() -> None:
     print(f"{platform.machine()}, {os.cpu_count()} cores, {THREADS} threads, {versions}")
     print(f"ours: best of {ROUNDS}; memory in MB: added to the process's peak, and that peak")
     print(f"{'':18} {'ours':>9}{'plain, stable':>19}{'default sort':>19}{'added':>8}{'peak':>8}")
-    measured = []  # first, for on Linux a process starts with the peak of the one that started it
+    measured = []  # first, because on Linux a process inherits the peak of its parent
     for size in SIZES:
-        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as alone:
-            measured.append(alone.submit(ours, size).result())
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+            measured.append(pool.submit(ours, size).result())
     for size, (took, grown, top) in zip(SIZES, measured, strict=True):
         compare(size, whole, took, grown, top)
     rerank()

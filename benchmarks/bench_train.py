@@ -1,14 +1,15 @@
-"""Images a second of the student's step, beside its ceiling and beside the plain way.
+"""Images per second of the student's step, compared with its upper limit and a plain baseline.
 
-ceiling: the two networks alone, on a normalised batch that stays on the device: forward through the
-teacher, forward and backward through the student from the sum of its embeddings, no optimiser step.
-Precision and memory format are ours. dakd: `dakd.train.loop.fit`, with all it does. plain: float32,
-contiguous; a PIL picture at a time through `bench_augment`'s transforms in processes of a
-DataLoader; one modality at a time through either network; a KL term a temperature (`bench_loss`);
-torch's default Adam; the loss read in every step.
+ceiling: only the two networks, on a normalised batch that stays on the device: forward pass of the
+teacher, forward and backward pass of the student from the sum of its embeddings, no optimiser step;
+precision and memory format are those of the package. dakd: `dakd.train.loop.fit`. plain: float32,
+contiguous; PIL images one by one through `bench_augment`'s transforms in the worker processes of a
+DataLoader; one modality at a time through either network; one KL term per temperature
+(`bench_loss`); torch's default Adam; the loss is read in every step.
 
-Pictures are random pixels in memory, so no way decodes files. Times of steps and of embedding are
-then projected to the whole SYSU-MM01 recipe. Aims on a GPU: 85 % of the ceiling, 6 times plain.
+Images are random pixels in memory, so that no files are decoded. The times of steps and of
+embedding are then projected to the whole SYSU-MM01 recipe. Goals on a GPU: 85 % of the ceiling and
+6 times the plain baseline.
 
 python benchmarks/bench_train.py [--backbone resnet50 --height 384 --width 128] [--seconds 9]
 """
@@ -48,49 +49,49 @@ from dakd.train.teacher import TeacherObjective
 
 P, Q, PRECISION, ROUNDS = 8, 4, "bfloat16", 3  # P identities with Q images of each modality
 B = P * Q
-WORKERS = min(8, os.cpu_count() or 1)  # processes of the plain way
-EPOCHS, STEPS, TRIALS = 160, 696, 10  # the recipe without --release, which tests while it trains
+WORKERS = min(8, os.cpu_count() or 1)  # worker processes of the plain baseline
+EPOCHS, STEPS, TRIALS = 160, 696, 10  # the recipe without --release, which tests in training too
 VISIBLE, INFRARED = 22_258, 11_909  # training images of SYSU-MM01
 QUERIES, TESTED, GALLERY = 3_803, 6_775, 301  # infrared and visible test images; one gallery
 
 
 class Pixels:
-    """A few random pictures under many row numbers; what an `ImageSet` reads."""
+    """The source of an `ImageSet`: a few random images, repeated for all rows."""
 
     def __init__(self, height: int, width: int, count: int = 256) -> None:
         size = (count, 3, height, width)
-        self.pictures = np.random.default_rng(0).integers(0, 256, size, dtype=np.uint8)
+        self.pixels = np.random.default_rng(0).integers(0, 256, size, dtype=np.uint8)
 
     def read(self, rows: np.ndarray) -> Tensor:
         """Return rows (n,) as uint8 (n, 3, H, W)."""
-        return torch.from_numpy(self.pictures[rows % len(self.pictures)])
+        return torch.from_numpy(self.pixels[rows % len(self.pixels)])
 
 
 class OneByOne(Dataset):
-    """Two pictures of a person, by their row numbers, each transformed by itself."""
+    """A visible and an infrared image of a person by their rows, each transformed by itself."""
 
-    def __init__(self, pictures: np.ndarray) -> None:
-        self.pictures = np.ascontiguousarray(pictures.transpose(0, 2, 3, 1))  # (n, H, W, 3)
+    def __init__(self, pixels: np.ndarray) -> None:
+        self.pixels = np.ascontiguousarray(pixels.transpose(0, 2, 3, 1))  # (n, H, W, 3)
 
     @cached_property
     def transforms(self) -> list[Callable[[list[Image.Image]], Tensor]]:
-        """The transforms of a worker: made there, because they cannot be sent to it."""
-        size = self.pictures.shape[1:3]
+        """The transforms; made in the worker process, because they cannot be pickled."""
+        size = self.pixels.shape[1:3]
         return [one_by_one(stream, *size) for stream in ("visible", "infrared")]
 
     def __getitem__(self, rows: tuple[int, int]) -> tuple[Tensor, ...]:
-        pictures = (Image.fromarray(self.pictures[row % len(self.pictures)]) for row in rows)
-        pairs = zip(self.transforms, pictures, strict=True)
-        return tuple(transform([picture])[0] for transform, picture in pairs)
+        images = (Image.fromarray(self.pixels[row % len(self.pixels)]) for row in rows)
+        pairs = zip(self.transforms, images, strict=True)
+        return tuple(transform([image])[0] for transform, image in pairs)
 
 
-class NoWaiting(History):
-    """Has torch refuse, between two looks at the losses, what makes the host wait for the GPU."""
+class SyncForbidden(History):
+    """A history between whose flushes torch raises an error where the host waits for the GPU."""
 
-    def look(self) -> None:
-        """Look, which waits."""
+    def flush(self) -> None:
+        """Flush, which waits for the GPU."""
         torch.cuda.set_sync_debug_mode("default")
-        super().look()
+        super().flush()
         torch.cuda.set_sync_debug_mode("error")
 
 
@@ -100,9 +101,9 @@ def project(
     """Return the seconds of every part of the SYSU-MM01 recipe.
 
     Args:
-        teacher_step, student_step: seconds.
-        rebuilding, embedding: seconds an image, before a teacher's epoch and otherwise.
-        ranking: seconds a trial.
+        teacher_step, student_step: seconds per step.
+        rebuilding, embedding: seconds per image, before an epoch of the teacher and otherwise.
+        ranking: seconds per trial.
     """
     return {
         "teacher, steps": EPOCHS * STEPS * teacher_step,
@@ -114,7 +115,7 @@ def project(
 
 
 def seconds_of(step: Callable[[], Any], seconds: float = 0.0) -> float:
-    """Return the mean time of a step over about so many seconds, at least one step."""
+    """Return the mean time of a step; steps are repeated for about `seconds`."""
     finish = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
     finish()
     start, count = time.perf_counter(), 0
@@ -126,7 +127,7 @@ def seconds_of(step: Callable[[], Any], seconds: float = 0.0) -> float:
 
 
 def train(stage: TrainState, steps: int, history: History | None = None) -> tuple[float, float]:
-    """Train `steps` steps further; return the mean time of one, and the memory in GB."""
+    """Train for `steps` more steps; return the mean time of one, and the memory in GB."""
     stage.config, stage.last_epoch = replace(stage.config, epochs=1, steps=steps), stage.epoch + 1
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
@@ -136,10 +137,10 @@ def train(stage: TrainState, steps: int, history: History | None = None) -> tupl
 
 
 def ceiling_step(stage: TrainState) -> Callable[[], None]:
-    """Return the step of the two networks alone."""
+    """Return a step of only the two networks."""
     student, objective, device = stage.model, stage.objective, stage.objective.device
     pixels = objective.images.images(np.arange(2 * B)).to(device)
-    batch = objective.augmented((objective.augment_visible, pixels)).clone()  # normalised
+    batch = objective.augmented((objective.augment_visible, pixels))  # normalised
 
     def step() -> None:
         student.train().zero_grad(set_to_none=True)
@@ -153,15 +154,15 @@ def ceiling_step(stage: TrainState) -> Callable[[], None]:
 
 
 def plain_batches(images: ImageSet, workers: int) -> Iterator[list[Tensor]]:
-    """Yield visible and infrared (B, 3, H, W) without end."""
+    """Yield visible and infrared images, (B, 3, H, W) each, without end."""
     sampler = IdentitySampler(images.pids, images.infrared, identities=P, images=Q, steps=10**9)
     rows = ([*zip(*(side.tolist() for side in sides), strict=True)] for sides in sampler)
-    data = OneByOne(images.source.pictures)
+    data = OneByOne(images.source.pixels)
     return iter(DataLoader(data, batch_sampler=rows, num_workers=workers))
 
 
 def plain_step(stage: TrainState) -> Callable[[], None]:
-    """Return the step of the plain way, with networks of its own."""
+    """Return a step of the plain baseline, with its own networks."""
     objective, backbone = stage.objective, stage.model.architecture["backbone"]
     student, teacher = (build_model(backbone).to(objective.device) for _ in range(2))
     teacher.eval()
@@ -169,10 +170,10 @@ def plain_step(stage: TrainState) -> Callable[[], None]:
     batches = plain_batches(objective.images, WORKERS)
 
     def step() -> None:
-        pictures = [side.to(objective.device) for side in next(batches)]
+        images = [x.to(objective.device) for x in next(batches)]
         with torch.no_grad():
-            targets = ByModality(*map(teacher, pictures))
-        loss = naive(ByModality(*map(student, pictures)), targets, objective.centres)
+            targets = ByModality(*map(teacher, images))
+        loss = naive(ByModality(*map(student, images)), targets, objective.centres)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -182,7 +183,7 @@ def plain_step(stage: TrainState) -> Callable[[], None]:
 
 
 def stages(backbone: str, height: int, width: int, people: int) -> tuple[TrainState, TrainState]:
-    """Return the stages of a teacher and of a student, with Q images of everybody."""
+    """Return the states of a teacher and of a student, with Q images per person and modality."""
     sides = (("visible", 1), ("infrared", 3))
     rows = [Record(p, cam, m, n) for p in range(people) for m, cam in sides for n in range(Q)]
     images = ImageSet(rows, Pixels(height, width), keep=False)
@@ -197,7 +198,7 @@ def stages(backbone: str, height: int, width: int, people: int) -> tuple[TrainSt
 
 
 def compare(student: TrainState, seconds: float) -> dict[str, float]:
-    """Return the shortest mean time of a step of each way; the first two take turns."""
+    """Return the shortest mean time of each kind of step; the first two take turns."""
     alone, plain, share = ceiling_step(student), plain_step(student), seconds / ROUNDS
     train(student, 2), alone(), plain()
     times = [
@@ -208,8 +209,8 @@ def compare(student: TrainState, seconds: float) -> dict[str, float]:
     return {"ceiling": ceiling, "dakd": ours, "plain": seconds_of(plain, seconds)}
 
 
-def augmenting(student: TrainState) -> float:
-    """Return the time in which a step's pictures are augmented."""
+def augmentation_time(student: TrainState) -> float:
+    """Return the time to augment the images of a step."""
     objective = student.objective
     both = (objective.augment_visible, objective.augment_infrared)
     pixels = objective.images.images(np.arange(B)).to(objective.device)
@@ -217,7 +218,7 @@ def augmenting(student: TrainState) -> float:
 
 
 def recipe_times(teacher: TrainState, student_step: float, seconds: float) -> dict[str, float]:
-    """Return what `project` needs, measured after a first time that does not count."""
+    """Return the arguments of `project`, measured after a warm-up."""
     objective, images = teacher.objective, teacher.objective.images
     train(teacher, 2)
     rebuilding = seconds_of(lambda: objective.start_epoch(teacher.model)) / (1.5 * len(images))
@@ -240,7 +241,7 @@ def recipe_times(teacher: TrainState, student_step: float, seconds: float) -> di
 def waits_at(stage: TrainState) -> str:
     """Return where a step makes the host wait for the GPU; empty if nowhere."""
     try:
-        train(stage, 3 * FLUSH_EVERY, NoWaiting())
+        train(stage, 3 * FLUSH_EVERY, SyncForbidden())
     except RuntimeError as error:
         *_, place = traceback.extract_tb(error.__traceback__)
         return f"{place.filename}:{place.lineno}: {place.line} ({error})"
@@ -263,7 +264,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with deterministic(False):
         teacher, student = stages(*size, people)
         times = compare(student, asked.seconds)
-        augmentation, (_, memory) = augmenting(student), train(student, 2)
+        augmentation, (_, memory) = augmentation_time(student), train(student, 2)
         recipe = recipe_times(teacher, times["dakd"], asked.seconds)
         waits = [place for place in map(waits_at, (teacher, student)) if place] if gpu else []
 
@@ -271,19 +272,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"{where}, torch {torch.__version__}, torchvision {torchvision.__version__}, ", end="")
     print(f"Pillow {PIL.__version__}, {torch.get_num_threads()} threads, {WORKERS} plain workers")
     network = "{} at {} x {}".format(*size)
-    print(f"{network}, {B} + {B} images a step, {people} identities, {PRECISION} (plain: float32)")
-    for way, took in times.items():
-        print(f"{way:8}{2 * B / took:8.1f} images/s {times['ceiling'] / took:7.1%} of the ceiling")
+    print(
+        f"{network}, {B} + {B} images per step, {people} identities, {PRECISION} (plain: float32)"
+    )
+    for name, took in times.items():
+        print(f"{name:8}{2 * B / took:8.1f} images/s {times['ceiling'] / took:7.1%} of the ceiling")
     print(f"dakd / plain: {times['plain'] / times['dakd']:.2f}", end="; ")
     print(f"augmentation: {augmentation / times['dakd']:.1%} of the step", end="; ")
-    print(f"memory: {memory:.1f} GB {'at most on the GPU' if gpu else 'in this process'}")
+    print(f"memory: {memory:.1f} GB {'peak on the GPU' if gpu else 'in this process'}")
     print("the host waits for the GPU:", "; ".join(waits) or "nowhere" if gpu else "no GPU to see")
     published = "(NOT the published size, ResNet-50 at 384 x 128)"
-    told = network if size == ("resnet50", 384, 128) else f"{network} {published}"
-    print(f"the recipe of SYSU-MM01 on this machine, projected for {told}:")
+    title = network if size == ("resnet50", 384, 128) else f"{network} {published}"
+    print(f"the recipe of SYSU-MM01 on this machine, projected for {title}:")
     print("steps of {teacher_step:.4f} s and {student_step:.4f} s, ".format(**recipe), end="")
     rates = (1 / recipe[name] for name in ("rebuilding", "embedding"))
-    print("{:.0f} images/s embedded before a teacher's epoch, {:.0f} in tests".format(*rates))
+    print("{:.0f} images/s embedded before an epoch of the teacher, {:.0f} in tests".format(*rates))
     parts = project(**recipe)
     for part, took in {**parts, "in all": sum(parts.values())}.items():
         print(f"  {part:20}{took / 3600:8.2f} h")

@@ -24,19 +24,19 @@ def stages(bench):
 
 @pytest.fixture
 def modes(bench, monkeypatch):
-    """What torch is told about waiting, where there is no GPU; with a look every second step."""
-    told = []
-    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", told.append)
+    """The recorded modes of torch's synchronisation check, with a flush every second step."""
+    modes = []
+    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", modes.append)
     for module in (bench, history):
         monkeypatch.setattr(module, "FLUSH_EVERY", 2)
-    return told
+    return modes
 
 
 def weights(stage):
     return [p.detach().clone() for p in stage.model.parameters()]
 
 
-def test_projection_multiplies_the_recipe_out(bench):
+def test_the_projection_by_hand(bench):
     parts = bench.project(
         teacher_step=0.09, student_step=0.045, rebuilding=1e-4, embedding=2e-4, ranking=0.5
     )
@@ -52,17 +52,17 @@ def test_projection_multiplies_the_recipe_out(bench):
 def test_a_whole_run_in_the_smallest_size(bench, monkeypatch, capsys):
     monkeypatch.setattr(bench, "WORKERS", 0)
     bench.main(["--backbone", "small", "--height", "32", "--width", "16", "--seconds", "0"])
-    said = capsys.readouterr().out
-    rates = dict(re.findall(r"^(ceiling|dakd|plain) +([\d.]+) images/s", said, re.MULTILINE))
+    out = capsys.readouterr().out
+    rates = dict(re.findall(r"^(ceiling|dakd|plain) +([\d.]+) images/s", out, re.MULTILINE))
     assert len(rates) == 3
     assert all(float(rate) > 0 for rate in rates.values())
-    hours = [float(value) for value in re.findall(r"([\d.]+) h$", said, re.MULTILINE)]
+    hours = [float(value) for value in re.findall(r"([\d.]+) h$", out, re.MULTILINE)]
     assert hours[-1] == pytest.approx(sum(hours[:-1]), abs=0.05)
     assert hours[-1] > 0
-    assert "small at 32 x 16 (NOT the published size" in said
+    assert "small at 32 x 16 (NOT the published size" in out
 
 
-def test_our_steps_train_and_the_ceiling_has_no_optimiser(bench, stages):
+def test_our_steps_train_and_those_of_the_ceiling_change_no_weights(bench, stages):
     _, student = stages
     before, epoch = weights(student), student.epoch
     took, memory = bench.train(student, 2)
@@ -77,17 +77,17 @@ def test_our_steps_train_and_the_ceiling_has_no_optimiser(bench, stages):
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_plain_batches_are_pairs_of_normalised_float_pictures(bench, stages, workers):
+def test_plain_batches_are_normalised_float_images_of_both_modalities(bench, stages, workers):
     visible, infrared = next(bench.plain_batches(stages[1].objective.images, workers))
-    for side in (visible, infrared):
-        assert side.shape == (bench.B, 3, 32, 16)
-        assert side.dtype == torch.float32
-        assert side.is_contiguous()
-        assert side.min() < -1 < 1 < side.max() < 3
+    for images in (visible, infrared):
+        assert images.shape == (bench.B, 3, 32, 16)
+        assert images.dtype == torch.float32
+        assert images.is_contiguous()
+        assert images.min() < -1 < 1 < images.max() < 3
     assert not torch.equal(visible, infrared)
 
 
-def test_pictures_that_are_repeated_are_the_same(bench):
+def test_random_images_repeat_after_their_number(bench):
     pixels = bench.Pixels(4, 2, count=3)
     once, again = pixels.read(np.array([1])), pixels.read(np.array([7]))
     assert torch.equal(once, again)
@@ -95,13 +95,13 @@ def test_pictures_that_are_repeated_are_the_same(bench):
 
 
 @pytest.mark.parametrize("who", [0, 1])
-def test_waiting_is_forbidden_between_two_looks(bench, stages, modes, monkeypatch, who):
+def test_waiting_is_forbidden_between_two_flushes(bench, stages, modes, monkeypatch, who):
     objective, during = stages[who].objective, []
     step = objective.after_step
     monkeypatch.setattr(objective, "after_step", lambda: (step(), during.append(modes[-1:])))
     assert bench.waits_at(stages[who]) == ""
     assert during == 2 * [[]] + 4 * [["error"]]
-    assert modes == 4 * ["default", "error"] + ["default"]  # three looks, one more at the end
+    assert modes == 4 * ["default", "error"] + ["default"]  # three flushes, one more at the end
 
 
 def test_the_place_that_waits_is_named(bench, stages, modes, monkeypatch):
@@ -115,11 +115,11 @@ def test_the_place_that_waits_is_named(bench, stages, modes, monkeypatch):
     assert modes[-1] == "default"
 
 
-def test_widgets_are_timed_beside_the_plain_way(bench, capsys):
+def test_widgets_are_timed_and_compared_with_one_axes_per_image(bench, capsys):
     import bench_widgets
 
     bench_widgets.main("smoke", people=20, moves=1)
-    row = r"^(.+?) +(\d+) ms(?:   plain +(\d+) ms +([\d.]+) x)?$"
+    row = r"^(.+?) +(\d+) ms(?:   one axes per image +(\d+) ms +([\d.]+) x)?$"
     rows = re.findall(row, capsys.readouterr().out, re.MULTILINE)
     assert len(rows) == 8
     compared = [name for name, _, plain, _ in rows if plain]

@@ -108,8 +108,8 @@ def test_only_embeddings_receive_gradients():
     assert all(c.grad is None for c in on)
 
 
-def test_mutual_moves_each_prediction_only():
-    """v learns on visible centres alone, r on infrared centres alone."""
+def test_cross_modal_mutual_has_gradients_for_predictions_only():
+    """Those of v come from visible centres only, those of r from infrared centres."""
     three, on = streams(), centres()
     cross_modal_mutual(three, on).backward()
     for z, own, other in ((three[0], on[0], three[1]), (three[1], on[1], three[0])):
@@ -139,7 +139,7 @@ def test_global_memory_is_the_mean_and_takes_the_hardest_of_all_streams():
     loss, three = teacher(), [z.detach() for z in streams()]
     before = memories(loss)
     own = [before[name][0] for name in "vra"]
-    assert_near(loss.memory.values, sum(own) / 3)  # shorter than 1, and left so
+    assert_near(loss.memory.values, sum(own) / 3)  # not normalised
     assert (loss.memory.values.norm(dim=1) < 0.99).all()
     loss.update(*three, LABELS)
     rows, names = torch.cat(three).double(), LABELS.repeat(3)
@@ -151,8 +151,8 @@ def test_global_memory_is_the_mean_and_takes_the_hardest_of_all_streams():
 
 
 def test_two_steps_match_an_independent_implementation():
-    """Parameters of a linear network after two SGD steps, with the memories moving between."""
-    pictures = [torch.randn(B, 7, generator=torch.Generator().manual_seed(s)) for s in range(3)]
+    """Parameters of a linear network after two SGD steps, with updates of the memories."""
+    inputs = [torch.randn(B, 7, generator=torch.Generator().manual_seed(s)) for s in range(3)]
     torch.manual_seed(0)
     net = nn.Linear(7, D)
     slow = nn.Linear(7, D).double()
@@ -162,19 +162,19 @@ def test_two_steps_match_an_independent_implementation():
     state = memories(loss)
     ours, theirs = (torch.optim.SGD(n.parameters(), lr=0.01) for n in (net, slow))
     for _ in range(2):
-        z = [F.normalize(net(x), dim=1) for x in pictures]
+        z = [F.normalize(net(x), dim=1) for x in inputs]
         ours.zero_grad()
         loss(*z, LABELS).total.backward()
         ours.step()
         loss.update(*z, LABELS)
 
-        z = [torch.stack([reference.normalised(row) for row in slow(x.double())]) for x in pictures]
+        z = [torch.stack([reference.normalised(row) for row in slow(x.double())]) for x in inputs]
         theirs.zero_grad()
         reference.teacher_loss(*z, LABELS, state).backward()
         theirs.step()
         z = [rows.detach() for rows in z]
-        every = reference.updated_hardest(state["all"][0], torch.cat(z), LABELS.repeat(3), 0.1)
-        state["all"] = (every, state["all"][1])
+        joint = reference.updated_hardest(state["all"][0], torch.cat(z), LABELS.repeat(3), 0.1)
+        state["all"] = (joint, state["all"][1])
         for name, rows in zip("vra", z, strict=True):
             moved = reference.updated_mean(state[name][0], rows, LABELS, 0.25)
             state[name] = (moved, state[name][1])
@@ -204,7 +204,7 @@ def test_batch_of_one_identity_trains():
     assert all(z.grad.isfinite().all() for z in three)
 
 
-def test_refusals():
+def test_invalid_arguments_are_refused():
     v, r, a = streams()
     with pytest.raises(RuntimeError, match="call rebuild"):
         TeacherLoss(K, D)(v, r, a, LABELS)
@@ -226,10 +226,10 @@ def test_refusals():
         TeacherLoss(K, D).rebuild(unit(K, D), torch.arange(K), bad, torch.arange(K), unit(K, D))
 
 
-def test_identity_loss_is_the_cross_entropy_over_cosines_and_teaches_its_directions():
+def test_identity_loss_by_hand_has_gradients_for_its_directions():
     loss = IdentityLoss(2, 2, temperature=0.5)
     with torch.no_grad():
-        loss.directions.copy_(torch.tensor([[2.0, 0.0], [0.0, 5.0]]))  # lengths do not matter
+        loss.directions.copy_(torch.tensor([[2.0, 0.0], [0.0, 5.0]]))  # normalised in use
     z = torch.tensor([[1.0, 0.0]], requires_grad=True)
     value = loss(z, torch.tensor([0]))
     value.backward()
@@ -246,13 +246,13 @@ def test_an_empty_batch_is_refused(loss):
         loss(z, *rest)
 
 
-def test_the_first_directions_follow_from_the_seed():
+def test_the_initial_directions_depend_on_the_seed():
     zero, again, one = (IdentityLoss(K, D, seed=seed).directions for seed in (0, 0, 1))
     assert torch.equal(zero, again)
     assert not torch.equal(zero, one)
 
 
-def test_identity_loss_equals_a_slow_loop_in_float64():
+def test_identity_loss_matches_the_loop():
     loss, z = IdentityLoss(K, D), unit(B, D)
     directions = loss.directions.detach().double()
     total = 0.0

@@ -25,9 +25,9 @@ LEARNERS = list(START)
 
 
 def train(learner: str) -> TrainingResult:
-    """Three steps a stage; the student has an uneven mask, labels and two forward passes."""
+    """Train for three steps per stage; the student with a mask, labels and two forward passes."""
     images = image_set(range(1, 10))
-    small = {**SMALL, "epochs": 1, "weight_decay": 0.1}  # Adam alone forgives scaled gradients
+    small = {**SMALL, "epochs": 1, "weight_decay": 0.1}  # without it, Adam ignores the scale
     if learner == "teacher":
         config = TeacherConfig(**small, identity_epochs=1)
         return train_teacher(START[learner](), images, config, **ON_CPU)
@@ -46,7 +46,7 @@ def join(rank: int, port: int) -> None:
 
 
 def train_both(rank: int, port: int, folder: str) -> None:
-    """Train teacher and student as one of two processes; write what it has in the end."""
+    """Train teacher and student as one of two processes, and save the results."""
     join(rank, port)
     for learner in LEARNERS:
         trained = train(learner)
@@ -56,36 +56,36 @@ def train_both(rank: int, port: int, folder: str) -> None:
     torch.distributed.destroy_process_group()
 
 
-def stop_and_go_on(rank: int, port: int, folder: str, steps: int) -> None:
-    """Train into one folder; Ctrl-C reaches the second process alone, after some steps."""
+def stop_and_resume(rank: int, port: int, folder: str, steps: int) -> None:
+    """Train in a run folder; after some steps, only the second process receives Ctrl-C."""
     join(rank, port)
     if rank == 1:
         killed.interrupt_after(steps, "poll_stop")
     try:
         killed.teacher(Path(folder))
-        said = "finished"
+        message = "finished"
     except killed.Stopped as stopped:
-        said = str(stopped)
+        message = str(stopped)
     trained = killed.teacher(Path(folder))
-    left = {"said": said, "loss": trained.history["loss"].tolist()}
+    left = {"message": message, "loss": trained.history["loss"].tolist()}
     torch.save(left | {"state": trained.model.state_dict()}, f"{folder}/left{rank}.pt")
     torch.distributed.destroy_process_group()
 
 
 def stop_on_a_full_disk(rank: int, port: int, folder: str) -> None:
-    """Train into one folder; both are asked to stop, and the main process cannot save."""
+    """Train in a run folder; both are asked to stop, and the main process cannot save."""
     join(rank, port)
     killed.interrupt_after(4, "poll_stop")
     killed.snapshot.save_file = killed.refuse
     try:
         killed.teacher(Path(folder), EngineConfig(snapshot_seconds=1000))
     except (OSError, TrainingError) as error:
-        torch.save(f"{type(error).__name__}: {error}", f"{folder}/said{rank}.pt")
+        torch.save(f"{type(error).__name__}: {error}", f"{folder}/error{rank}.pt")
     torch.distributed.destroy_process_group()
 
 
-def streams_of(rank: int, port: int, folder: str) -> None:
-    """Pass this process's rows of two streams, as one of two processes."""
+def pass_streams(rank: int, port: int, folder: str) -> None:
+    """Pass this process's shard of two streams through the network, as one of two processes."""
     join(rank, port)
     context, (model, x) = DistributedContext.join("cpu"), model_and_streams()
     own = torch.cat([part[context.shard(len(part))] for part in x.chunk(2)])
@@ -100,7 +100,7 @@ def streams_of(rank: int, port: int, folder: str) -> None:
 
 def model_and_streams():
     x = torch.randn(12, 3, 32, 16, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    x[6:] *= 3  # streams unlike each other
+    x[6:] *= 3  # the streams differ in their statistics
     return build_model("small", "gem").double().train(), x
 
 
@@ -132,7 +132,7 @@ def two_processes(tmp_path_factory):
 
 
 @pytest.mark.parametrize("learner", LEARNERS)
-def test_two_processes_train_as_one_with_the_same_batch(learner, two_processes):
+def test_two_processes_train_like_one_with_the_same_batch(learner, two_processes):
     alone, (first, second) = train(learner), two_processes[learner]
     assert first["loss"] == second["loss"]
     assert first["loss"] == pytest.approx(alone.history["loss"].tolist(), rel=1e-3)
@@ -140,13 +140,13 @@ def test_two_processes_train_as_one_with_the_same_batch(learner, two_processes):
     start, after = START[learner]().state_dict(), alone.model.state_dict()
     for name, value in after.items():
         assert torch.equal(first["state"][name], second["state"][name]), name
-        apart, moved = (first["state"][name] - value).float(), (value - start[name]).float()
-        assert apart.norm() <= 0.05 * moved.norm(), name  # Adam makes much of tiny gradients
+        difference, moved = (first["state"][name] - value).float(), (value - start[name]).float()
+        assert difference.norm() <= 0.05 * moved.norm(), name  # Adam amplifies tiny gradients
     assert not first["kinds"] & {"_SyncBatchNormOnCPU", "DistributedDataParallel"}
 
 
-def test_two_processes_take_streams_by_themselves_as_one_does(tmp_path):
-    run_two(streams_of, tmp_path)
+def test_batch_norm_of_two_processes_equals_that_of_one_for_each_stream(tmp_path):
+    run_two(pass_streams, tmp_path)
     first, second = (torch.load(tmp_path / f"left{rank}.pt") for rank in (0, 1))
     model, x = model_and_streams()
     z = model(x, streams=2, unit=False)
@@ -165,12 +165,12 @@ def test_two_processes_take_streams_by_themselves_as_one_does(tmp_path):
 @pytest.mark.parametrize(
     ("steps", "words"),
     [(4, "stopped after epoch 2, step 2; the state is saved"), (12, "is finished")],
-)  # they ask each other after step 8 of 12, and once more in the end
-def test_two_processes_stop_together_and_go_on_where_they_were(steps, words, tmp_path):
-    run_two(stop_and_go_on, tmp_path, steps)
+)  # they poll after step 8 of 12, and once more in the end
+def test_two_processes_stop_together_and_resume(steps, words, tmp_path):
+    run_two(stop_and_resume, tmp_path, steps)
     first, second = (torch.load(tmp_path / f"left{rank}.pt") for rank in (0, 1))
-    assert words in first["said"]
-    assert second["said"] == first["said"]
+    assert words in first["message"]
+    assert second["message"] == first["message"]
     assert first["loss"] == second["loss"]
     alone = killed.teacher()
     assert first["loss"] == pytest.approx(alone.history["loss"].tolist(), rel=1e-3)
@@ -178,14 +178,14 @@ def test_two_processes_stop_together_and_go_on_where_they_were(steps, words, tmp
         assert torch.equal(value, second["state"][name]), name
 
 
-def test_two_processes_that_cannot_save_stop_and_say_why(tmp_path):
+def test_two_processes_that_cannot_save_raise_errors(tmp_path):
     run_two(stop_on_a_full_disk, tmp_path)
-    first, second = (torch.load(tmp_path / f"said{rank}.pt") for rank in (0, 1))
+    first, second = (torch.load(tmp_path / f"error{rank}.pt") for rank in (0, 1))
     assert first == "OSError: no space left on device"
     assert second.startswith("TrainingError: stopped, and the main process could not save")
 
 
-def test_alone_there_is_nothing_to_do(monkeypatch):
+def test_a_single_process_changes_nothing(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     context, model = DistributedContext.join("cpu"), build_model("small")
     assert (context.rank, context.size, context.is_main) == (0, 1, True)
@@ -196,7 +196,7 @@ def test_alone_there_is_nothing_to_do(monkeypatch):
 
 
 @pytest.mark.parametrize(("count", "size"), [(7, 3), (2, 4), (8, 2), (1, 1)])
-def test_parts_hold_every_row_once_and_in_order(count, size):
+def test_shards_hold_every_row_once_and_in_order(count, size):
     rows = list(range(count))
     assert (
         sum((rows[DistributedContext(rank, size).shard(count)] for rank in range(size)), []) == rows
@@ -221,7 +221,7 @@ def test_a_batch_that_does_not_divide_is_refused(monkeypatch):
 
 
 @pytest.mark.parametrize("shape", [(6, 4), (6, 4, 5, 3)])
-def test_the_shared_batch_norm_of_one_process_is_torchs(shape, monkeypatch):
+def test_synchronised_batch_norm_of_one_process_equals_torchs(shape, monkeypatch):
     monkeypatch.setattr("torch.distributed.all_reduce", lambda x: None)
     monkeypatch.setattr("torch.distributed.get_world_size", lambda: 1)
     x = torch.randn(shape, generator=torch.Generator().manual_seed(0)) * 3 + 5
@@ -239,7 +239,7 @@ def test_the_shared_batch_norm_of_one_process_is_torchs(shape, monkeypatch):
     torch.testing.assert_close(ours.eval()(x), torchs.eval()(x))
 
 
-def test_on_gpus_torchs_layer_takes_the_place_and_leaves_it(monkeypatch):
+def test_on_gpus_torchs_synchronised_batch_norm_is_used_inside_wrap(monkeypatch):
     monkeypatch.setattr("dakd.train.distributed.DistributedDataParallel", lambda model: model)
     monkeypatch.setattr(torch.nn.Parameter, "is_cuda", True)
     model = build_model("small").eval()
