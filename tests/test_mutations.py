@@ -10,7 +10,12 @@ import test_protocols
 
 from dakd import metrics, protocols
 from dakd.metrics import PROTOCOLS, _average_precision, rank_metrics
-from dakd.protocols import _draw_agw, _draw_official, _group_by_person, _sides
+from dakd.protocols import (
+    _draw_agw,
+    _draw_official,
+    _group_by_identity_and_camera,
+    _rows_by_modality,
+)
 
 
 def rule(protocol, **change):
@@ -133,7 +138,7 @@ def draw_from_the_global_generator(groups, shots, number):
 
 
 def camera_by_camera(test, eligible):
-    groups = _group_by_person(test, eligible)
+    groups = _group_by_identity_and_camera(test, eligible)
     return dict(sorted(groups.items(), key=lambda item: item[0][::-1]))
 
 
@@ -145,11 +150,11 @@ ALL, INDOOR = (1, 2, 4, 5), (1, 2)
 MUTANTS |= {
     "sysu: global generator": (
         part("_draw_agw", draw_from_the_global_generator, protocols),
-        lambda: test_protocols.test_agw_draws_are_pythons("all", 1),
+        lambda: test_protocols.test_agw_draws_equal_those_of_the_published_loop("all", 1),
     ),
     "sysu: draws camera by camera": (
-        part("_group_by_person", camera_by_camera, protocols),
-        lambda: test_protocols.test_agw_draws_are_pythons("all", 1),
+        part("_group_by_identity_and_camera", camera_by_camera, protocols),
+        lambda: test_protocols.test_agw_draws_equal_those_of_the_published_loop("all", 1),
     ),
     "sysu: shots ignored": (
         part("_draw_agw", lambda groups, _, number: _draw_agw(groups, 1, number), protocols),
@@ -173,7 +178,7 @@ MUTANTS |= {
             lambda groups, shots, _, draws: _draw_official(groups, shots, 0, draws),
             protocols,
         ),
-        test_protocols.test_official_draws_are_the_files,
+        test_protocols.test_official_draws_follow_the_permutations,
     ),
     "sysu: indoor search outdoors": (
         lambda patch: patch.setitem(protocols.GALLERY_CAMS, "indoor", ALL),
@@ -184,13 +189,17 @@ MUTANTS |= {
         galleries("all", ALL, 1, "agw"),
     ),
     "regdb: sides exchanged": (
-        part("_sides", lambda *direction: _sides(*direction)[::-1], protocols),
-        lambda: test_protocols.test_everything_against_everything(
+        part(
+            "_rows_by_modality", lambda *direction: _rows_by_modality(*direction)[::-1], protocols
+        ),
+        lambda: test_protocols.test_all_images_of_a_modality_are_queries_or_gallery(
             protocols.regdb_trials, "infrared", "visible"
         ),
     ),
     "llcm: sides exchanged": (
-        part("_sides", lambda *direction: _sides(*direction)[::-1], protocols),
+        part(
+            "_rows_by_modality", lambda *direction: _rows_by_modality(*direction)[::-1], protocols
+        ),
         lambda: test_protocols.test_llcm_draws_are_those_of_the_released_script(
             "infrared", "visible"
         ),
@@ -199,7 +208,7 @@ MUTANTS |= {
 
 
 @pytest.mark.parametrize("name", MUTANTS)
-def test_a_wrong_rule_is_noticed(name, monkeypatch):
+def test_a_broken_rule_is_detected(name, monkeypatch):
     mutate, test = MUTANTS[name]
     test()
     mutate(monkeypatch)

@@ -1,4 +1,4 @@
-"""The pictures of README, docs and slides: all of them, the same every time, nothing trained."""
+"""The figures of README, docs and slides: complete, reproducible, and drawn without training."""
 
 import io
 import json
@@ -36,7 +36,7 @@ CONFIG = replace(
 
 
 def words(figure):
-    """Every text of a figure."""
+    """All text of a figure."""
     found = figure.findobj(lambda artist: hasattr(artist, "get_fontsize"))
     return " ".join(" ".join(text.get_text() for text in found).split())
 
@@ -50,7 +50,7 @@ def ablation_table(runs=tuple(GRID)):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """A run folder with a teacher and a student that were trained for a step."""
+    """A run folder with a teacher and a student trained for one step."""
     folder = tmp_path_factory.mktemp("runs")
     trained = Experiment(CONFIG, runs=folder, show=False)
     trained.student()
@@ -59,26 +59,27 @@ def runs(tmp_path_factory):
 
 @pytest.fixture
 def experiment(runs, monkeypatch):
-    """What finds them; its maps are no UMAP, which compiles for ten seconds."""
+    """An experiment that loads them; without UMAP, which compiles for ten seconds."""
     monkeypatch.setattr(figures_of_networks, "umap_map", lambda z, **how: z.numpy()[:, :2])
     return Experiment(CONFIG, runs=runs, show=False, train=False)
 
 
 @pytest.fixture
 def few_images(monkeypatch):
-    """One picture in place of those that need drawn people."""
-    monkeypatch.setattr(
-        write_figures, "of_images", lambda: {"cutswap": figures.strip(torch.rand(2, 3, 8, 4))}
-    )
+    """One figure in place of those that need drawn people."""
+    drawn = {"cutswap": figures.strip(torch.rand(2, 3, 8, 4))}
+    monkeypatch.setattr(write_figures, "image_figures", lambda: drawn)
 
 
-def test_every_picture_is_written_and_the_same_the_second_time(experiment, few_images, tmp_path):
+def test_all_figures_are_written_and_the_same_input_gives_the_same_bytes(
+    experiment, few_images, tmp_path
+):
     names = {
         "cutswap",
         "benchmark_demo",
         "ablation_rank1",
         "ablation_mAP",
-        *figures_of_networks.PICTURES,
+        *figures_of_networks.FIGURES,
     }
     for folder in (tmp_path / "a", tmp_path / "b"):
         folder.mkdir()
@@ -94,48 +95,48 @@ def test_every_picture_is_written_and_the_same_the_second_time(experiment, few_i
         assert path.read_bytes() == twin.read_bytes(), path.name
 
 
-def test_slides_need_neither_our_font_nor_a_date(tmp_path):
+def test_slides_embed_their_font_and_have_no_date(tmp_path):
     figure = figures.ranked_items([True, False], title="Rank")
     pdf = figures.save(figure, tmp_path / "a.pdf").read_bytes()
     assert b"/FontFile2" in pdf  # the TrueType font itself
     assert b"CreationDate" not in pdf
     svg = figures.save(figure, tmp_path / "a.svg").read_text()
-    assert "<text" not in svg  # letters are paths
+    assert "<text" not in svg  # text is converted to paths
     assert "<dc:date>" not in svg
 
 
-def test_without_networks_their_pictures_are_left_out_and_nothing_is_trained(
+def test_without_networks_their_figures_are_skipped_and_nothing_is_trained(
     few_images, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setenv("DAKD_RUNS", str(tmp_path / "runs"))
     assert main(["figures", "--profile", "smoke", "--out", str(tmp_path)]) == 0
-    said = capsys.readouterr().out
-    assert "left out, the pictures of networks" in said
-    assert "`dakd train --profile smoke`" in said
+    output = capsys.readouterr().out
+    assert "figures of networks were skipped" in output
+    assert "`dakd train --profile smoke`" in output
     assert [path.name for path in tmp_path.glob("*.png")] == ["cutswap.png"]
     assert sorted(path.name for path in (tmp_path / "runs").rglob("*.*")) == [
         "cutswap.pdf", "cutswap.svg",
     ]  # fmt: skip
 
 
-def test_with_a_teacher_alone_its_pictures_are_drawn(runs, experiment, tmp_path):
+def test_the_figures_of_the_teacher_need_no_student(runs, experiment, tmp_path):
     shutil.copytree(runs / "smoke" / "data", tmp_path / "smoke" / "data")
     (teacher,) = (runs / "smoke" / "models").glob("teacher-*")
     shutil.copytree(teacher, tmp_path / "smoke" / "models" / teacher.name)
-    made = figures_of_networks.of_networks(
+    drawn = figures_of_networks.network_figures(
         Experiment(CONFIG, runs=tmp_path, show=False, train=False)
     )
-    assert [next(made)[0], next(made)[0]] == ["mask_gallery", "reliability"]
+    assert [next(drawn)[0], next(drawn)[0]] == ["mask_gallery", "reliability"]
     with pytest.raises(NotTrainedError, match=r"the student of seed 0 .* --profile smoke"):
-        next(made)
+        next(drawn)
     other = Experiment(replace(CONFIG, seed=7), runs=tmp_path, show=False, train=False)
     with pytest.raises(NotTrainedError, match="teacher of seed 7 .* --seed 7"):
-        next(figures_of_networks.of_networks(other))
+        next(figures_of_networks.network_figures(other))
     assert [path.name for path in (tmp_path / "smoke" / "models").iterdir()] == [teacher.name]
 
 
-def test_pictures_of_networks_say_whom_they_show(experiment):
-    for name, figure in figures_of_networks.of_networks(experiment):
+def test_figures_of_networks_name_dataset_profile_and_seed(experiment):
+    for name, figure in figures_of_networks.network_figures(experiment):
         assert "drawn people (embedded benchmark), smoke profile, seed 0" in words(figure), name
 
 
@@ -147,19 +148,19 @@ def test_a_ranked_list_marks_the_right_person():
     assert [tile.frame for tile in tiles[1:3]] == [PALETTE["wrong"], PALETTE["right"]]
 
 
-def test_the_slide_has_the_main_rows_in_both_measures():
+def test_the_slide_has_the_main_variants_in_both_metrics():
     figure = ablation_slide(ablation_table())
     left, right = figure.axes
     assert [axes.get_xlabel().split(":")[0] for axes in (left, right)] == ["rank-1", "mAP"]
     rows = [label.get_text() for label in left.get_yticklabels()]
     assert set(rows) == {GRID[run].label for run in SLIDE}
     assert figure.get_size_inches()[1] < 6
-    apart = differences(ablation_table(), metric="mAP")
+    rows = differences(ablation_table(), metric="mAP")
     with pytest.raises(ValueError, match="rows of 'mAP' are not those of 'rank-1'"):
-        figures.difference_plot(apart, baseline="b", measure="rank-1", beside={"mAP": apart[1:]})
+        figures.difference_plot(rows, baseline="b", measure="rank-1", further={"mAP": rows[1:]})
 
 
-def test_a_picture_that_fails_leaves_the_old_one(tmp_path, monkeypatch):
+def test_a_failed_write_keeps_the_old_figure(tmp_path, monkeypatch):
     path = figures.save(figures.ranked_items([True]), tmp_path / "a.pdf")
     before = path.read_bytes()
 
@@ -173,7 +174,7 @@ def test_a_picture_that_fails_leaves_the_old_one(tmp_path, monkeypatch):
     assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("a.pdf", before)]
 
 
-def test_a_sheet_of_few_colours_keeps_the_rare_ones():
+def test_a_palette_of_few_colours_keeps_rare_colours():
     sheet = torch.rand(3, 64, 32, generator=torch.Generator().manual_seed(0)) * 0.3
     sheet[:, 0, 0] = torch.tensor([1.0, 0.9, 0.0])  # a small yellow bag
     figure = figures.strip([sheet])
