@@ -1,4 +1,4 @@
-"""``python -m dakd`` is ``dakd``, which is what launchers of several processes can start."""
+"""``python -m dakd`` is ``dakd``, for launchers such as ``accelerate launch``."""
 
 import os
 import signal
@@ -7,7 +7,7 @@ from types import FrameType
 
 
 def main() -> int:
-    """Run the command line; Ctrl-C before and after a command's work ends the process at once."""
+    """Run the command line; Ctrl-C before and after a command ends the process at once."""
     signal.signal(signal.SIGINT, _end)
     from dakd.cli.parser import main as command
 
@@ -15,8 +15,8 @@ def main() -> int:
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    """End while modules are imported, which Python would report by a traceback."""
-    os.write(2, b"dakd: stopped\n")
+    """End without the traceback that Python prints during imports."""
+    os.write(2, b"dakd: interrupted\n")
     os._exit(130)
 
 

@@ -1,7 +1,7 @@
-"""A configuration and everything it has made so far: data, networks, embeddings, results.
+"""An experiment: a configuration with its dataset, networks, embeddings and results.
 
-The notebooks and the command line ask an `Experiment` for what they need. What a configuration
-has already trained is found in the run folder, and trained when missing.
+Notebooks and commands get these from an `Experiment`. Networks that a configuration has already
+trained are loaded from the run folder; missing ones are trained.
 """
 
 import copy
@@ -39,7 +39,7 @@ from dakd.train.run import TrainingResult, with_both_modalities
 from dakd.train.student import class_centres, train_student
 from dakd.train.teacher import train_teacher
 
-TRAINED_BY = (  # changed code trains again
+TRAINING_SOURCES = (  # networks are trained again after a change of this code
     *("augment", "batchnorm.py", "distill.py", "losses", "memory.py", "model.py", "runtime.py"),
     *("evaluate/embed.py", "train/distributed.py", "train/loop.py", "train/objective.py"),
     *("train/run.py", "train/selection.py", "train/state.py", "train/student.py"),
@@ -49,20 +49,20 @@ TRAINED_BY = (  # changed code trains again
 
 @functools.cache
 def training_code() -> str:
-    """Return digits for the code that this process trains with, whatever is edited meanwhile."""
-    return source_fingerprint(*TRAINED_BY)
+    """Return the digest of the training code when this process first called it."""
+    return source_fingerprint(*TRAINING_SOURCES)
 
 
 def runs_folder() -> Path:
-    """Return where runs are kept: ``$DAKD_RUNS``, else ``runs/`` of the checkout or of here."""
+    """Return ``$DAKD_RUNS``, or ``runs`` in the checkout or else in the current folder."""
     if os.environ.get("DAKD_RUNS"):
         return Path(os.environ["DAKD_RUNS"]).expanduser()
     checkout = Path(__file__).resolve().parent.parent
     return (checkout if (checkout / "pyproject.toml").is_file() else Path.cwd()) / "runs"
 
 
-def _content(weights: str | None) -> str:
-    """Return digits for what is in a file of weights; nothing for weights that have a name."""
+def _file_digest(weights: str | None) -> str:
+    """Return the digest of a weights file; empty for named weights such as ``"imagenet"``."""
     path = None if weights is None else Path(weights).expanduser()
     if path is None or not path.is_file():
         return ""
@@ -71,19 +71,19 @@ def _content(weights: str | None) -> str:
 
 
 class NotTrainedError(LookupError):
-    """The run folder lacks a network, and the experiment was told not to train."""
+    """A network is not in the run folder, and the experiment does not train (``train=False``)."""
 
 
 class Experiment:
-    """The work that belongs to one configuration, shared by all notebooks.
+    """Dataset, networks, embeddings and results of one configuration, computed when needed.
 
     Args:
         config: see `dakd.config.load_profile`.
         runs: folder of all runs; by default `runs_folder`.
         show: show progress bars.
-        train: train what is missing; otherwise a missing network is a `NotTrainedError`.
-        teacher: a finished teacher to distil from instead of training one: a checkpoint folder of
-            ours, or a file that the authors of MCE or DAKD published.
+        train: train missing networks; otherwise a missing network raises `NotTrainedError`.
+        teacher: a trained teacher to use instead of training one: a checkpoint folder of this
+            package, or a file published by the authors of MCE or DAKD.
     """
 
     def __init__(
@@ -97,55 +97,48 @@ class Experiment:
     ) -> None:
         precision: Any = pick_precision(config.precision, pick_device(config.device))
         self.config, self.train = replace(config, precision=precision), train
-        self.given_teacher = None if teacher is None else Path(teacher).expanduser()
+        self.teacher_path = None if teacher is None else Path(teacher).expanduser()
         self.folder = Path(runs or runs_folder()).expanduser() / config.profile
         self.show = show
-        self.about: dict[str, Any] = {}  # what the records of results should say besides
-        self._dataset: Dataset | None = None
+        self.metadata: dict[str, Any] = {}  # further entries of the results' headers
         self._trained: dict[str, TrainingResult] = {}
         self._embeddings: dict[tuple[int, str], tuple[ReIDModel | BothStems, Tensor]] = {}
 
     @property
     def figures(self) -> Path:
-        """The folder of the pictures that the notebooks save."""
+        """The folder of the figures that the notebooks save."""
         folder = self.folder / "figures"
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    @property
+    @functools.cached_property
     def dataset(self) -> Dataset:
-        """The images; without a root the embedded benchmark, exported to the dataset's layout."""
-        if self._dataset is None:
-            data = self.config.data
-            size: dict[str, Any] = {"height": data.height, "width": data.width}
-            root = data.root
-            if data.name != "synthetic" and root is None:
-                root = str(self._export(data.name))
-            self._dataset = load_dataset(
-                data.name,
-                root,
-                **size,
-                filter=data.filter,
-                synthetic=data.synthetic,
-                trial=data.trial if data.name == "regdb" else None,
-                keep=data.keep,
-                cache=self.folder / "cache" if data.cache else None,
-                show=self.show,
-            )
-        return self._dataset
+        """The dataset; without a root, the embedded benchmark in the dataset's layout."""
+        data, root = self.config.data, self.config.data.root
+        if data.name != "synthetic" and root is None:
+            root = str(self._export(data.name))
+        return load_dataset(
+            data.name,
+            root,
+            height=data.height,
+            width=data.width,
+            filter=data.filter,
+            synthetic=data.synthetic,
+            trial=data.trial if data.name == "regdb" else None,
+            keep=data.keep,
+            cache=self.folder / "cache" if data.cache else None,
+            show=self.show,
+        )
 
     @property
     def data_key(self) -> tuple[Any, ...]:
-        """What tells the images of one experiment from those of another.
-
-        It is their content and how they are read, wherever they lie and however that is spelled.
-        """
-        data, drawn = self.config.data, self.config.data.name == "synthetic"
-        read = (data.height, data.width, "" if drawn else data.filter)
-        return (data.name, *read, self.dataset.fingerprint)
+        """The identity of the dataset: its content and how images are read, but not its path."""
+        data = self.config.data
+        image_filter = "" if data.name == "synthetic" else data.filter
+        return (data.name, data.height, data.width, image_filter, self.dataset.fingerprint)
 
     def _export(self, layout: Literal["sysu", "regdb", "llcm", "custom"]) -> Path:
-        """Write the embedded benchmark in a dataset's layout; return what `load_dataset` takes."""
+        """Write the embedded benchmark in a dataset's layout; return the root to load."""
         data = self.config.data
         size: dict[str, Any] = {"height": data.height, "width": data.width}
         name = f"{layout}-synthetic-{image_fingerprint(data.synthetic, **size, layout=layout)}"
@@ -154,159 +147,169 @@ class Experiment:
         return root / "people.csv" if layout == "custom" else root
 
     def untrained(self) -> ReIDModel:
-        """Return the network as it is before any training of ours."""
-        m, seed = self.config.model, self.config.seed
-        how: dict[str, Any] = {"non_local": m.non_local, "seed": seed}
-        return build_model(m.backbone, m.pooling, m.weights, **how).eval()
+        """Return the network before training."""
+        m = self.config.model
+        return build_model(
+            m.backbone, m.pooling, m.weights, non_local=m.non_local, seed=self.config.seed
+        ).eval()
 
     def teacher(self) -> TrainingResult:
-        """Return the trained teacher, or the one that was given."""
-        if self.given_teacher is not None:
+        """Return the trained teacher, or the one passed to the constructor."""
+        if self.teacher_path is not None:
             if "given" not in self._trained:
-                self._trained["given"] = self._load_given(self.given_teacher)
+                self._trained["given"] = self._load_teacher(self.teacher_path)
             return self._trained["given"]
         c = self.config
-        key = fingerprint(*self._common, c.teacher, *self._chosen_by(c.teacher))
 
         def train(folder: Path) -> TrainingResult:
             images = self.dataset.train
-            return train_teacher(self.untrained(), images, c.teacher, **self._how(folder))
+            return train_teacher(self.untrained(), images, c.teacher, **self._arguments(folder))
 
-        return self._find(f"teacher-{key}", train)
+        return self._load_or_train(f"teacher-{self._key(c.teacher)}", train)
 
-    @property
-    def _common(self) -> tuple[Any, ...]:
-        """What every training of the experiment follows from, besides its own settings."""
-        c = self.config
-        weights = _content(c.model.weights) or c.model.weights
-        start = (replace(c.model, weights=weights), c.seed, c.precision)
-        return (*self.data_key, *start, training_code())
+    def _key(self, schedule: ScheduleConfig, *teacher: str) -> str:
+        """Return the digest of everything that a training depends on."""
+        c, e = self.config, self.config.evaluation
+        weights = _file_digest(c.model.weights) or c.model.weights
+        common = (replace(c.model, weights=weights), c.seed, c.precision, training_code())
+        selection = (e.protocol, e.sampling, e.trials) if schedule.selects_on_test else ()
+        return fingerprint(*teacher, *self.data_key, *common, schedule, *selection)
 
-    def _load_given(self, path: Path) -> TrainingResult:
-        """Return a finished teacher, if it fits configuration and data."""
-        about: dict[str, Any] = {"file": path.name}
+    def _load_teacher(self, path: Path) -> TrainingResult:
+        """Return the teacher at `path` after checking that it fits configuration and data."""
+        source: dict[str, Any] = {"file": path.name}
         if path.is_file():
             model, report = load_released(path)
             classes, split = report.classes, None
-            about |= {"digest": report.digest, "family": report.family}
-            with suppress(ValueError):  # nothing was published for this pair
-                about |= measured_at(report.family, self.config.data.name)
+            source |= {"digest": report.digest, "family": report.family}
+            with suppress(ValueError):  # the family was not published for this dataset
+                source |= measured_at(report.family, self.config.data.name)
         else:
             if not path.exists():
                 raise CheckpointError(
-                    f"there is neither a folder of ours nor a published file at {path}; give the "
-                    "path of a finished teacher"
+                    f"{path} is neither a checkpoint folder nor a published file; give the path of "
+                    "a trained teacher"
                 )
             model, _, description = load_checkpoint(path)
-            made = description["config"]
-            classes, split = made.get("classes"), made.get("data_fingerprint")
-            about |= {"digest": _content(str(path / WEIGHTS)), "trained": made.get("teacher")}
-            about["chosen"] = made.get("selection", "last epoch")
-            about |= model.trained_at
-        self._refuse_misfit(path, model, about, classes, split)
-        return TrainingResult(model, pd.DataFrame(), source={**about, "classes": classes})
+            config = description["config"]
+            classes, split = config.get("classes"), config.get("data_fingerprint")
+            digest = _file_digest(str(path / WEIGHTS))
+            source |= {"digest": digest, "trained": config.get("teacher")}
+            source["chosen"] = config.get("selection", "last epoch")
+            source |= model.trained_at
+        self._check_teacher(path, model, source, classes, split)
+        return TrainingResult(model, pd.DataFrame(), source={**source, "classes": classes})
 
-    def _refuse_misfit(
-        self, path: Path, model: ReIDModel, about: dict[str, Any], classes: int | None, split: Any
+    def _check_teacher(
+        self, path: Path, model: ReIDModel, source: dict[str, Any], classes: int | None, split: Any
     ) -> None:
-        """Refuse a teacher of another network, other identities, or other images."""
+        """Check a teacher's architecture, number of identities, and training images."""
         m = self.config.model
-        with torch.device("meta"):  # the shape alone
-            ours = ReIDModel(m.backbone, m.pooling, non_local=m.non_local).architecture
+        with torch.device("meta"):  # without memory for the weights
+            expected = ReIDModel(m.backbone, m.pooling, non_local=m.non_local).architecture
         require(
-            model.architecture == ours,
-            f"the teacher {path} is the network {model.architecture}, and the configuration's is "
-            f"{ours}; set --model.backbone, --model.pooling and --model.non-local to the teacher's",
+            model.architecture == expected,
+            f"the architecture of the teacher {path} is {model.architecture}, that of the "
+            f"configuration is {expected}; set --model.backbone, --model.pooling and "
+            "--model.non-local to the teacher's",
         )
-        known = with_both_modalities(self.dataset.train).num_classes
+        identities = with_both_modalities(self.dataset.train).num_classes
         require(
-            classes in (None, known),
+            classes in (None, identities),
             f"the teacher {path} was trained on {classes} identities, and {self.dataset.name} has "
-            f"{known} to train on; give the data that it was trained on",
+            f"{identities}; give the dataset that it was trained on",
         )
         for name in IMAGE_FIELDS:
-            here = getattr(self.config.data, name)
-            if (there := about.get(name, here)) != here:
-                told = f"the teacher {path} is for images of {name} {there}, and these have {here}"
-                require("family" in about, f"{told}; give --data.{name} {there}")
-                warnings.warn(f"{told}: it may see less in them", stacklevel=4)
+            actual = getattr(self.config.data, name)
+            if (trained := source.get(name, actual)) != actual:
+                text = f"the teacher {path} is for images of {name} {trained}, not {actual}"
+                require("family" in source, f"{text}; set --data.{name} {trained}")
+                warnings.warn(f"{text}, and may be less accurate here", stacklevel=4)
         require(
             split in (None, self.dataset.fingerprint),
             f"the teacher {path} was trained on other images (data {split}, not "
-            f"{self.dataset.fingerprint}), so it may have seen people who are tested here; give "
-            "the data and the trial that it was trained on",
+            f"{self.dataset.fingerprint}), which may show test identities of this dataset; give "
+            "the dataset and the trial that it was trained on",
         )
 
-    def _chosen_by(self, config: ScheduleConfig) -> tuple[Any, ...]:
-        """Return what decides which epoch is reported, where the test set chooses it."""
-        e = self.config.evaluation
-        return (e.protocol, e.sampling, e.trials) if config.selects_on_test else ()
-
-    def _how(self, folder: Path) -> dict[str, Any]:
+    def _arguments(self, folder: Path) -> dict[str, Any]:
+        """Return the keyword arguments that all trainings share."""
         c = self.config
-        how = {"seed": c.seed, "device": c.device, "precision": c.precision, "engine": c.engine}
         metadata = {"experiment": to_dict(c), "data_fingerprint": self.dataset.fingerprint}
-        if self.given_teacher is not None:
+        if self.teacher_path is not None:
             metadata["given_teacher"] = dict(self.teacher().source)
-        how |= {"folder": folder, "metadata": metadata, "show": self.show}
-        return {**how, "test_score": self._test_score}
+        return {
+            "seed": c.seed,
+            "device": c.device,
+            "precision": c.precision,
+            "engine": c.engine,
+            "folder": folder,
+            "metadata": metadata,
+            "show": self.show,
+            "test_score": self._test_score,
+        }
 
     def student(
         self, ablation: str | None = None, preset: str | None = None, **changes: Any
     ) -> TrainingResult:
-        """Return the trained student; without arguments that of the configuration.
+        """Return the trained student; by default that of the configuration.
 
         Args:
-            ablation, preset: see `dakd.config.StudentConfig`.
-            changes: other fields of it.
+            ablation, preset, changes: fields of `dakd.config.StudentConfig` to replace.
         """
-        c = self.config
-        given = {"ablation": ablation, "preset": preset, **changes}
-        wanted = replace(c.student, **{k: v for k, v in given.items() if v is not None})
-        DAKDLoss(
-            wanted.preset, wanted.ablation, **wanted.distill.overrides
-        )  # refuse before hours of work
+        changes |= {"ablation": ablation, "preset": preset}
+        changes = {name: value for name, value in changes.items() if value is not None}
+        schedule = replace(self.config.student, **changes)
+        # Raises on invalid switches before the teacher is trained.
+        DAKDLoss(schedule.preset, schedule.ablation, **schedule.distill.overrides)
         teacher = self.teacher()
-        key = fingerprint(teacher.name, *self._common, wanted, *self._chosen_by(wanted))
 
         def train(folder: Path) -> TrainingResult:
-            start = self.untrained()
-            if wanted.init == "teacher":
-                start.load_state_dict(teacher.model.state_dict())
-            how = self._how(folder)
-            return train_student(start, teacher.model, self.dataset.train, wanted, **how)
+            model, images = self.untrained(), self.dataset.train
+            if schedule.init == "teacher":
+                model.load_state_dict(teacher.model.state_dict())
+            arguments = self._arguments(folder)
+            return train_student(model, teacher.model, images, schedule, **arguments)
 
-        return self._find(f"student-{wanted.ablation}-{wanted.preset}-{key}", train)
+        key = self._key(schedule, teacher.name)
+        return self._load_or_train(f"student-{schedule.ablation}-{schedule.preset}-{key}", train)
 
     def _test_score(self, model: ReIDModel) -> float:
         """Return the mean mAP over all galleries of the protocol's first setting.
 
-        That is all-search, single-shot for SYSU-MM01, and visible to infrared for RegDB and LLCM.
+        That is all-search, single-shot for SYSU-MM01, and visible -> infrared for RegDB and LLCM.
         """
-        e, device = self.config.evaluation, self.config.device
-        how: dict[str, Any] = {"protocol": e.protocol, "batch": e.batch, "device": device}
-        how |= {"sampling": e.sampling, "trials": e.trials, **self.settings[0]}
-        return float(evaluate(model, self.dataset, **how).mean["mAP"])
+        e = self.config.evaluation
+        result = evaluate(
+            model,
+            self.dataset,
+            protocol=e.protocol,
+            sampling=e.sampling,
+            trials=e.trials,
+            batch=e.batch,
+            device=self.config.device,
+            **self.settings[0],
+        )
+        return float(result.mean["mAP"])
 
     def continued(self) -> TrainingResult:
-        """Return the teacher trained further with its own objective, for the student's schedule.
+        """Return the teacher trained further with its own objective on the student's schedule.
 
-        The control of equal compute: what the same steps give without distillation.
+        This is the control of equal compute: the same number of steps without distillation.
         """
         c, teacher = self.config, self.teacher()
-        schedule = {f.name: getattr(c.student, f.name) for f in fields(ScheduleConfig)}
-        own = ("cutswap", "selection", "weight_decay")
-        wanted = TeacherConfig(**{**schedule, **{name: getattr(c.teacher, name) for name in own}})
-        key = fingerprint(teacher.name, *self._common, wanted, *self._chosen_by(wanted))
+        values = {f.name: getattr(c.student, f.name) for f in fields(ScheduleConfig)}
+        values |= {n: getattr(c.teacher, n) for n in ("cutswap", "selection", "weight_decay")}
+        schedule = TeacherConfig(**values)
 
         def train(folder: Path) -> TrainingResult:
             model = copy.deepcopy(teacher.model)
-            how = {**self._how(folder), "seed": c.seed + 1}  # other batches than before
-            return train_teacher(model, self.dataset.train, wanted, **how)
+            arguments = {**self._arguments(folder), "seed": c.seed + 1}  # different batches
+            return train_teacher(model, self.dataset.train, schedule, **arguments)
 
-        return self._find(f"continued-{key}", train)
+        return self._load_or_train(f"continued-{self._key(schedule, teacher.name)}", train)
 
-    def _find(self, name: str, train: Callable[[Path], TrainingResult]) -> TrainingResult:
+    def _load_or_train(self, name: str, train: Callable[[Path], TrainingResult]) -> TrainingResult:
         if name not in self._trained:
             folder = self.folder / "models" / name
             if is_complete(folder):
@@ -324,43 +327,42 @@ class Experiment:
         return self._trained[name]
 
     def embeddings(self, model: ReIDModel | BothStems, split: str = "test") -> Tensor:
-        """Return the embeddings (N, D) of a split, computed once a network."""
+        """Return the embeddings (N, D) of a split, computed once per network."""
         key = (id(model), split)
         if key not in self._embeddings:
-            images = getattr(self.dataset, split)
-            e = self.config.evaluation
+            images, e = getattr(self.dataset, split), self.config.evaluation
             flip = e.flip and split == "test"
-            how: dict[str, Any] = {"batch": e.batch, "device": self.config.device, "flip": flip}
-            # The network is kept too, so that its id stays its own.
-            by: Any = extract if isinstance(model, ReIDModel) else extract_two_stems
-            self._embeddings[key] = (model, by(model, images, **how))
+            function: Any = extract if isinstance(model, ReIDModel) else extract_two_stems
+            z = function(model, images, batch=e.batch, device=self.config.device, flip=flip)
+            self._embeddings[key] = (model, z)  # a reference to the network keeps its id unique
         return self._embeddings[key][1]
 
     def augmentations(self) -> dict[Modality, Augmentation]:
-        """Return how the student's training augments the images of either modality."""
+        """Return the augmentation of each modality in the student's training."""
         return training_augmentations(self.config.student, self.dataset.train)
 
     def centres(self, model: ReIDModel) -> ByModality:
-        """Return the class centres (K, D) of the training split in either modality."""
+        """Return the class centres (K, D) of the training split in each modality."""
         return class_centres(self.embeddings(model, "train"), self.dataset.train)
 
     @property
     def settings(self) -> tuple[dict[str, Any], ...]:
-        """The settings of the protocol in which results are customarily reported."""
+        """The settings of the protocol that papers report."""
         protocol = self.config.evaluation.protocol
         return SETTINGS[PROTOCOL_OF[self.dataset.name] if protocol == "auto" else protocol]
 
     def evaluate_all(
         self, model: ReIDModel | BothStems, *, rerank: bool | None = None
     ) -> dict[str, Result]:
-        """Return the tables of a network in every setting of the protocol, by `setting_name`.
+        """Return the results of a network in every setting of the protocol, by `setting_name`.
 
         Args:
             model: the network, or the two of a family with two stems (see `dakd.released`).
             rerank: k-reciprocal re-ranking; by default as configured.
         """
         return {
-            setting_name(how): self.evaluate(model, rerank=rerank, **how) for how in self.settings
+            setting_name(setting): self.evaluate(model, rerank=rerank, **setting)
+            for setting in self.settings
         }
 
     def evaluate(
@@ -372,23 +374,18 @@ class Experiment:
         rerank: bool | None = None,
         **direction: Any,
     ) -> Result:
-        """Return the benchmark table of a network in one setting of the protocol.
+        """Return the result of a network in one setting of the protocol.
 
         Args:
             model: the network.
             mode, shots: of SYSU-MM01's protocol.
             rerank: k-reciprocal re-ranking; by default as configured.
-            direction: ``query`` and ``gallery``, for the protocols that have two.
+            direction: ``query`` and ``gallery``, for protocols with two directions.
         """
         c, e = self.config, self.config.evaluation
         trained = next((t for t in self._trained.values() if t.model is model), None)
-        about = {
-            "network": trained.name if trained else "",
-            "height": c.data.height,
-            "width": c.data.width,
-            "filter": c.data.filter,
-            "seed": c.seed,
-        }
+        metadata = {"network": trained.name if trained else ""}
+        metadata |= {name: getattr(c.data, name) for name in IMAGE_FIELDS} | {"seed": c.seed}
         return evaluate(
             lambda: self.embeddings(model),
             self.dataset,
@@ -401,6 +398,6 @@ class Experiment:
             flip=e.flip,
             rerank=e.rerank if rerank is None else rerank,
             device=c.device,
-            metadata=about | self.about,
+            metadata=metadata | self.metadata,
             **direction,
         )

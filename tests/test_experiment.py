@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from dakd.config import load_profile, replace
+from dakd.config import DistillConfig, load_profile, replace
 from dakd.experiment import Experiment, NotTrainedError, runs_folder, training_code
 from dakd.train.checkpoint import CheckpointError, load_checkpoint
 
@@ -22,7 +22,7 @@ def experiment(config, tmp_path_factory):
     return Experiment(config, runs=tmp_path_factory.mktemp("runs"), show=False)
 
 
-def test_the_data_are_files_in_the_layout_of_sysu_mm01(experiment):
+def test_the_dataset_has_files_in_the_layout_of_sysu_mm01(experiment):
     assert experiment.dataset.name == "sysu"
     assert (experiment.dataset.root / "cam1").is_dir()
     assert (experiment.dataset.root / "exp" / "test_id.txt").is_file()
@@ -32,7 +32,7 @@ def test_the_data_are_files_in_the_layout_of_sysu_mm01(experiment):
 
 
 @pytest.mark.parametrize("name", ["regdb", "llcm", "custom"])
-def test_every_layout_trains_and_is_measured_in_both_directions(config, name, tmp_path):
+def test_every_layout_is_trained_and_evaluated_in_both_directions(config, name, tmp_path):
     data = replace(config.data, name=name, trial=3)
     experiment = Experiment(replace(config, data=data), runs=tmp_path, show=False)
     assert experiment.dataset.name == name
@@ -45,7 +45,7 @@ def test_every_layout_trains_and_is_measured_in_both_directions(config, name, tm
     assert {r.header["protocol"] for r in results} == {"none" if name == "custom" else name}
 
 
-def test_where_pictures_wait_is_no_other_run(experiment):
+def test_the_image_cache_does_not_change_the_run(experiment):
     cached = replace(
         experiment.config, data=replace(experiment.config.data, cache=True, keep=False)
     )
@@ -56,8 +56,8 @@ def test_where_pictures_wait_is_no_other_run(experiment):
     assert torch.equal(other.dataset.test.images(rows), experiment.dataset.test.images(rows))
 
 
-def test_moved_data_are_the_same_data(experiment, tmp_path, monkeypatch):
-    """Another folder, a relative path, a link, and a split that SYSU-MM01 has not."""
+def test_a_moved_dataset_is_the_same_dataset(experiment, tmp_path, monkeypatch):
+    """Another folder, a relative path, a link, and a trial, which SYSU-MM01 ignores."""
     moved = tmp_path / "moved"
     shutil.copytree(experiment.dataset.root, moved)
     (tmp_path / "link").symlink_to(moved)
@@ -78,17 +78,17 @@ def test_moved_data_are_the_same_data(experiment, tmp_path, monkeypatch):
         other.teacher()
 
 
-def test_flip_and_reranking_of_the_configuration_are_done_and_said(experiment):
+def test_flip_and_reranking_follow_the_configuration_and_are_recorded(experiment):
     evaluation = replace(experiment.config.evaluation, flip=True, rerank=True)
     other = Experiment(
         replace(experiment.config, evaluation=evaluation), runs=experiment.folder.parent, show=False
     )
-    plain, changed = (lab_.evaluate(lab_.teacher().model) for lab_ in (experiment, other))
+    plain, changed = (e.evaluate(e.teacher().model) for e in (experiment, other))
     assert "flip on, re-ranking k-reciprocal" in changed.title
     assert not plain.trials.equals(changed.trials)
 
 
-def test_what_is_trained_once_is_found_again(experiment):
+def test_a_trained_network_is_loaded_from_the_run_folder(experiment):
     first = experiment.teacher()
     found = Experiment(experiment.config, runs=experiment.folder.parent, show=False).teacher()
     assert found.folder == first.folder
@@ -96,7 +96,7 @@ def test_what_is_trained_once_is_found_again(experiment):
     pd.testing.assert_frame_equal(found.history, first.history)
 
 
-def test_another_configuration_is_another_folder(experiment):
+def test_every_configuration_has_its_own_folder(experiment):
     folders = {experiment.student(ablation=a).folder for a in ("full_mlkd", "only_kd")}
     folders.add(experiment.student(preset="release").folder)
     other = replace(experiment.config, teacher=replace(experiment.config.teacher, lr=1e-4))
@@ -105,7 +105,7 @@ def test_another_configuration_is_another_folder(experiment):
     assert len(folders) == 5
 
 
-def test_a_finished_teacher_can_be_given(experiment, tmp_path):
+def test_an_existing_teacher_can_be_used(experiment, tmp_path):
     given = experiment.teacher().folder
     other = Experiment(experiment.config, runs=tmp_path, show=False, teacher=given)
     teacher = other.teacher()
@@ -114,15 +114,15 @@ def test_a_finished_teacher_can_be_given(experiment, tmp_path):
     assert not list(tmp_path.rglob("teacher-*"))
     same = experiment.student().model.state_dict()
     assert all(torch.equal(v, same[k]) for k, v in student.model.state_dict().items())
-    told = load_checkpoint(student.folder)[2]["config"]["given_teacher"]
-    assert told["file"] == given.name
-    assert (told["classes"], told["chosen"]) == (24, "last epoch")
-    assert told["trained"]["epochs"] == 1
+    source = load_checkpoint(student.folder)[2]["config"]["given_teacher"]
+    assert source["file"] == given.name
+    assert (source["classes"], source["chosen"]) == (24, "last epoch")
+    assert source["trained"]["epochs"] == 1
     again = Experiment(experiment.config, runs=tmp_path, show=False, teacher=given)
     assert again.student().folder == student.folder
 
 
-def test_a_given_teacher_must_fit_network_and_people(experiment, tmp_path):
+def test_an_existing_teacher_must_fit_architecture_identities_and_images(experiment, tmp_path):
     given, how = experiment.teacher().folder, {"runs": tmp_path, "show": False}
     model = replace(experiment.config.model, pooling="gem")
     with pytest.raises(ValueError, match="--model.pooling and --model.non-local to the teacher's"):
@@ -133,17 +133,17 @@ def test_a_given_teacher_must_fit_network_and_people(experiment, tmp_path):
         Experiment(fewer, teacher=given, **how).teacher()
     other = replace(experiment.config.data.synthetic, seed=5)
     strangers = replace(experiment.config, data=replace(experiment.config.data, synthetic=other))
-    with pytest.raises(ValueError, match="trained on other images .* may have seen people who"):
+    with pytest.raises(ValueError, match="trained on other images .* may show test identities"):
         Experiment(strangers, teacher=given, **how).teacher()
     wide = replace(experiment.config, data=replace(experiment.config.data, width=24))
-    with pytest.raises(ValueError, match=r"images of width 16, and these have 24; give --data.w"):
+    with pytest.raises(ValueError, match=r"images of width 16, not 24; set --data.width 16"):
         Experiment(wide, teacher=given, **how).teacher()
     with pytest.raises(CheckpointError, match="nowhere"):
         Experiment(experiment.config, teacher=tmp_path / "nowhere", **how).teacher()
 
 
-def test_students_of_one_given_teacher_are_told_apart(experiment, tmp_path):
-    """By seed, precision and start, as those of a teacher that was trained here."""
+def test_students_of_an_existing_teacher_have_their_own_folders(experiment, tmp_path):
+    """By seed and schedule, as those of a teacher trained by the experiment."""
     given, folders = experiment.teacher().folder, set()
     pooled = replace(experiment.config.student, lr=1e-9)
     for changes in ({}, {"seed": 7}, {"student": pooled}):
@@ -153,7 +153,7 @@ def test_students_of_one_given_teacher_are_told_apart(experiment, tmp_path):
     assert len(folders) == 3
 
 
-def test_the_test_set_scores_by_all_galleries_of_the_first_setting(experiment):
+def test_the_test_score_averages_all_galleries_of_the_first_setting(experiment):
     """The mean mAP over the trials, all-search, single-shot."""
     model = experiment.teacher().model
     expected = experiment.evaluate(model, mode="all", shots=1).mean["mAP"]
@@ -161,7 +161,7 @@ def test_the_test_set_scores_by_all_galleries_of_the_first_setting(experiment):
     assert experiment.config.evaluation.trials > 1
 
 
-def test_regdb_is_scored_from_visible_to_thermal(experiment, tmp_path):
+def test_the_test_score_of_regdb_is_visible_to_infrared(experiment, tmp_path):
     data = replace(experiment.config.data, name="regdb")
     other = Experiment(replace(experiment.config, data=data), runs=tmp_path, show=False)
     model = other.untrained()
@@ -185,7 +185,7 @@ def test_a_student_can_start_from_the_teacher(experiment):
     assert not torch.allclose(first, teacher)
 
 
-def test_an_interrupted_training_leaves_nothing_that_looks_finished(experiment, monkeypatch):
+def test_an_interrupted_training_is_not_taken_for_a_complete_one(experiment, monkeypatch):
     def stop(*args, **kwargs):
         raise KeyboardInterrupt
 
@@ -199,14 +199,14 @@ def test_an_interrupted_training_leaves_nothing_that_looks_finished(experiment, 
     assert other.teacher().folder.is_dir()
 
 
-def test_embeddings_are_computed_once_a_network(experiment, monkeypatch):
+def test_embeddings_are_computed_once_per_network(experiment, monkeypatch):
     model = experiment.teacher().model
     z = experiment.embeddings(model)
     monkeypatch.setattr("dakd.experiment.extract", lambda *a, **k: pytest.fail("computed twice"))
     assert experiment.embeddings(model) is z
 
 
-def test_centres_are_the_normalised_class_means_of_either_modality(experiment):
+def test_centres_are_the_normalised_class_means_of_each_modality(experiment):
     model, train = experiment.teacher().model, experiment.dataset.train
     z, centres = experiment.embeddings(model, "train"), experiment.centres(model)
     rows = np.flatnonzero((train.labels == 3) & train.infrared)
@@ -215,22 +215,22 @@ def test_centres_are_the_normalised_class_means_of_either_modality(experiment):
     assert centres.visible.shape == (train.num_classes, model.embedding_dim)
 
 
-def test_runs_lie_where_the_environment_says(tmp_path, monkeypatch):
+def test_the_environment_sets_the_runs_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("DAKD_RUNS", str(tmp_path))
     assert runs_folder() == tmp_path
 
 
-def test_the_teacher_trained_on_is_the_control_of_equal_compute(experiment):
+def test_the_continued_teacher_is_the_control_of_equal_compute(experiment):
     teacher, more, student = experiment.teacher(), experiment.continued(), experiment.student()
     assert len(more.history) == len(student.history)
     first = torch.nn.Module.get_parameter
     a, b = (first(m.model, "backbone.conv1.weight") for m in (teacher, more))
-    assert 0 < (a - b).abs().max() < 1  # it goes on from the teacher, who stays as it was
+    assert 0 < (a - b).abs().max() < 1  # it continues from the teacher, which is unchanged
     assert "global" in more.history
     assert experiment.continued() is more
 
 
-def test_the_release_is_trained_whole(experiment):
+def test_the_release_preset_selects_the_epoch_on_the_test_set(experiment):
     trained = experiment.student(preset="release", epochs=2)
     chosen = load_checkpoint(trained.folder)[2]["config"]["selection"]
     assert chosen["on"] == "test set"
@@ -238,14 +238,14 @@ def test_the_release_is_trained_whole(experiment):
     assert 0 < chosen["score"] <= 1
 
 
-def test_a_bad_switch_is_refused_before_the_teacher_is_trained(config, tmp_path):
+def test_an_invalid_switch_raises_before_the_teacher_is_trained(config, tmp_path):
     experiment = Experiment(config, runs=tmp_path, show=False)
     with pytest.raises(ValueError, match="quantile must lie in 0..1"):
-        experiment.student(quantile=2.0)
+        experiment.student(distill=DistillConfig(quantile=2.0))
     assert not (experiment.folder / "models").exists()
 
 
-def test_other_images_are_another_teacher_also_where_sizes_agree(config, tmp_path):
+def test_other_images_give_another_teacher_even_if_file_sizes_agree(config, tmp_path):
     small = replace(config.data, name="regdb")
     folders, prints = set(), set()
     for noise in (0.3, 0.9):
@@ -258,15 +258,13 @@ def test_other_images_are_another_teacher_also_where_sizes_agree(config, tmp_pat
     assert len(prints) == len(folders) == 2
 
 
-def test_the_data_the_code_and_the_weights_are_in_the_teachers_name(
-    experiment, monkeypatch, tmp_path
-):
+def test_the_teachers_name_depends_on_data_code_and_weights(experiment, monkeypatch, tmp_path):
     def name():
-        asked = []
+        names = []
         fresh = Experiment(experiment.config, runs=experiment.folder.parent, show=False)
-        monkeypatch.setattr(fresh, "_find", lambda name, train: asked.append(name))
+        monkeypatch.setattr(fresh, "_load_or_train", lambda name, train: names.append(name))
         fresh.teacher()
-        return asked[0]
+        return names[0]
 
     names = [name(), name()]
     with monkeypatch.context() as changed:
@@ -276,13 +274,13 @@ def test_the_data_the_code_and_the_weights_are_in_the_teachers_name(
         changed.setattr("dakd.experiment.training_code", lambda: "other")
         names.append(name())
     with monkeypatch.context() as changed:
-        changed.setattr("dakd.experiment._content", lambda weights: "other")
+        changed.setattr("dakd.experiment._file_digest", lambda weights: "other")
         names.append(name())
     assert names[0] == names[1]
     assert len(set(names)) == 4
 
 
-def test_the_protocol_that_chose_the_epoch_is_in_the_students_name(experiment):
+def test_the_students_name_depends_on_the_protocol_that_selects_the_epoch(experiment):
     other = replace(
         experiment.config, evaluation=replace(experiment.config.evaluation, protocol="none")
     )
@@ -307,14 +305,14 @@ def test_only_test_images_are_flipped(experiment):
     assert not torch.equal(other.embeddings(model, "test"), experiment.embeddings(model, "test"))
 
 
-def test_a_result_names_its_network(experiment):
+def test_a_result_records_its_network(experiment):
     result = experiment.evaluate(experiment.teacher().model)
     assert result.header["network"] == experiment.teacher().folder.name
     assert (result.header["height"], result.header["seed"]) == (32, 0)
 
 
-def test_code_that_is_edited_while_it_trains_trains_nothing_twice(monkeypatch):
-    """The code of a process is what it has read; the student must find its teacher."""
+def test_editing_the_code_during_a_training_trains_nothing_twice(monkeypatch):
+    """The digest of a process must not change, so that the student finds its teacher."""
     before = training_code()
     monkeypatch.setattr("dakd.experiment.source_fingerprint", lambda *names: "edited")
     assert training_code() == before

@@ -1,6 +1,6 @@
-"""The commands of the command line: their options, and what they do.
+"""The commands of the command line and their options.
 
-What computes is imported when a command runs: a help needs none of it.
+Torch and the modules that use it are imported when a command runs, so that ``--help`` is fast.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,61 +37,58 @@ class Train:
     config: Annotated[Config, tyro.conf.arg(name="")]
     only: Literal["teacher", "both"] = "both"
     teacher: Path | None = None
-    """A finished teacher to distil from: a folder of ours, or a file published with MCE or DAKD."""
+    """A trained teacher to use: a checkpoint folder, or a file published with MCE or DAKD."""
 
     def run(self) -> None:
-        """Train what is missing and say where it lies."""
+        """Train missing networks and print their folders."""
         from dakd.experiment import Experiment
         from dakd.train.distributed import DistributedContext
 
         if self.only == "teacher" and self.teacher:
-            raise ValueError("--only teacher trains one, and --teacher gives one; leave one out")
+            raise ValueError("--only teacher and --teacher exclude each other; omit one of them")
         experiment = Experiment(self.config, teacher=self.teacher)
-        found = {"teacher": experiment.teacher().folder or self.teacher}
+        folders = {"teacher": experiment.teacher().folder or self.teacher}
         if self.only == "both":
-            found["student"] = experiment.student().folder
+            folders["student"] = experiment.student().folder
         if DistributedContext.join(self.config.device).is_main:
-            print("\n".join(f"{name}: {folder}" for name, folder in found.items() if folder))
-            lost = [name for name, folder in found.items() if folder is None]
-            if lost:
+            print("\n".join(f"{name}: {folder}" for name, folder in folders.items() if folder))
+            if unsaved := [name for name, folder in folders.items() if folder is None]:
                 raise OSError(
-                    f"the {' and the '.join(lost)} could not be written (see above); make room "
-                    "and repeat the command, which goes on from the last snapshot"
+                    f"the {' and the '.join(unsaved)} could not be written (see above); free disk "
+                    "space and repeat the command, which continues from the last snapshot"
                 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate:
-    """Measure a checkpoint in every setting in which its benchmark is customarily reported."""
+    """Evaluate a checkpoint in every setting of its benchmark that papers report."""
 
     config: Annotated[Config, tyro.conf.arg(name="")]
     checkpoint: tuple[Path, ...]
-    """Folder written by `dakd train`, or a published file; for RegDB one for each trial. Size and
-    resize filter are those of its training unless given."""
+    """Folder written by `dakd train`, or a published file; for RegDB one per trial. Image size and
+    resize filter default to those of its training."""
     out: Path | None = None
     """Folder for the result records (JSON)."""
 
     def run(self) -> None:
-        """Write and print one table a setting."""
+        """Write and print one table per setting."""
         from dakd.evaluate.result import Result
 
         require(bool(self.checkpoint), "no checkpoint is given (--checkpoint)")
         if len(self.checkpoint) > 1 and self.config.data.name != "regdb":
             raise ValueError(
-                f"{len(self.checkpoint)} checkpoints were given; only RegDB has a network for each "
+                f"{len(self.checkpoint)} checkpoints were given; only RegDB has one network per "
                 "trial, evaluate the others one by one"
             )
         results: dict[str, list[Result]] = {}
-        for path in self.checkpoint:  # one at a time: each keeps its decoded images
+        for path in self.checkpoint:  # one at a time, because each keeps its decoded images
             experiment, model = self._open_released(path) if path.is_file() else self._open(path)
             for label, result in experiment.evaluate_all(model).items():
                 results.setdefault(label, []).append(result)
         name = self.checkpoint[0].name if len(self.checkpoint) == 1 else "joined"
-        joined = {}
-        for label, of_trials in results.items():
-            joined[label] = Result.join(of_trials)
+        joined = {label: Result.join(of_trials) for label, of_trials in results.items()}
         saved = {}
-        if self.out:  # before anything is printed, which may fail
+        if self.out:  # before printing, which may fail
             for label, result in joined.items():
                 path = self.out / name / f"{result.header['protocol']}-{label}.json"
                 saved[label] = f"written: {result.save(path)}"
@@ -99,114 +96,114 @@ class Evaluate:
             print(*filter(None, (result, saved.get(label))), sep="\n", end="\n\n")
 
     def _open(self, folder: Path) -> "tuple[Experiment, ReIDModel]":
-        """Return a network and the data that it is measured on; say what it was trained on."""
+        """Return the experiment and the network of a checkpoint; print how it was trained."""
         from dakd.experiment import Experiment
         from dakd.train.checkpoint import load_checkpoint
 
         model, _, description = load_checkpoint(folder)
-        made, config = description["config"], self.config
-        if chosen := nested(made, "selection"):
-            print(f"{folder}: epoch {chosen.get('epoch')} was chosen on the {chosen.get('on')}")
-        trained_on = nested(made, "experiment", "data")
+        trained, config = description["config"], self.config
+        if selection := nested(trained, "selection"):
+            epoch, split = selection.get("epoch"), selection.get("on")
+            print(f"{folder}: epoch {epoch} was selected on the {split}")
+        data = nested(trained, "experiment", "data")
         for name in IMAGE_FIELDS:
-            here = getattr(config.data, name)
-            if (there := model.trained_at.get(name, here)) != here:
+            value = getattr(config.data, name)
+            if (expected := model.trained_at.get(name, value)) != value:
                 raise ValueError(
-                    f"the network was trained on images of {name} {there}, and this would measure "
-                    f"it at {here}; leave --data.{name} out, or give that of its training"
+                    f"the network was trained on images of {name} {expected}, not {value}; omit "
+                    f"--data.{name}"
                 )
-        if config.data.name == "regdb" == trained_on.get("name"):
-            # It has seen the training half of its own trial and must be tested on the other.
-            own = with_data(config, trained_on, ("trial",), folder)
+        if config.data.name == "regdb" == data.get("name"):
+            # It must be tested on the test identities of the trial that it was trained on.
+            own = with_data(config, data, ("trial",), folder)
             if len(self.checkpoint) == 1 and own.data.trial != config.data.trial:
                 raise ValueError(
-                    f"the network was trained on trial {own.data.trial}, and would be tested on "
-                    "people whom it has seen; leave --data.trial out"
+                    f"the network was trained on trial {own.data.trial}, so it would be tested on "
+                    "its training identities; omit --data.trial"
                 )
             config = own
         elif len(self.checkpoint) > 1:
             raise ValueError(
-                f"{folder} was trained on {trained_on.get('name', 'unknown data')}, not on RegDB"
+                f"{folder} was trained on {data.get('name', 'unknown data')}, not on RegDB"
             )
         experiment = Experiment(config)
-        experiment.about = {"network": folder.name, "seed": made.get("seed", config.seed)}
-        here, there = made.get("data_fingerprint", "unknown"), experiment.dataset.fingerprint
-        if here != there:
+        experiment.metadata = {"network": folder.name, "seed": trained.get("seed", config.seed)}
+        expected = trained.get("data_fingerprint", "unknown")
+        if (fingerprint := experiment.dataset.fingerprint) != expected:
             print(
-                f"{folder}: trained on {trained_on.get('name', 'unknown data')} (data {here}), "
-                f"measured on {experiment.dataset.name} (data {there}). Its training images may "
-                "show people who are tested here"
+                f"{folder}: trained on {data.get('name', 'unknown data')} (data {expected}), "
+                f"evaluated on {experiment.dataset.name} (data {fingerprint}). Its training images "
+                "may show test identities of this dataset"
             )
         return experiment, model
 
     def _open_released(self, path: Path) -> "tuple[Experiment, ReIDModel | BothStems]":
-        """Return a published network and the data; say what was read from the file."""
+        """Return the experiment and the networks of a published file; print what was read."""
         from dakd.experiment import Experiment
         from dakd.released import load_both_stems
 
-        asked = self.config.model.pooling
-        models, report = load_both_stems(path, pooling=None if asked == "auto" else asked)
+        pooling = self.config.model.pooling
+        models, report = load_both_stems(path, pooling=None if pooling == "auto" else pooling)
         print(report)
         data = self.config.data
         print(f"  images are read at {data.height} x {data.width}, filter {data.filter}")
         experiment = Experiment(self.config)
-        experiment.about = {"network": f"{path.name} ({report.digest})"}
-        if report.classes not in (None, experiment.dataset.train.num_classes):
-            print(
-                f"{path}: trained on {report.classes} identities; {experiment.dataset.name} has "
-                f"{experiment.dataset.train.num_classes}"
-            )
+        experiment.metadata = {"network": f"{path.name} ({report.digest})"}
+        classes = experiment.dataset.train.num_classes
+        if report.classes not in (None, classes):
+            name = experiment.dataset.name
+            print(f"{path}: trained on {report.classes} identities; {name} trains on {classes}")
         return experiment, models if report.stem else models["visible"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Run a dataset's experiment: teacher, student, evaluation, one record; goes on if repeated."""
+    """Train and evaluate teacher and student on a dataset; continues if it is repeated."""
 
     name: Annotated[Literal["sysu", "regdb", "llcm"], tyro.conf.Positional]
     config: Annotated[Config, tyro.conf.arg(name="")]
     root: Path | None = None
-    """The dataset's folder; without one, drawn people (in full size only with --drawn)."""
+    """The dataset's folder; without it, drawn people (in full size only with --drawn)."""
     out: Path = Path("results")
     """Folder for the record (JSON)."""
     trials: tuple[int, ...] | None = None
-    """Which of RegDB's ten splits; all if not given."""
+    """Which of RegDB's ten splits; by default all."""
     drawn: bool = False
-    """Train on drawn people in full size."""
+    """Allow training on drawn people in full size."""
     check: bool = True
-    """Compare the dataset with a complete copy first."""
+    """Check first that the copy of the dataset is complete."""
     release: bool = False
-    """Train as the published codes do: all six rows, float32, epochs chosen on the test set."""
+    """Train as the released code does: all six differences, float32, epochs selected on the test
+    set."""
     teacher: Path | None = None
-    """A finished teacher to distil from: a folder of ours, or a file published with MCE or DAKD."""
+    """A trained teacher to use: a checkpoint folder, or a file published with MCE or DAKD."""
 
     def run(self) -> None:
-        """Print the numbers and where the record lies."""
+        """Print the results and the path of the record."""
         from dakd.studies.reproduction import run_recipe
 
         config = self.config
         if self.name != config.data.name:
             raise ValueError(
-                f"recipe {self.name!r} does not run on {config.data.name!r}; write its name first, "
-                "as in `dakd recipe sysu --root FOLDER`, and leave --data.name to it"
+                f"recipe {self.name!r} does not run on {config.data.name!r}; give the name first, "
+                "as in `dakd recipe sysu --root FOLDER`, and omit --data.name"
             )
         if self.root is not None:
             config = replace(config, data=replace(config.data, root=str(self.root)))
-        how: dict[str, Any] = {"trials": self.trials, "drawn": self.drawn, "check": self.check}
-        how["teacher"] = self.teacher
-        if made := run_recipe(config, self.out, **how):  # by the main process
-            print(made)
+        options = {name: getattr(self, name) for name in ("trials", "drawn", "check", "teacher")}
+        if reproduction := run_recipe(config, self.out, **options):  # None in other processes
+            print(reproduction)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verify:
-    """Compare a copy of a dataset with what its authors gave out; exit code 1 if it differs."""
+    """Compare a copy of a dataset with the published one; exit code 1 if they differ."""
 
     name: Annotated[Literal["sysu", "regdb", "llcm", "custom"], tyro.conf.Positional]
     root: Annotated[Path, tyro.conf.Positional]
-    """The dataset's folder; of ``custom`` the table."""
+    """The dataset's folder; for ``custom`` the table."""
     decode: bool = True
-    """Decode every picture; without it only names and counts are looked at."""
+    """Decode every image; otherwise only names and counts are checked."""
 
     def run(self) -> int:
         """Print the report."""
@@ -219,7 +216,7 @@ class Verify:
 
 @dataclass(frozen=True, kw_only=True)
 class Export:
-    """Write the embedded benchmark to disk in the layout of a dataset."""
+    """Write the embedded benchmark in the layout of a dataset."""
 
     root: Path
     layout: Literal["sysu", "regdb", "llcm", "custom"] = "sysu"
@@ -237,7 +234,7 @@ class Export:
 
 @dataclass(frozen=True, kw_only=True)
 class Reproduce:
-    """Train and measure the variants of the ablation; can be stopped and continued."""
+    """Train and evaluate the variants of the ablation; continues if it is repeated."""
 
     config: Annotated[Config, tyro.conf.arg(name="")]
     runs: tuple[str, ...] = MAIN
@@ -246,7 +243,7 @@ class Reproduce:
     out: Path = Path("figures")
 
     def run(self) -> None:
-        """Write ``ablation_<profile>.csv`` and ``.json``, row by row, into `out`."""
+        """Write ``ablation_<profile>.csv`` and ``.json`` row by row."""
         from dakd.studies.ablation import run_grid
 
         runs = tuple(GRID) if self.runs == ("all",) else self.runs
@@ -258,7 +255,7 @@ class Reproduce:
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """Measure confidence masks, the modality gap and robustness of the ablation's networks."""
+    """Evaluate confidence masks, modality gap and robustness of the ablation's networks."""
 
     config: Annotated[Config, tyro.conf.arg(name="")]
     tables: tuple[Literal["trust", "gap", "robustness"], ...] = ("trust", "gap", "robustness")
@@ -266,13 +263,13 @@ class Evidence:
     out: Path = Path("figures")
 
     def run(self) -> None:
-        """Write a table each, ``<table>_<profile>.csv``."""
+        """Write every table as ``<table>_<profile>.csv``."""
         from dakd.studies.evidence import gap_table, robustness_tables, trust_table
 
-        require(bool(self.tables), "no table is asked for (--tables)")
-        require(bool(self.seeds), "no seed is asked for (--seeds)")
+        require(bool(self.tables), "no table is given (--tables)")
+        require(bool(self.seeds), "no seed is given (--seeds)")
         for seed in self.seeds:
-            replace(self.config, seed=seed)  # refuses what is none, before the work
+            replace(self.config, seed=seed)  # raises on an invalid seed
         makers = {"trust": trust_table, "gap": gap_table, "robustness": robustness_tables}
         for name in self.tables:
             path = self.out / f"{name}_{self.config.profile}.csv"
@@ -284,22 +281,23 @@ class Evidence:
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """Draw the pictures of README, docs and slides (needs the notebook packages); trains nothing.
+    """Draw the figures of README, docs and slides without training anything.
 
-    Those of results need the tables in `out`, those of networks what `dakd train` has trained.
+    Needs the notebook packages, the tables in `out` for figures of results, and networks trained by
+    `dakd train` for figures of networks.
     """
 
     out: Path = Path("figures")
-    """Folder for the PNG files, with the tables."""
+    """Folder of the tables, and for the PNG files."""
     slides: Path | None = None
-    """Folder for the same as PDF and SVG; by default ``slides`` among the runs."""
+    """Folder for PDF and SVG files; by default ``slides`` in the runs folder."""
     profile: Profile = "demo"
-    """Whose networks are shown."""
+    """The profile of the networks."""
     seed: int = 0
-    """Of these networks."""
+    """The seed of the networks."""
 
     def run(self) -> None:
-        """Write the pictures; say which are left out for want of a network."""
+        """Write the figures and print their paths."""
         from dakd.experiment import Experiment, NotTrainedError, runs_folder
         from dakd.studies.write_figures import draw  # matplotlib is not part of the core
 
@@ -311,20 +309,20 @@ class Figures:
             ):
                 print(path)
         except NotTrainedError as missing:
-            print(f"left out, the pictures of networks that are not named above: {missing}")
+            print(f"the remaining figures of networks were skipped: {missing}")
 
 
 def with_data(
     config: Config, known: Mapping[str, Any], names: Sequence[str], path: Path | None
 ) -> Config:
-    """Return a configuration with what a checkpoint says about its data."""
+    """Return a configuration with fields of `DataConfig` taken from a checkpoint's."""
     found = {name: known[name] for name in names if name in known}
     wrong = [name for name, value in found.items() if type(value) is not type(DATA[name])]
     try:
-        require(not wrong, f"{', '.join(wrong)} of another kind")
+        require(not wrong, f"wrong type of {', '.join(wrong)}")
         return replace(config, data=replace(config.data, **found))
     except ValueError as error:
         raise ValueError(
-            f"the checkpoint {path} does not say how its images are read ({error}); restore its "
+            f"the checkpoint {path} has invalid image settings ({error}); restore its "
             "checkpoint.json, or train again"
         ) from error

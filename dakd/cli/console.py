@@ -1,4 +1,4 @@
-"""The terminal of a command: output that cannot end the work, Ctrl-C, and faults as one line."""
+"""Console behaviour of the commands: output errors, Ctrl-C, and expected errors as one line."""
 
 import _thread
 import contextlib
@@ -11,52 +11,52 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
-STOPPED, FAULT = 130, 2  # exit codes
+INTERRUPTED, FAILED = 130, 2  # exit codes
 CORE = {"torch", "torchvision", "numpy", "pandas", "scipy", "PIL", "tqdm", "accelerate", "psutil"}
 CORE |= {"filelock", "safetensors", "tyro"}
-KNOWN = (ValueError, OSError, ImportError, FloatingPointError, MemoryError)
+EXPECTED = (ValueError, OSError, ImportError, FloatingPointError, MemoryError)
 
 
 def run(work: Callable[[], int]) -> int:
-    """Do the work of a command and return its exit code.
+    """Run a command and return its exit code.
 
-    A known fault is one line and exit code 2, not a traceback; Ctrl-C is one line and 130. A
-    character that the terminal cannot show is escaped, and a pipe that is closed or a disk that is
-    full ends the output only, not the work.
+    Expected errors print one line instead of a traceback and return 2; Ctrl-C prints one line and
+    returns 130. Characters that the terminal cannot encode are escaped. A closed pipe or a full
+    disk ends the output, but not the work.
     """
-    with _lasting("stdout") as out, _lasting("stderr"), _plain_warnings():
+    with _robust("stdout") as out, _robust("stderr"), _plain_warnings():
         code = _without_traceback(work)
         with contextlib.suppress(AttributeError):
             sys.stdout.flush()
-        if out.lost and not isinstance(out.lost, BrokenPipeError):
-            say(f"not all could be printed: {out.lost}")
-            code = code or FAULT
+        if out.error and not isinstance(out.error, BrokenPipeError):
+            print_message(f"not all output could be written: {out.error}")
+            code = code or FAILED
     return code
 
 
-def say(message: object) -> None:
-    """Print a line for the user that is no result."""
+def print_message(message: object) -> None:
+    """Print a message to stderr."""
     print(f"dakd: {message}", file=sys.stderr)
 
 
 def _without_traceback(work: Callable[[], int]) -> int:
-    with _interrupts() as seen:
+    with _interrupts() as interrupts:
         try:
             return work()
         except BaseException as error:
-            # A library that is interrupted may raise anything.
-            if seen or isinstance(error, KeyboardInterrupt):
-                asked = isinstance(error, KeyboardInterrupt) and str(error)
-                say(asked or "stopped; the same command does what is left")
-                return STOPPED
-            if (message := fault(error)) is None:
+            # An interrupted library may raise anything.
+            if interrupts or isinstance(error, KeyboardInterrupt):
+                text = isinstance(error, KeyboardInterrupt) and str(error)
+                print_message(text or "interrupted; the same command continues the work")
+                return INTERRUPTED
+            if (message := error_message(error)) is None:
                 raise
-            say(message)
-            return FAULT
+            print_message(message)
+            return FAILED
 
 
-def fault(error: BaseException) -> str | None:
-    """Return what to tell the user about an error; None of one that we should hear of."""
+def error_message(error: BaseException) -> str | None:
+    """Return the message of an expected error; None for others, which are bugs."""
     kind = type(error)
     if isinstance(error, ModuleNotFoundError) and error.name:
         package = error.name.partition(".")[0]
@@ -64,75 +64,77 @@ def fault(error: BaseException) -> str | None:
         return f"{package} is not installed; in the checkout: pip install '.{extra}'"
     if isinstance(error, MemoryError) or kind.__name__ == "OutOfMemoryError":
         return (
-            f"out of memory ({str(error).strip() or kind.__name__}); set smaller batches "
+            f"out of memory ({str(error).strip() or kind.__name__}); use smaller batches "
             "(--teacher.identities, --student.identities, --evaluation.batch) or --data.no-keep"
         )
-    if isinstance(error, KNOWN) or kind.__module__.startswith("dakd."):
+    if isinstance(error, EXPECTED) or kind.__module__.startswith("dakd."):
         return str(error) or kind.__name__
     return None
 
 
-class _Lasting:
-    """A stream that goes on when what it writes to cannot take a character, or anything.
+class _RobustStream:
+    """A stream that escapes characters it cannot encode, and discards output after an OSError.
 
     Attributes:
-        lost: the error after which nothing was written any more.
+        error: the error after which output is discarded.
     """
 
     def __init__(self, stream: Any) -> None:
-        self.stream, self.lost = stream, None  # type: Any, OSError | None
+        self.stream, self.error = stream, None  # type: Any, OSError | None
 
     def write(self, text: str) -> int:
-        """Write what can be written."""
-        if self.lost is None and self.stream is not None:
+        """Write text unless an error occurred."""
+        if self.error is None and self.stream is not None:
             try:
                 self.stream.write(text)
             except UnicodeEncodeError:
-                coding = self.stream.encoding
-                self.write(text.encode(coding, "backslashreplace").decode(coding))
+                encoding = self.stream.encoding
+                self.write(text.encode(encoding, "backslashreplace").decode(encoding))
             except OSError as error:
-                self._lose(error)
+                self._disable(error)
         return len(text)
 
     def flush(self) -> None:
-        """Write what is waiting, if it can be written."""
-        if self.lost is None and self.stream is not None:
+        """Flush the stream unless an error occurred."""
+        if self.error is None and self.stream is not None:
             try:
                 self.stream.flush()
             except OSError as error:
-                self._lose(error)
+                self._disable(error)
 
-    def _lose(self, error: OSError) -> None:
-        self.lost = error
-        with contextlib.suppress(OSError, ValueError):  # Python flushes it once more at its end
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self.stream.fileno())
-            os.close(nowhere)
+    def _disable(self, error: OSError) -> None:
+        self.error = error
+        with contextlib.suppress(
+            OSError, ValueError
+        ):  # Python flushes the stream once more at exit
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, self.stream.fileno())
+            os.close(null)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)
 
 
 @contextlib.contextmanager
-def _lasting(name: str) -> Iterator[_Lasting]:
+def _robust(name: str) -> Iterator[_RobustStream]:
     before = getattr(sys, name)
-    lasting = _Lasting(before)
-    setattr(sys, name, lasting)
+    stream = _RobustStream(before)
+    setattr(sys, name, stream)
     try:
-        yield lasting
+        yield stream
     finally:
         setattr(sys, name, before)
 
 
 @contextlib.contextmanager
 def _plain_warnings() -> Iterator[None]:
-    """Show our warnings as lines for the user, without a line of code."""
+    """Print warnings of this package as one line, without the source line."""
     before = warnings.formatwarning
 
-    def plain(message: Any, category: Any, *where: Any, **more: Any) -> str:
+    def plain(message: Any, category: Any, *args: Any, **kwargs: Any) -> str:
         if category is UserWarning:
             return f"dakd: {message}\n"
-        return before(message, category, *where, **more)
+        return before(message, category, *args, **kwargs)
 
     warnings.formatwarning = plain
     try:
@@ -143,27 +145,27 @@ def _plain_warnings() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _interrupts() -> Iterator[list[int]]:
-    """Yield a list that is not empty any more once Ctrl-C was pressed."""
-    seen: list[int] = []
+    """Yield a list of the interrupts (Ctrl-C) so far."""
+    interrupts: list[int] = []
     if threading.current_thread() is not threading.main_thread():
-        yield seen
+        yield interrupts
         return
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        seen.append(number)
+        interrupts.append(number)
         raise KeyboardInterrupt
 
-    def again(unraisable: Any) -> None:
-        """Press once more if it came where Python drops exceptions, such as in a destructor."""
+    def repeat(unraisable: Any) -> None:
+        """Interrupt again if Python dropped the exception, such as in a destructor."""
         if issubclass(unraisable.exc_type, KeyboardInterrupt):
             _thread.interrupt_main()
         else:
             hook(unraisable)
 
     hook, before = sys.unraisablehook, signal.signal(signal.SIGINT, interrupt)
-    sys.unraisablehook = again
+    sys.unraisablehook = repeat
     try:
-        yield seen
+        yield interrupts
     finally:
         sys.unraisablehook = hook
         signal.signal(signal.SIGINT, before)

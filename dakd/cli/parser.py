@@ -1,6 +1,6 @@
 """The command line, generated from the dataclasses of `dakd.cli.commands` and `dakd.config`.
 
-`dakd COMMAND --help` lists every setting; ``--profile`` sets the defaults of all others.
+`dakd COMMAND --help` lists all options; ``--profile`` sets the defaults of the others.
 """
 
 import argparse
@@ -30,16 +30,16 @@ from dakd.cli.commands import (
 from dakd.config import IMAGE_FIELDS, PROFILES, Config, SyntheticConfig, load_profile, nested
 
 RECIPES = ("sysu", "regdb", "llcm")
-NO_PROFILE = ("verify", "export", "figures")  # commands whose defaults follow from none
+NO_PROFILE = ("verify", "export", "figures")  # commands whose defaults depend on no profile
 
 Command = Train | Evaluate | Recipe | Verify | Export | Reproduce | Evidence | Figures
 
 
 def parse(arguments: Sequence[str]) -> Command:
-    """Return the command that `arguments` ask for, with the defaults of its profile.
+    """Return the command of `arguments`, with the defaults of its profile.
 
     Raises:
-        ValueError: a setting out of its range, or an empty value.
+        ValueError: a value is out of range or empty.
     """
     arguments = [_expanded(word) for word in arguments]
     config = _defaults(arguments)
@@ -56,20 +56,20 @@ def parse(arguments: Sequence[str]) -> Command:
     commands = tyro.extras.subcommand_type_from_defaults(
         defaults, {name: type(c).__doc__ or "" for name, c in defaults.items()}, prefix_names=False
     )
-    said = io.StringIO()
+    errors = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said):
+        with contextlib.redirect_stderr(errors):
             return tyro.cli(commands, prog="dakd", description=__doc__, args=arguments)
     except SystemExit:
-        words = " ".join(re.sub("[│╭╮╰╯─|+]|-{3,}", " ", said.getvalue()).split())
-        if inner := re.search(r"Error parsing __tyro-dummy-inner__\S*: (.*?)( For full |$)", words):
+        text = " ".join(re.sub("[│╭╮╰╯─|+]|-{3,}", " ", errors.getvalue()).split())
+        if inner := re.search(r"Error parsing __tyro-dummy-inner__\S*: (.*?)( For full |$)", text):
             raise ValueError(inner[1]) from None
-        sys.stderr.write(said.getvalue())
+        sys.stderr.write(errors.getvalue())
         raise
 
 
 def _expanded(word: str) -> str:
-    """Return an argument with ``~`` as the home folder, which shells leave in ``--root=~/x``."""
+    """Return an argument with ``~`` expanded, which shells do not do in ``--root=~/x``."""
     option, is_set, value = word.partition("=") if word.startswith("--") else ("", "", word)
     if not value and (is_set or not option):
         raise ValueError(
@@ -80,53 +80,54 @@ def _expanded(word: str) -> str:
 
 
 def _defaults(arguments: Sequence[str]) -> Config:
-    """Return the configuration that the options of a command change."""
-    reader = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    reader.add_argument("--profile", nargs="?")  # one without a value is tyro's to refuse
-    reader.add_argument("--release", action=argparse.BooleanOptionalAction, default=False)
-    read, _ = reader.parse_known_args(arguments)
-    asked = read.profile
+    """Return the configuration with the default values of a command's options."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--profile", nargs="?")  # tyro reports a missing value
+    parser.add_argument("--release", action=argparse.BooleanOptionalAction, default=False)
+    options, _ = parser.parse_known_args(arguments)
+    profile = options.profile
     command = next((word for word in arguments[:1] if word not in NO_PROFILE), "")
-    if not command or {"-h", "--help"} & {*arguments}:  # a help is printed whatever is set
+    if not command or {"-h", "--help"} & {*arguments}:  # ignore invalid profiles
         command = "" if command != "recipe" else command
-        known = asked or os.environ.get("DAKD_PROFILE")
-        asked = known if known in PROFILES else "full" if command == "recipe" else "demo"
-    if command == "recipe":  # full size unless it is said otherwise
+        profile = profile or os.environ.get("DAKD_PROFILE")
+        if profile not in PROFILES:
+            profile = "full" if command == "recipe" else "demo"
+    if command == "recipe":  # its default profile is "full"
         from dakd.studies.recipes import recipe
 
         name = next((word for word in arguments[1:] if word in RECIPES), "sysu")
-        return recipe(name, profile=asked, release=read.release)
-    config = load_profile(asked)
-    return _as_trained(config, arguments) if command == "evaluate" else config
+        return recipe(name, profile=profile, release=options.release)
+    config = load_profile(profile)
+    return _with_checkpoint_data(config, arguments) if command == "evaluate" else config
 
 
-def _as_trained(config: Config, arguments: Sequence[str]) -> Config:
-    """Return the configuration with the size and filter that the first checkpoint asks for."""
+def _with_checkpoint_data(config: Config, arguments: Sequence[str]) -> Config:
+    """Return the configuration with the image size and resize filter of the first checkpoint."""
     from dakd.released import load_both_stems, measured_at
     from dakd.train.checkpoint import is_complete, load_checkpoint
 
-    reader = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    reader.add_argument("--checkpoint", type=Path, nargs="*", default=[])
-    reader.add_argument("--data.name", dest="data", nargs="?", default=config.data.name)
-    known, _ = reader.parse_known_args(arguments)
-    path = next(iter(known.checkpoint), None)
-    seen: dict[str, Any] = {}
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--checkpoint", type=Path, nargs="*", default=[])
+    parser.add_argument("--data.name", dest="data", nargs="?", default=config.data.name)
+    options, _ = parser.parse_known_args(arguments)
+    path = next(iter(options.checkpoint), None)
+    fields: dict[str, Any] = {}
     if path and is_complete(path):
         model, _, description = load_checkpoint(path)
-        made = nested(description["config"], "experiment", "data")
-        seen = dict(model.trained_at)
-        if made.get("name") == known.data == "regdb" and "trial" in made:
-            seen["trial"] = made["trial"]
+        data = nested(description["config"], "experiment", "data")
+        fields = dict(model.trained_at)
+        if data.get("name") == options.data == "regdb" and "trial" in data:
+            fields["trial"] = data["trial"]
     elif path and path.is_file():
-        family, layout = load_both_stems(path)[1].family, known.data
-        given = {word.partition("=")[0] for word in arguments}
-        if not {"--data.height", "--data.width"} <= given:
-            seen = measured_at(family, layout if layout in RECIPES else "sysu")
-    return with_data(config, seen, (*IMAGE_FIELDS, "trial"), path)
+        family, layout = load_both_stems(path)[1].family, options.data
+        names = {word.partition("=")[0] for word in arguments}
+        if not {"--data.height", "--data.width"} <= names:
+            fields = measured_at(family, layout if layout in RECIPES else "sysu")
+    return with_data(config, fields, (*IMAGE_FIELDS, "trial"), path)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; a known fault is one line and exit code 2, not a traceback; 130 if stopped."""
+    """Run a command and return its exit code (see `dakd.cli.console.run`)."""
     words = sys.argv[1:] if arguments is None else list(arguments)
 
     def work() -> int:
@@ -139,16 +140,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _as_options(message: str, arguments: Sequence[str]) -> str:
-    """Return a message with settings called as on the command line.
+    """Return a message with fields of configurations replaced by command line options.
 
     >>> _as_options("StudentConfig.identity_weight must not be negative", ["train"])
     '--student.identity-weight must not be negative'
     """
-    whose = {"": "", "Synthetic": "" if arguments[:1] == ["export"] else "data.synthetic."}
+    prefixes = {"": "", "Synthetic": "" if arguments[:1] == ["export"] else "data.synthetic."}
 
-    def option(found: re.Match[str]) -> str:
-        kind, name = found[1], found[2].replace("_", "-")
-        return f"--{whose.get(kind, f'{kind.lower()}.')}{name}"
+    def option(field: re.Match[str]) -> str:
+        kind, name = field[1], field[2].replace("_", "-")
+        return f"--{prefixes.get(kind, f'{kind.lower()}.')}{name}"
 
     kinds = "Teacher|Student|Data|Model|Evaluation|Engine|Synthetic|"
     return re.sub(rf"\b({kinds})Config\.(\w+)", option, message)

@@ -1,1 +1,1 @@
-"""Experiments that compare: ablation, recipes, corruptions, and their tables and figures."""
+"""Studies: ablation, reproduction, robustness, and their tables and figures."""

@@ -1,9 +1,8 @@
-"""Many trainings that differ in one thing each: run, resumed, and one table.
+"""The ablation: train and evaluate the variants of `dakd.studies.grid.GRID` into one table.
 
-`dakd.studies.grid.GRID` names the variants. `run_grid` trains and measures what the table lacks
-yet, one row a run, written as soon as the run is done, so that it can be stopped and continued at
-any time, and so that several processes can fill one table. The JSON beside it says how each row was
-made. `dakd.analysis.paired_differences` compares the rows.
+`run_grid` writes each row as soon as it is complete, so that it can be interrupted and repeated at
+any time, and several processes can fill the same table. A JSON file records the configuration,
+versions and machine of every row. `dakd.analysis.paired_differences` compares the rows.
 """
 
 import json
@@ -45,68 +44,68 @@ def run_grid(
     seeds: Sequence[int] = (0, 1, 2),
     show: bool = True,
 ) -> pd.DataFrame:
-    """Train and measure every run for every seed; return the table.
+    """Train and evaluate every run for every seed; return the table.
 
-    The table on disk gets a row as soon as a run is done. A row that is there already is kept if
-    configuration, data and training code are those of today, and made again otherwise. Several
-    processes may fill one table at the same time.
+    Existing rows are kept if configuration, data and training code are unchanged, and computed
+    again otherwise. Several processes may fill the same table at the same time.
 
     Args:
-        config: what all runs share.
-        table: a CSV file; its folder is made when missing. Beside it a JSON file says how the rows
-            were made (see `describe`), for every call that made some.
-        runs: names in `GRID`, in the order in which they are run.
-        seeds: of batches, augmentation and starting weights.
-        show: progress bars, and a line for every finished run.
+        config: the configuration that all runs share.
+        table: a CSV file. A JSON file of the same name describes every call that wrote rows (see
+            `describe`).
+        runs: names in `GRID`, in the order of execution.
+        seeds: of sampling, augmentation and weight initialisation.
+        show: show progress bars, and a line for every finished run.
 
     Returns:
-        One row a run and seed: ``run``, ``seed``, ``key`` (digits that stand for configuration,
-        data and code), ``changes`` (JSON), ``seconds`` of training, ``parameters``; for every
-        setting of the protocol, mean over trials of every metric as ``<setting>/<metric>``; and
-        ``trials``, JSON of the first setting's values trial by trial.
+        One row per run and seed: ``run``, ``seed``, ``key`` (digest of configuration, data and
+        code), ``changes`` (JSON), ``seconds`` of training, ``parameters``; for every setting of
+        the protocol, the mean of every metric over trials as ``<setting>/<metric>``; and
+        ``trials``, the metrics of every trial of the first setting as JSON.
 
     Raises:
-        ValueError: there is no run or no seed, one is unknown, or a file is something else.
+        ValueError: runs or seeds are empty or invalid, or an existing file is not such a table or
+            record.
     """
-    runs, seeds = _asked(config, runs, seeds)
+    runs, seeds = _unique(config, runs, seeds)
     path = Path(table).expanduser()
-    _read_record(path)  # what is no record is refused before the work
-    rows = _read(path)
+    _read_record(path)  # raises on an invalid file before the work
+    rows = _read_table(path)
     for name in runs:
         for seed in seeds:
             experiment = Experiment(replace(config, seed=seed), show=show)
             key = _key(experiment, GRID[name])
             if rows.get((name, seed), {}).get("key") == key:
                 continue
-            row = {"run": name, "seed": seed, "key": key, **_measure(experiment, name)}
-            rows = _add(path, row, describe(config))
+            row = {"run": name, "seed": seed, "key": key, **_evaluate(experiment, name)}
+            rows = _add_row(path, row, describe(config))
             if show:
-                print(f"{name}, seed {seed}: rank-1 {row[_first(experiment, 'rank1')]:.3f}")
-    wanted = [rows[name, seed] for name in runs for seed in seeds]
-    return pd.DataFrame(wanted)
+                first = setting_name(experiment.settings[0])
+                print(f"{name}, seed {seed}: rank-1 {row[f'{first}/rank1']:.3f}")
+    return pd.DataFrame([rows[name, seed] for name in runs for seed in seeds])
 
 
-def _asked(
+def _unique(
     config: Config, runs: Sequence[str], seeds: Sequence[int]
 ) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """Return what is to be run, each once; refuse what could not be, before anything is made."""
-    require(bool(runs), f"no run is asked for (--runs); use some of {', '.join(GRID)}")
-    require(bool(seeds), "no seed is asked for (--seeds); give one or more")
+    """Return runs and seeds without repetitions after checking them."""
+    require(bool(runs), f"no run is given (--runs); use some of {', '.join(GRID)}")
+    require(bool(seeds), "no seed is given (--seeds)")
     if unknown := [name for name in runs if name not in GRID]:
         raise ValueError(f"unknown runs {unknown}; use some of {', '.join(GRID)}")
     for seed in seeds:
-        replace(config, seed=seed)
+        replace(config, seed=seed)  # raises on an invalid seed
     return tuple(dict.fromkeys(runs)), tuple(dict.fromkeys(seeds))
 
 
-def _add(path: Path, row: dict[str, Any], made: dict[str, Any]) -> dict[tuple[str, int], Any]:
-    """Add a row to what the table and its record hold by now; return all rows."""
+def _add_row(path: Path, row: dict[str, Any], call: dict[str, Any]) -> dict[tuple[str, int], Any]:
+    """Add a row to the table and to its record, as they are on disk now; return all rows."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(f".{path.name}.lock")):
-        rows, calls = _read(path), _read_record(path)
-        place = (row["run"], row["seed"])
-        rows[place] = row
-        record = json.dumps(_record(calls, rows, place, made), indent=2) + "\n"
+        rows, calls = _read_table(path), _read_record(path)
+        key = (row["run"], row["seed"])
+        rows[key] = row
+        record = json.dumps(_record(calls, rows, key, call), indent=2) + "\n"
         with atomic_path(path) as temporary:
             pd.DataFrame(list(rows.values())).to_csv(temporary, index=False)
         with atomic_path(path.with_suffix(".json")) as temporary:
@@ -114,19 +113,19 @@ def _add(path: Path, row: dict[str, Any], made: dict[str, Any]) -> dict[tuple[st
     return rows
 
 
-def _read(path: Path) -> dict[tuple[str, int], dict[str, Any]]:
-    """Return the rows of a table by run and seed; nothing if there is none yet."""
+def _read_table(path: Path) -> dict[tuple[str, int], dict[str, Any]]:
+    """Return the rows of a table by run and seed; empty if there is no table yet."""
     if not path.is_file():
         return {}
     try:
         frame = pd.read_csv(path, dtype={"run": str, "key": str})
     except ValueError as error:  # empty, damaged, not UTF-8
         raise ValueError(
-            f"{path} is no table of runs ({str(error).strip()}); delete it, or name another file"
+            f"{path} is no table of runs ({str(error).strip()}); delete it, or use another file"
         ) from error
     if missing := {"run", "seed", "key", "trials"} - set(frame.columns):
         raise ValueError(
-            f"{path} is no table of runs, it lacks {sorted(missing)}; name another file"
+            f"{path} is no table of runs, it lacks {sorted(missing)}; use another file"
         )
     rows = frame.to_dict(orient="records")
     for number, row in enumerate(rows, start=1):
@@ -134,32 +133,32 @@ def _read(path: Path) -> dict[tuple[str, int], dict[str, Any]]:
             isinstance(row["seed"], int)
             and isinstance(row["run"], str)
             and isinstance(row["trials"], str)
-            and all(_is_share(value) for name, value in row.items() if "/" in str(name)),
-            f"{path} is damaged in its row {number}; delete the row, and it is made again",
+            and all(_is_metric(value) for name, value in row.items() if "/" in str(name)),
+            f"row {number} of {path} is damaged; delete the row, and it is computed again",
         )
     return {(row["run"], row["seed"]): row for row in rows}
 
 
-def _is_share(value: Any) -> bool:
-    """Return whether a value can be a rank-k or mAP, or stands where another protocol has one."""
+def _is_metric(value: Any) -> bool:
+    """Return whether a value is in 0..1, or NaN as in the columns of another protocol."""
     return isinstance(value, int | float) and (0 <= value <= 1 or math.isnan(value))
 
 
 def _read_record(path: Path) -> list[dict[str, Any]]:
-    """Return what made the rows of a table: descriptions, each with its ``rows``."""
+    """Return the descriptions of the calls that wrote a table, each with its ``rows``."""
     file = path.with_suffix(".json")
     if not file.is_file():
         return []
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
-        calls = record.get("calls", [record])  # it once described one call, and named no rows
+        calls = record.get("calls", [record])  # old records describe one call, without rows
         for call in calls:
             json.dumps([call["config"], call["versions"], call["machine"]])
             call["rows"] = [(str(run), int(seed)) for run, seed in call.get("rows", [])]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(
-            f"{file} does not say how the rows of {path.name} were made ({type(error).__name__}: "
-            f"{error}); move it away, or name another file"
+            f"{file} is no record of {path.name} ({type(error).__name__}: {error}); move it away, "
+            "or use another file"
         ) from error
     return list(calls)
 
@@ -167,52 +166,50 @@ def _read_record(path: Path) -> list[dict[str, Any]]:
 def _record(
     calls: list[dict[str, Any]],
     rows: dict[tuple[str, int], Any],
-    place: tuple[str, int],
-    made: dict[str, Any],
+    key: tuple[str, int],
+    new: dict[str, Any],
 ) -> dict[str, Any]:
-    """Return the record of a table whose row at `place` was just made.
+    """Return the record of a table after adding a row.
 
     Args:
-        calls: of `_read_record`.
+        calls: from `_read_record`.
         rows: all rows of the table.
-        place: run and seed.
-        made: how it was made.
+        key: run and seed of the new row.
+        new: description of the call that wrote it.
     """
     known = {row for call in calls for row in call["rows"]}
-    made = json.loads(json.dumps(made))
+    new = json.loads(json.dumps(new))
     same = None
     for call in calls:
         if not call["rows"]:
             call["rows"] = [row for row in rows if row not in known]
-        call["rows"] = [row for row in call["rows"] if row in rows and row != place]
-        if {k: v for k, v in call.items() if k not in ("rows", "seeds")} == made:
+        call["rows"] = [row for row in call["rows"] if row in rows and row != key]
+        if {k: v for k, v in call.items() if k not in ("rows", "seeds")} == new:
             same = call
     if same is None:
-        calls = [*calls, same := {**made, "rows": []}]
-    same["rows"] = [*same["rows"], place]
+        calls = [*calls, same := {**new, "rows": []}]
+    same["rows"] = [*same["rows"], key]
     seeds = sorted({seed for _, seed in rows})
     return {"seeds": seeds, "calls": [call for call in calls if call["rows"]]}
 
 
 def _key(experiment: Experiment, variant: Variant) -> str:
-    code = training_code()
-    own = _own(experiment.config, variant)
-    config = replace(own, data=DataConfig(), device="auto", engine=EngineConfig())
-    return fingerprint(config, variant.kind, _plain(variant.student), *experiment.data_key, code)
+    code, config = training_code(), _with_teacher(experiment.config, variant)
+    config = replace(config, data=DataConfig(), device="auto", engine=EngineConfig())
+    return fingerprint(config, variant.kind, _as_json(variant.student), *experiment.data_key, code)
 
 
-def _own(config: Config, variant: Variant) -> Config:
-    """Return what all runs share, with the teacher of this one."""
+def _with_teacher(config: Config, variant: Variant) -> Config:
+    """Return the configuration with the variant's changes of the teacher."""
     return replace(config, teacher=replace(config.teacher, **variant.teacher))
 
 
 def network(experiment: Experiment, name: str) -> TrainingResult:
-    """Return the network of a run of `GRID`, trained when missing."""
+    """Return the network of a run of `GRID`; train it if it is missing."""
     variant = GRID[name]
     if variant.teacher:
-        experiment = Experiment(
-            _own(experiment.config, variant), runs=experiment.folder.parent, show=experiment.show
-        )
+        config = _with_teacher(experiment.config, variant)
+        experiment = Experiment(config, runs=experiment.folder.parent, show=experiment.show)
     if variant.kind == "untrained":
         return TrainingResult(experiment.untrained(), pd.DataFrame(), seconds=0.0)
     if variant.kind == "student":
@@ -220,7 +217,7 @@ def network(experiment: Experiment, name: str) -> TrainingResult:
     return experiment.teacher() if variant.kind == "teacher" else experiment.continued()
 
 
-def _measure(experiment: Experiment, name: str) -> dict[str, Any]:
+def _evaluate(experiment: Experiment, name: str) -> dict[str, Any]:
     """Return the columns of a run."""
     trained = network(experiment, name)
     results = experiment.evaluate_all(trained.model)
@@ -236,17 +233,17 @@ def _measure(experiment: Experiment, name: str) -> dict[str, Any]:
     return {**columns, "trials": json.dumps(trials)}
 
 
-def _plain(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return fields of a configuration as JSON values, of `DistillConfig` only those that are set.
+def _as_json(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return fields of a configuration as JSON values; of `DistillConfig` only the overrides.
 
-    >>> _plain(GRID["mask_none"].student)
+    >>> _as_json(GRID["mask_none"].student)
     {'distill': {'mask_keep': 'none'}}
     """
     return {k: v.overrides if isinstance(v, DistillConfig) else v for k, v in fields.items()}
 
 
 def _changes(variant: Variant) -> dict[str, Any]:
-    """Return what a variant changes, by the field's name.
+    """Return the changes of a variant by field.
 
     >>> _changes(GRID["teacher_cutswap"])
     {'teacher.cutswap': 'paper'}
@@ -255,17 +252,13 @@ def _changes(variant: Variant) -> dict[str, Any]:
     """
     teacher = {f"teacher.{name}": value for name, value in variant.teacher.items()}
     student = {
-        name.removeprefix("distill."): v for name, v in flat(_plain(variant.student)).items()
+        name.removeprefix("distill."): v for name, v in flat(_as_json(variant.student)).items()
     }
     return {**student, **teacher}
 
 
-def _first(experiment: Experiment, metric: str) -> str:
-    return f"{setting_name(experiment.settings[0])}/{metric}"
-
-
 def describe(config: Config) -> dict[str, Any]:
-    """Return what a table must be published with: machine, versions, code, configuration."""
+    """Return the machine, versions, training code and configuration behind a table."""
     precision: Any = pick_precision(config.precision, pick_device(config.device))
     return {
         "machine": {"processor": platform.machine(), "cores": os.cpu_count()},

@@ -1,4 +1,4 @@
-"""The pictures of README, docs and slides that need no network: of images and of tables."""
+"""The figures of README, docs and slides that need no network: of images and of tables."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from dakd.runtime import make_generator
 from dakd.studies.ablation import LABELS, MAIN
 from dakd.studies.tables import differences
 
-CAMERAS = (1, 2, 4, 5, 3, 6)  # the visible ones first
+CAMERAS = (1, 2, 4, 5, 3, 6)  # visible cameras first
 PEOPLE, EACH = 8, 2
 METRICS = {"rank1": "rank-1", "mAP": "mAP"}
 LINES = (
@@ -28,104 +28,107 @@ SLIDE = (  # the variants of the slide
     *("continued", "identity", "dakd", "only_kd", "dakd_identity", "release"),
     *("no_instance", "no_class", "mask_none", "mask_uncertain", "cutswap_none"),
 )
-TWINS = {"teacher_no_cutswap": "teacher", "cutswap_none": "dakd"}  # the same without CutSwap
+WITHOUT_CUTSWAP = {"teacher_no_cutswap": "teacher", "cutswap_none": "dakd"}
 
 
 def contact_sheet(images: ImageSet) -> Figure:
-    """Show eight identities, a row each, by two images of every camera."""
+    """Show eight identities, one per row, with two images of every camera."""
     complete = [p for p in images.classes if len(np.unique(images.cams[images.pids == p])) == 6]
     rows = [
         np.flatnonzero((images.pids == pid) & (images.cams == cam))[:EACH]
         for pid in complete[:PEOPLE]
         for cam in CAMERAS
     ]
-    pictures = images.images(np.concatenate(rows))
-    infrared = [cam in (3, 6) for cam in CAMERAS for _ in range(EACH)]
+    pixels = images.images(np.concatenate(rows))
+    columns = [cam for cam in CAMERAS for _ in range(EACH)]
     return figures.image_grid(
-        pictures.unflatten(0, (PEOPLE, len(CAMERAS) * EACH)),  # (8, 12, 3, H, W)
+        pixels.unflatten(0, (PEOPLE, len(columns))),  # (8, 12, 3, H, W)
         row_titles=[f"id {pid}" for pid in complete[:PEOPLE]],
-        column_titles=[f"cam {cam}" for cam in CAMERAS for _ in range(EACH)],
-        column_modalities=["infrared" if dark else "visible" for dark in infrared],
+        column_titles=[f"cam {cam}" for cam in columns],
+        column_modalities=["infrared" if cam in (3, 6) else "visible" for cam in columns],
     )
 
 
 def cutswap(images: ImageSet, count: int = 6) -> Figure:
     """Show CutSwap on visible images: original, rectangle, paper's version, release's."""
-    pictures = images.images(np.flatnonzero(images.cams == 5)[: 4 * count : 4]).float() / 255
+    x = images.images(np.flatnonzero(images.cams == 5)[: 4 * count : 4]).float() / 255
     swap = CutSwap(p=1.0)
-    draws = swap.sample(pictures, make_generator(3))
-    release = CutSwap(p=1.0, variant="release").apply(pictures, draws)
+    draws = swap.sample(x, make_generator(3))
+    release = CutSwap(p=1.0, variant="release").apply(x, draws)
     rectangles = torch.stack(tuple(draws.box), dim=1)  # (n, 4)
-    return figures.cutswap_strip(pictures, rectangles, swap.apply(pictures, draws), release)
+    return figures.cutswap_strip(x, rectangles, swap.apply(x, draws), release)
 
 
 def ablation(table: pd.DataFrame, *, metric: str, measure: str) -> Figure:
-    """Show how much every variant differs from the teacher.
+    """Show the difference of every variant from the teacher.
 
     Args:
-        table: what `dakd.studies.ablation.run_grid` returned.
+        table: from `dakd.studies.ablation.run_grid`.
         metric, measure: the metric's name in the table and on the axis.
     """
-    apart = differences(table, metric=metric).drop("untrained", errors="ignore")
+    rows = differences(table, metric=metric).drop("untrained", errors="ignore")
     title = f"{measure}: every variant against the teacher of its seed"
-    figure = figures.difference_plot(apart, baseline="the teacher", measure=measure, title=title)
+    figure = figures.difference_plot(rows, baseline="the teacher", measure=measure, title=title)
     return add_note(figure, _seeds(table), LINES)
 
 
 def ablation_slide(table: pd.DataFrame) -> Figure:
     """Show the variants that answer the main questions, in rank-1 and mAP, for a slide."""
-    both = {name: differences(table, metric=metric) for metric, name in METRICS.items()}
-    rank1, mean = (apart[apart.index.isin(SLIDE)] for apart in both.values())
+    both = [differences(table, metric=metric) for metric in METRICS]
+    rank1, mean_ap = (rows[rows.index.isin(SLIDE)] for rows in both)
     figure = figures.difference_plot(
         rank1,
         baseline="the teacher",
         measure="rank-1",
-        further={"mAP": mean},
+        further={"mAP": mean_ap},
         title="The main variants against the teacher of their seed",
     )
     return add_note(figure, _seeds(table), LINES)
 
 
 def _seeds(table: pd.DataFrame) -> str:
-    """Return whom the results of a committed table are about."""
+    """Return the data and seeds of a committed table as a note."""
     seeds = ", ".join(map(str, sorted(table["seed"].unique())))
     return f"Drawn people of the embedded benchmark, demo profile; seeds {seeds} (dots)."
 
 
 def robustness(table: pd.DataFrame) -> Figure:
-    """Show what corrupted images cost: by side in rank-1 and mAP, by family and severity in mAP.
+    """Show the accuracy on corrupted images: rank-1 and mAP by side, mAP by family and severity.
 
     Args:
-        table: what `dakd.studies.evidence.robustness_tables` returned.
+        table: from `dakd.studies.evidence.robustness_tables`.
     """
     title = f"Corrupted test images, seeds {', '.join(map(str, table['seed'].unique()))}"
-    return figures.robustness_bars(table, curves="mAP", labels=LABELS, hollow=TWINS, title=title)
+    return figures.robustness_bars(
+        table, curves="mAP", labels=LABELS, hollow=WITHOUT_CUTSWAP, title=title
+    )
 
 
-def of_results(folder: Path) -> dict[str, Figure]:
-    """Return the pictures of ``ablation_demo.csv`` and ``robustness_demo.csv``, if they are there.
+def result_figures(folder: Path) -> dict[str, Figure]:
+    """Return the figures of ``ablation_demo.csv`` and ``robustness_demo.csv``, if they exist.
 
     Args:
-        folder: where the tables lie.
+        folder: the folder of the tables.
     """
-    made = {}
+    drawn = {}
     if (path := folder / "ablation_demo.csv").is_file():
         table = pd.read_csv(path)
         names = {"run": "method", "all-1/rank1": "rank1", "all-1/mAP": "mAP"}
-        there = [run for run in MAIN if run in set(table["run"])]
-        main = table.set_index("run").loc[there].reset_index().rename(columns=names)
-        made["benchmark_demo"] = add_note(figures.benchmark_bars(main, labels=LABELS), _seeds(main))
+        runs = [run for run in MAIN if run in set(table["run"])]
+        main = table.set_index("run").loc[runs].reset_index().rename(columns=names)
+        bars = figures.benchmark_bars(main, labels=LABELS)
+        drawn["benchmark_demo"] = add_note(bars, _seeds(main))
         for metric, measure in METRICS.items():
-            made[f"ablation_{metric}"] = ablation(table, metric=metric, measure=measure)
-        made["ablation_main"] = ablation_slide(table)
+            drawn[f"ablation_{metric}"] = ablation(table, metric=metric, measure=measure)
+        drawn["ablation_main"] = ablation_slide(table)
     if (path := folder / "robustness_demo.csv").is_file():
         table = pd.read_csv(path)
-        made["robustness_demo"] = add_note(robustness(table), _seeds(table))
-    return made
+        drawn["robustness_demo"] = add_note(robustness(table), _seeds(table))
+    return drawn
 
 
-def of_images() -> dict[str, Figure]:
-    """Return the pictures that need nothing but people, who are drawn here."""
+def image_figures() -> dict[str, Figure]:
+    """Return the figures that only need images, which are drawn in memory."""
     config = SyntheticConfig(train_ids=4 * PEOPLE, images_per_camera=4)
     people = load_synthetic(config, height=192, width=96).train
     visible, infrared = (

@@ -1,6 +1,6 @@
 """The variants of the ablation by name, as differences from a configuration.
 
-`dakd.studies.ablation` trains and measures them. This file imports nothing that computes.
+`dakd.studies.ablation` trains and evaluates them. This module does not import torch.
 """
 
 from collections.abc import Mapping
@@ -13,15 +13,15 @@ from dakd.config import DistillConfig
 
 @dataclass(frozen=True)
 class Variant:
-    """One variant.
+    """A variant of the ablation.
 
     Attributes:
-        group: rows that are compared with each other.
-        label: what a figure calls it.
-        kind: which network; ``"continued"`` is the teacher trained further with its own objective,
-            for the student's schedule.
-        student: fields of `dakd.config.StudentConfig` that differ from the configuration.
-        teacher: fields of `dakd.config.TeacherConfig` that differ; a student then has that teacher.
+        group: variants that are compared with each other.
+        label: its name in tables and figures.
+        kind: which network; ``"continued"`` is the teacher trained further with its own objective
+            on the student's schedule.
+        student: changes of `dakd.config.StudentConfig`.
+        teacher: changes of `dakd.config.TeacherConfig`, also for the teacher of a student.
     """
 
     group: str
@@ -35,7 +35,7 @@ _IDENTITY = {"distill": DistillConfig(weight=0.0), "identity_weight": 1.0}
 
 
 def _switch(**values: Any) -> dict[str, Any]:
-    """Return the change of `StudentConfig` that sets switches of the loss."""
+    """Return the change of `StudentConfig` for switches of the loss."""
     return {"distill": DistillConfig(**values)}
 
 
@@ -69,7 +69,7 @@ GRID: Mapping[str, Variant] = MappingProxyType({
     "teacher_cutswap": Variant(
         "CutSwap", "teacher with CutSwap", "teacher", teacher={"cutswap": "paper"}
     ),
-    # The same as "teacher"; kept as long as the published tables have the row.
+    # Equal to "teacher"; kept because the committed tables have the row.
     "teacher_no_cutswap": Variant(
         "CutSwap", "teacher without CutSwap", "teacher", teacher={"cutswap": "none"}
     ),

@@ -1,8 +1,8 @@
-"""The experiments of MCE and DAKD as one call each: teacher, student, evaluation, one record.
+"""Configurations of the published experiments on SYSU-MM01, RegDB and LLCM.
 
-`RECIPES` holds what differs between the datasets. Everything else is the full profile, whose sizes,
-batches and schedules are those of the published codes. An interrupted recipe is continued by the
-same call.
+`RECIPES` has the settings that differ between the datasets. The others are those of the full
+profile, whose sizes, batches and schedules are those of the released code.
+`dakd.studies.reproduction` runs a recipe.
 """
 
 import os
@@ -15,48 +15,44 @@ from dakd.config import Config, Profile, load_profile, replace
 from dakd.runtime import require
 
 DAKD = "DAKD: Deng et al., Knowledge-Based Systems 330, 114525 (2025), abstract"
-
-
-MCE = "MCE, whose network is DAKD's teacher: Cheng et al., AAAI 2023, as quoted to us"
-
-
-NO_FIGURE = "No figure of the method on this dataset is known to us."
+MCE = "MCE, whose network is DAKD's teacher: Cheng et al., AAAI 2023, second-hand"
+NO_RESULT = "We know of no published result of the method on this dataset."
 
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """Figures that others report, and what their source leaves open.
+    """Published results.
 
     Attributes:
-        who: which of our networks they stand beside, ``"teacher"`` or ``"student"``.
-        source: who reports them, and where.
+        network: the network they belong to, ``"teacher"`` or ``"student"``.
+        source: the publication.
         values: per cent by setting of the protocol (see `dakd.evaluate.setting_name`) and metric;
-            one that may belong to several settings is in all of them.
-        reranked: whether they were re-ranked; both where the source does not say.
-        unsaid: what else the source leaves open.
+            a value whose setting is not stated is repeated for all possible settings.
+        reranked: whether they were re-ranked; both if the source does not state it.
+        caveat: what else the source does not state.
     """
 
-    who: Literal["teacher", "student"]
+    network: Literal["teacher", "student"]
     source: str
     values: Mapping[str, Mapping[str, float]]
     reranked: tuple[bool, ...] = (False,)
-    unsaid: str = ""
+    caveat: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What an experiment has of its own; sizes, batches and milestones are those of the releases.
+    """The settings of a dataset's experiment, those of the released code.
 
-    No published script trains on LLCM. DAKD's code has a class that reads it, which gives size and
-    augmentation; everything else is ours, as for SYSU-MM01.
+    No released script trains on LLCM. Its image size and augmentation are those of the dataset
+    class in DAKD's code; the other settings are those for SYSU-MM01.
 
     Attributes:
         dataset: its name.
-        height, width: pixels that images are read at.
-        images: Q, images of an identity and modality in a batch of eight identities.
-        milestones: epochs from which on the teacher's rate is a tenth of what it was.
-        trials: splits, each with networks of its own.
-        published: figures that ours are shown beside.
+        height, width: image size in pixels.
+        images: Q, images per identity and modality in a batch of eight identities.
+        milestones: epochs at which the teacher's learning rate is multiplied by 0.1.
+        trials: splits, each with its own networks.
+        published: published results.
     """
 
     dataset: str
@@ -73,7 +69,7 @@ RECIPES: dict[str, Recipe] = {
         dataset="SYSU-MM01",
         published=(
             Published(
-                who="teacher",
+                network="teacher",
                 source=MCE,
                 values={
                     "all-1": {"rank1": 74.77, "mAP": 72.01},
@@ -81,13 +77,13 @@ RECIPES: dict[str, Recipe] = {
                 },
             ),
             Published(
-                who="student",
+                network="student",
                 source=DAKD,
                 values={"all-1": {"rank1": 76.31}},
                 reranked=(False, True),
-                unsaid="The abstract does not say how galleries were drawn. DAKD's test.sh "
-                "re-ranks and its train.py does not; which of them gave 76.31 is not known, so "
-                "both stand here.",
+                caveat="The abstract does not state how galleries were drawn. DAKD's test.sh "
+                "re-ranks and its train.py does not; it is not known which of them gave 76.31, so "
+                "both are compared.",
             ),
         ),
     ),
@@ -100,7 +96,7 @@ RECIPES: dict[str, Recipe] = {
         trials=tuple(range(1, 11)),
         published=(
             Published(
-                who="teacher",
+                network="teacher",
                 source=MCE,
                 values={
                     "visible-infrared": {"rank1": 93.15, "mAP": 88.32},
@@ -108,13 +104,14 @@ RECIPES: dict[str, Recipe] = {
                 },
             ),
             Published(
-                who="student",
+                network="student",
                 source=DAKD,
                 values={d: {"rank1": 94.83} for d in ("visible-infrared", "infrared-visible")},
                 reranked=(False, True),
-                unsaid="The abstract names no direction. DAKD's test.py measures one network on "
-                "all ten splits, nine of which share people with its training; here each split has "
-                "a network of its own, as in MCE. How 94.83 came about is not known.",
+                caveat="The abstract does not state the direction. DAKD's test.py evaluates one "
+                "network on all ten splits, nine of which share identities with its training; "
+                "here each split has its own network, as in MCE. It is not known how 94.83 was "
+                "computed.",
             ),
         ),
     ),
@@ -133,15 +130,15 @@ def recipe(
 
     Args:
         name: ``"sysu"``, ``"regdb"`` or ``"llcm"``.
-        root: the dataset's folder; without one, drawn people exported to its layout.
-        profile: ``"full"`` is the experiment itself. Another profile has its own sizes and
-            schedules, and only layout and protocol are the dataset's. By default
-            ``$DAKD_PROFILE``, else ``"full"``.
-        release: train as the published codes do: all six rows in which they depart from the paper,
-            float32, and both networks' epochs chosen on the test set.
+        root: the dataset's folder; without it, drawn people exported in its layout.
+        profile: ``"full"`` is the published experiment. Other profiles have their own sizes and
+            schedules, and share only layout and protocol with it. By default ``$DAKD_PROFILE``,
+            else ``"full"``.
+        release: train as the released code does: all six differences from the paper, float32, and
+            the epochs of both networks selected on the test set.
 
     Raises:
-        ValueError: there is no such recipe or profile.
+        ValueError: the recipe or profile is unknown.
 
     >>> config = recipe("regdb", "RegDB", profile="full")
     >>> config.data.height, config.student.images, config.teacher.milestones
@@ -156,18 +153,19 @@ def recipe(
             teacher=replace(config.teacher, selection="test"),
             student=replace(config.student, preset="release"),
         )
-    where: dict[str, Any] = {"name": name, "root": _absolute(root), "cache": True, "keep": False}
+    settings: dict[str, Any] = {"name": name, "root": absolute(root), "cache": True, "keep": False}
+    data = replace(config.data, **settings)
     if config.profile != "full":
-        return replace(config, data=replace(config.data, **where))
+        return replace(config, data=data)
     own = RECIPES[name]
     return replace(
         config,
-        data=replace(config.data, height=own.height, width=own.width, **where),
+        data=replace(data, height=own.height, width=own.width),
         teacher=replace(config.teacher, images=own.images, milestones=own.milestones),
         student=replace(config.student, images=own.images),
     )
 
 
-def _absolute(root: str | os.PathLike[str] | None) -> str | None:
-    """Return a folder under one name from wherever it is called, for the record."""
+def absolute(root: str | os.PathLike[str] | None) -> str | None:
+    """Return the absolute path of a folder, for the record."""
     return None if root is None else str(Path(root).expanduser().resolve())

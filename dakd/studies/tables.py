@@ -1,4 +1,4 @@
-"""Committed results as Markdown: the tables of README and docs, which tests compare with them."""
+"""Committed results as Markdown: the tables of README and docs, which the tests compare."""
 
 from collections.abc import Mapping
 
@@ -8,18 +8,18 @@ from dakd.analysis import paired_differences
 from dakd.studies.ablation import GRID, LABELS, MAIN
 
 MEASURES = {"rank1": "rank-1", "mAP": "mAP", "mINP": "mINP"}
-SIX = (  # as they are numbered in docs/method.md
+SIX = (  # numbered as in docs/method.md
     *("mask_mean", "mask_uncertain", "swapped"),
     *("cutswap_release", "two_passes", "select_on_test"),
 )
-QUESTIONS: Mapping[str, tuple[str, ...]] = {  # the rows of the grid that answer it, with DAKD
+QUESTIONS: Mapping[str, tuple[str, ...]] = {  # runs of the grid that are compared with DAKD
     "levels": ("only_kd", "no_instance", "no_class"),
     "mask": ("mask_none", "mask_uncertain", "quantile_25", "quantile_75"),
     "CutSwap": ("cutswap_none", "cutswap_release"),
     "temperatures": ("t_4", "t_low", "t_high", "not_standardised"),
     "the release's six differences": (*SIX, "release"),
 }
-SOURCES: Mapping[str, str] = {  # of what is not our own idea
+SOURCES: Mapping[str, str] = {  # of the runs that are not our own idea
     **dict.fromkeys(QUESTIONS["levels"], "release's ablation"),
     **{run: f"release, difference {i}" for i, run in enumerate(SIX, start=1)},
     "release": "release",
@@ -28,10 +28,10 @@ SIDES = {"none": "nothing", "query": "queries", "gallery": "gallery", "both": "b
 
 
 def benchmark_table(table: pd.DataFrame) -> str:
-    """Return the README's table, Markdown: mean ± standard deviation over seeds, in per cent.
+    """Return the README's table as Markdown: mean ± standard deviation over seeds, in per cent.
 
     Args:
-        table: what `dakd.studies.ablation.run_grid` returned.
+        table: from `dakd.studies.ablation.run_grid`.
     """
     columns = {
         "rank-1, all-search": "all-1/rank1",
@@ -40,11 +40,11 @@ def benchmark_table(table: pd.DataFrame) -> str:
         "rank-1, indoor-search": "indoor-1/rank1",
         "rank-1, all-search, multi-shot": "all-10/rank1",
     }
-    lines = _head("method", *columns)
+    lines = _header("method", *columns)
     for run in MAIN:
-        own = table[table["run"] == run]
-        cells = [_spread(100 * own[column], 1) for column in columns.values()]
-        lines.append(_line(LABELS[run], *cells))
+        rows = table[table["run"] == run]
+        cells = [_mean_std(100 * rows[column], 1) for column in columns.values()]
+        lines.append(_row(LABELS[run], *cells))
     return "\n".join(lines)
 
 
@@ -52,27 +52,30 @@ def differences(table: pd.DataFrame, *, metric: str, baseline: str = "teacher") 
     """Return the differences of all other runs from a baseline, in the order of the grid.
 
     Args:
-        table: what `dakd.studies.ablation.run_grid` returned.
-        metric, baseline: see `dakd.analysis.paired_differences`, whose columns these are, with
-            ``label`` and ``group`` of `dakd.studies.ablation.GRID`.
+        table: from `dakd.studies.ablation.run_grid`.
+        metric, baseline: see `dakd.analysis.paired_differences`.
+
+    Returns:
+        The columns of `dakd.analysis.paired_differences`, with ``label`` and ``group`` of
+        `dakd.studies.grid.GRID`.
     """
-    apart = paired_differences(table, metric=metric, baseline=baseline)
-    apart = apart.reindex([run for run in GRID if run in apart.index and run != baseline])
-    groups = [GRID[run].group for run in apart.index]
-    return apart.assign(label=apart.index.map(LABELS), group=groups)
+    rows = paired_differences(table, metric=metric, baseline=baseline)
+    rows = rows.reindex([run for run in GRID if run in rows.index and run != baseline])
+    groups = [GRID[run].group for run in rows.index]
+    return rows.assign(label=rows.index.map(LABELS), group=groups)
 
 
 def _intervals(table: pd.DataFrame, baseline: str) -> dict[str, list[str]]:
-    """Return for every run the number of seeds, and points with t interval of every measure."""
-    apart = {name: differences(table, metric=name, baseline=baseline) for name in MEASURES}
+    """Return the number of seeds and the difference in every measure for each run."""
+    by_metric = {name: differences(table, metric=name, baseline=baseline) for name in MEASURES}
     return {
-        run: [str(len(row["each"])), *(_interval(named.loc[run]) for named in apart.values())]
-        for run, row in apart["rank1"].iterrows()
+        run: [str(len(row["each"])), *(_interval(rows.loc[run]) for rows in by_metric.values())]
+        for run, row in by_metric["rank1"].iterrows()
     }
 
 
 def _interval(row: pd.Series) -> str:
-    """Return a difference in points, bold where its t interval leaves zero out; one seed has none.
+    """Return a difference in points with its t interval, bold if the interval excludes zero.
 
     >>> _interval(pd.Series({"mean": 0.02, "t_low": 0.01, "t_high": 0.03}))
     '**+2.0 (+1.0 to +3.0)**'
@@ -83,35 +86,36 @@ def _interval(row: pd.Series) -> str:
 
 
 def difference_table(table: pd.DataFrame, baseline: str = "teacher") -> str:
-    """Return the table of docs/evidence.md, Markdown: points from a baseline with t intervals.
+    """Return the table of docs/evidence.md as Markdown: differences in points with t intervals.
 
     Args:
-        table: what `dakd.studies.ablation.run_grid` returned.
-        baseline: a run in it.
+        table: from `dakd.studies.ablation.run_grid`.
+        baseline: the run to compare with.
     """
-    cells = _intervals(table, baseline)
-    lines = [_line(LABELS[run], *own) for run, own in cells.items() if run != "untrained"]
-    return "\n".join([*_head("variant", "seeds", *MEASURES.values()), *lines])
+    intervals = _intervals(table, baseline)
+    lines = [_row(LABELS[run], *cells) for run, cells in intervals.items() if run != "untrained"]
+    return "\n".join([*_header("variant", "seeds", *MEASURES.values()), *lines])
 
 
 def question_table(table: pd.DataFrame, baseline: str = "dakd") -> str:
-    """Return what one change each does to DAKD, question by question, Markdown.
+    """Return the effect of single changes of DAKD, grouped by question, as Markdown.
 
     Args:
-        table: what `dakd.studies.ablation.run_grid` returned; a run that it lacks gets dashes.
-        baseline: a run in it.
+        table: from `dakd.studies.ablation.run_grid`; missing runs get dashes.
+        baseline: the run to compare with.
     """
-    cells, none = _intervals(table, baseline), ["–"] * (1 + len(MEASURES))
-    lines = _head("change", "whose", "seeds", *MEASURES.values())
+    intervals, missing = _intervals(table, baseline), ["–"] * (1 + len(MEASURES))
+    lines = _header("change", "whose", "seeds", *MEASURES.values())
     for question, runs in QUESTIONS.items():
-        lines.append(_line(f"**{question}**", *[""] * (2 + len(MEASURES))))
+        lines.append(_row(f"**{question}**", *[""] * (2 + len(MEASURES))))
         for run in runs:
-            lines.append(_line(LABELS[run], SOURCES.get(run, "ours"), *cells.get(run, none)))
+            cells = intervals.get(run, missing)
+            lines.append(_row(LABELS[run], SOURCES.get(run, "ours"), *cells))
     return "\n".join(lines)
 
 
 def trust_summary(table: pd.DataFrame) -> str:
-    """Return `dakd.studies.evidence.trust_table` as Markdown, in per cent but for the areas."""
+    """Return `dakd.studies.evidence.trust_table` as Markdown, in per cent except for the areas."""
     percent = ["accuracy", "ece", "kept_0.5", "dropped_0.5"]
     scaled = table.assign(**{column: 100 * table[column] for column in percent})
     columns = {
@@ -127,7 +131,7 @@ def trust_summary(table: pd.DataFrame) -> str:
 
 
 def gap_summary(table: pd.DataFrame) -> str:
-    """Return what `dakd.studies.evidence.gap_table` found, Markdown."""
+    """Return `dakd.studies.evidence.gap_table` as Markdown."""
     columns = {column: column for column in table.columns if column not in ("run", "seed")}
     named = table.assign(network=[LABELS[run] for run in table["run"]])
     return _summary(named, ["network"], columns, dict.fromkeys(columns, 3))
@@ -137,21 +141,22 @@ def _summary(
     table: pd.DataFrame, by: list[str], columns: dict[str, str], digits: dict[str, int]
 ) -> str:
     """Return mean ± standard deviation over seeds of every group."""
-    lines = _head(*by, *columns.values())
-    for key, own in table.groupby(by, sort=False):
-        lines.append(_line(*key, *(_spread(own[c], digits[c]) for c in columns)))
+    lines = _header(*by, *columns.values())
+    for key, rows in table.groupby(by, sort=False):
+        lines.append(_row(*key, *(_mean_std(rows[c], digits[c]) for c in columns)))
     return "\n".join(lines)
 
 
 def robustness_summary(table: pd.DataFrame, measure: str = "mAP") -> str:
-    """Return what corrupted images cost, Markdown: mean ± deviation over seeds, in per cent.
+    """Return the accuracy on corrupted images as Markdown: mean ± std over seeds, in per cent.
 
-    The first rows are the sides, every image with its own kind and severity. *Left* is the share of
-    the clean value that remains when both sides are corrupted. Then both sides are corrupted by one
-    family (mean over the severities) or with one severity (mean over the families).
+    The first rows corrupt the sides, with a random kind and severity for every image. The next
+    corrupt both sides by one family (mean over severities) or with one severity (mean over
+    families). *left with both* is the fraction of the clean value that remains if both sides are
+    corrupted.
 
     Args:
-        table: what `dakd.studies.evidence.robustness_tables` returned.
+        table: from `dakd.studies.evidence.robustness_tables`.
         measure: ``"rank1"``, ``"mAP"`` or ``"mINP"``.
     """
     sides, both = table[table["family"] == "all"], table[table["family"] != "all"]
@@ -161,31 +166,32 @@ def robustness_summary(table: pd.DataFrame, measure: str = "mAP") -> str:
         both.assign(row="both: severity " + both["severity"].astype("Int64").astype("string")),
     ]
     cells = pd.concat(parts).groupby(["row", "method", "seed"], sort=False)[measure].mean() * 100
-    rows = {row: own.droplevel("row") for row, own in cells.groupby("row", sort=False)}
+    rows = {row: values.droplevel("row") for row, values in cells.groupby("row", sort=False)}
     if {"nothing", "both"} <= rows.keys():
         rows["left with both"] = 100 * rows["both"] / rows["nothing"]
     methods = table["method"].unique()
     lines = [
-        _line(row, *(_spread(own[method], 1) for method in methods)) for row, own in rows.items()
+        _row(row, *(_mean_std(values[method], 1) for method in methods))
+        for row, values in rows.items()
     ]
-    return "\n".join([*_head("corrupted", *(LABELS[method] for method in methods)), *lines])
+    return "\n".join([*_header("corrupted", *(LABELS[method] for method in methods)), *lines])
 
 
-def _spread(values: pd.Series, digits: int) -> str:
+def _mean_std(values: pd.Series, digits: int) -> str:
     """Return mean ± standard deviation over seeds.
 
-    >>> _spread(pd.Series([1.0, 3.0]), 1), _spread(pd.Series([1.0]), 1)
+    >>> _mean_std(pd.Series([1.0, 3.0]), 1), _mean_std(pd.Series([1.0]), 1)
     ('2.0 ± 1.4', '1.0')
     """
     if values.isna().any():
         return "–"
-    spread = f" ± {values.std():.{digits}f}" if len(values) > 1 else ""
-    return f"{values.mean():.{digits}f}{spread}"
+    std = f" ± {values.std():.{digits}f}" if len(values) > 1 else ""
+    return f"{values.mean():.{digits}f}{std}"
 
 
-def _line(*cells: str) -> str:
+def _row(*cells: str) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _head(*names: str) -> list[str]:
-    return [_line(*names), "|---" * len(names) + "|"]
+def _header(*names: str) -> list[str]:
+    return [_row(*names), "|---" * len(names) + "|"]

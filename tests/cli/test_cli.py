@@ -30,7 +30,7 @@ def runs(tmp_path, monkeypatch):
     monkeypatch.setenv("DAKD_RUNS", str(tmp_path / "runs"))
 
 
-def test_the_profile_sets_the_defaults_and_flags_change_them():
+def test_the_profile_sets_the_defaults_and_options_override_them():
     command = parse(["train", "--profile", "full", "--data.root", "X", "--seed", "4"])
     full = load_profile("full")
     assert command.config.data.root == "X"
@@ -52,16 +52,16 @@ def test_train_then_evaluate_a_checkpoint(capsys, tmp_path):
         assert f"trained on images of {other[0][7:]} " in capsys.readouterr().err
 
 
-def test_a_network_of_one_split_is_not_tested_on_another(capsys):
+def test_a_network_is_not_tested_on_the_split_of_another_trial(capsys):
     regdb = [*TINY, "--data.name", "regdb"]
     assert main(["train", *regdb, *ONE_STEP, "--data.trial", "2", "--only", "teacher"]) == 0
     teacher = capsys.readouterr().out.strip().splitlines()[-1].split(": ", 1)[1]
     assert parse(["evaluate", *regdb, "--checkpoint", teacher]).config.data.trial == 2
     assert main(["evaluate", *regdb, "--checkpoint", teacher, "--data.trial", "1"]) == 2
-    assert "trained on trial 2, and would be tested on people whom" in capsys.readouterr().err
+    assert "trained on trial 2, so it would be tested on its training" in capsys.readouterr().err
 
 
-def test_a_checkpoint_is_measured_at_the_size_and_filter_of_its_training(capsys):
+def test_a_checkpoint_is_evaluated_at_the_size_and_filter_of_its_training(capsys):
     size = ["--data.height", "40", "--data.width", "20", "--data.filter", "bicubic"]
     assert main(["train", *TINY, *ONE_STEP, *size, "--only", "teacher"]) == 0
     teacher = capsys.readouterr().out.strip().splitlines()[-1].split(": ", 1)[1]
@@ -69,7 +69,7 @@ def test_a_checkpoint_is_measured_at_the_size_and_filter_of_its_training(capsys)
     assert (data.height, data.width, data.filter) == (40, 20, "bicubic")
 
 
-def test_recipe_is_the_experiment_in_full_size_unless_it_is_said_otherwise(monkeypatch):
+def test_recipe_defaults_to_the_full_profile(monkeypatch):
     monkeypatch.delenv("DAKD_PROFILE")
     command = parse(["recipe", "regdb", "--root", "X", "--trials", "1", "2", "--seed", "4"])
     assert command.config == replace(recipe("regdb", profile="full"), seed=4)
@@ -79,7 +79,7 @@ def test_recipe_is_the_experiment_in_full_size_unless_it_is_said_otherwise(monke
     assert changed.config.data == recipe("llcm", profile="smoke").data
 
 
-def test_recipe_trains_measures_and_writes(tmp_path, capsys):
+def test_recipe_trains_evaluates_and_writes_a_record(tmp_path, capsys):
     few = ["--data.synthetic.train-ids", "8", "--data.synthetic.images-per-camera", "2"]
     out = tmp_path / "results"
     assert main(["recipe", "llcm", *TINY, *ONE_STEP, *few, "--out", str(out)]) == 0
@@ -89,7 +89,7 @@ def test_recipe_trains_measures_and_writes(tmp_path, capsys):
     assert [path.name in text for path in out.iterdir()] == [True]
 
 
-def test_a_training_that_was_stopped_says_how_to_go_on(monkeypatch, capsys):
+def test_a_stopped_training_prints_how_to_continue(monkeypatch, capsys):
     def stop(*args, **kwargs):
         raise Stopped("the state is saved")
 
@@ -98,7 +98,7 @@ def test_a_training_that_was_stopped_says_how_to_go_on(monkeypatch, capsys):
     assert capsys.readouterr().err == "dakd: the state is saved\n"
 
 
-def test_export_writes_a_readable_copy(tmp_path):
+def test_export_writes_a_dataset_that_can_be_loaded(tmp_path):
     flags = ["--height", "32", "--width", "16", "--train-ids", "4", "--test-ids", "20"]
     command = parse(["export", "--root", str(tmp_path / "copy"), *flags])
     assert isinstance(command, Export)
@@ -120,7 +120,7 @@ def test_reproduce_writes_a_table(tmp_path, capsys):
     assert "all-1/rank1" in capsys.readouterr().out
 
 
-def test_figures_draws_the_pictures_of_the_readme(tmp_path):
+def test_figures_draws_the_figures_of_the_readme(tmp_path):
     trials = json.dumps({"rank1": [0.2, 0.3], "mAP": [0.1, 0.2]})
     rows = [(run, s, 0.2, 0.2, trials) for s in (0, 1) for run in GRID]
     columns = ["run", "seed", "all-1/rank1", "all-1/mAP", "trials"]
@@ -132,7 +132,7 @@ def test_figures_draws_the_pictures_of_the_readme(tmp_path):
     }  # fmt: skip
 
 
-def test_evidence_writes_the_tables_that_are_asked_for(tmp_path):
+def test_evidence_writes_the_given_tables(tmp_path):
     few = ["--tables", "trust", "--seeds", "0", "--out", str(tmp_path)]
     assert main(["evidence", *TINY, *ONE_STEP, *few]) == 0
     assert [path.name for path in tmp_path.glob("*.csv")] == ["trust_smoke.csv"]
@@ -140,20 +140,20 @@ def test_evidence_writes_the_tables_that_are_asked_for(tmp_path):
 
 
 @pytest.mark.parametrize("layout", ["sysu", "regdb", "llcm", "custom"])
-def test_an_export_is_verified_and_a_damaged_one_is_not(layout, tmp_path, capsys):
+def test_verify_accepts_an_export_and_rejects_a_damaged_one(layout, tmp_path, capsys):
     root, flags = tmp_path / "copy", ["--height", "32", "--width", "16"]
     few = ["--train-ids", "20", "--test-ids", "20", "--images-per-camera", "1"]
     assert main(["export", "--root", str(root), "--layout", layout, *flags, *few]) == 0
     name = str(root / "people.csv" if layout == "custom" else root)
     assert main(["verify", layout, name]) == 0
     assert "Drawn people" in capsys.readouterr().out
-    picture = next(p for p in sorted(root.rglob("*")) if p.suffix in (".jpg", ".bmp", ".png"))
-    picture.write_bytes(picture.read_bytes()[:60])
+    image = next(p for p in sorted(root.rglob("*")) if p.suffix in (".jpg", ".bmp", ".png"))
+    image.write_bytes(image.read_bytes()[:60])
     assert main(["verify", layout, name]) == 1
-    assert picture.name in capsys.readouterr().out
+    assert image.name in capsys.readouterr().out
 
 
-def test_regdb_networks_of_several_trials_make_one_result(tmp_path, capsys):
+def test_regdb_networks_of_several_trials_give_one_result(tmp_path, capsys):
     folders = []
     for trial in ("2", "5"):
         flags = ["--data.name", "regdb", "--data.trial", trial, "--only", "teacher"]
@@ -166,7 +166,7 @@ def test_regdb_networks_of_several_trials_make_one_result(tmp_path, capsys):
     assert result.trials.index.tolist() == ["trial 2", "trial 5"]
     wrong_trial = ["--data.name", "regdb", "--data.trial", "7", "--checkpoint", folders[0]]
     assert main(["evaluate", *TINY, *wrong_trial]) == 2
-    assert "was trained on trial 2, and would be tested on people" in capsys.readouterr().err
+    assert "was trained on trial 2, so it would be tested on" in capsys.readouterr().err
     assert main(["evaluate", *TINY, *wrong_trial[:2], *wrong_trial[4:]]) == 0
     result = capsys.readouterr().out
     assert "trial 2" in result
@@ -174,7 +174,7 @@ def test_regdb_networks_of_several_trials_make_one_result(tmp_path, capsys):
     assert main(["evaluate", *TINY, "--checkpoint", folders[0]]) == 0
     assert "trained on regdb (data" in capsys.readouterr().out
     assert main(["evaluate", *TINY, "--checkpoint", *folders]) == 2
-    assert "only RegDB has a network for each trial" in capsys.readouterr().err
+    assert "only RegDB has one network per trial" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_regdb_networks_of_several_trials_make_one_result(tmp_path, capsys):
         (["recipe", *TINY, "--data.name", "llcm", "sysu"], "'sysu' does not run on 'llcm'"),
     ],
 )
-def test_a_known_fault_is_one_line_and_exit_code_2(capsys, monkeypatch, arguments, message):
+def test_an_expected_error_is_one_line_and_exit_code_2(capsys, monkeypatch, arguments, message):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert main(arguments) == 2
     error = capsys.readouterr().err
@@ -207,18 +207,18 @@ def test_a_known_fault_is_one_line_and_exit_code_2(capsys, monkeypatch, argument
             "--data.synthetic.test-ids must be at",
         ),
         (["export", "--root", "x", "--test-ids", "3"], "dakd: --test-ids must be at least 20"),
-        (["reproduce", *TINY, "--runs", "--out", "t"], "no run is asked for (--runs)"),
-        (["reproduce", *TINY, "--seeds", "--out", "t"], "no seed is asked for (--seeds)"),
+        (["reproduce", *TINY, "--runs", "--out", "t"], "no run is given (--runs)"),
+        (["reproduce", *TINY, "--seeds", "--out", "t"], "no seed is given (--seeds)"),
         (["reproduce", *TINY, "--seeds", "0", "-3", "--out", "t"], "dakd: --seed must lie in 0"),
         (["reproduce", *TINY, "--out="], "--out has an empty value; is a variable of the shell"),
         (["export", "--root", ""], "a value is empty; is a variable of the shell not set?"),
-        (["evidence", *TINY, "--seeds", "--out", "t"], "no seed is asked for (--seeds)"),
-        (["evidence", *TINY, "--tables", "--out", "t"], "no table is asked for (--tables)"),
+        (["evidence", *TINY, "--seeds", "--out", "t"], "no seed is given (--seeds)"),
+        (["evidence", *TINY, "--tables", "--out", "t"], "no table is given (--tables)"),
         (["evaluate", *TINY, "--checkpoint"], "no checkpoint is given (--checkpoint)"),
         (["train", *TINY, "--device", "gpu"], "device 'gpu' cannot be used here"),
     ],
 )
-def test_a_bad_value_is_named_as_on_the_command_line_and_nothing_is_written(
+def test_an_invalid_value_is_named_by_its_option_and_nothing_is_written(
     tmp_path, capsys, monkeypatch, arguments, message
 ):
     monkeypatch.chdir(tmp_path)
@@ -229,7 +229,7 @@ def test_a_bad_value_is_named_as_on_the_command_line_and_nothing_is_written(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_profile_without_a_value_is_refused_by_the_command_itself(capsys):
+def test_a_profile_without_a_value_is_an_error_of_the_command(capsys):
     with pytest.raises(SystemExit):
         main(["train", "--profile"])
     error = capsys.readouterr().err
@@ -241,7 +241,7 @@ COMMANDS = ["train", "evaluate", "recipe", "verify", "export", "reproduce", "evi
 
 
 @pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
-def test_help_is_printed_whatever_the_profile_of_the_environment(monkeypatch, capsys, command):
+def test_help_ignores_an_invalid_profile_in_the_environment(monkeypatch, capsys, command):
     monkeypatch.setenv("DAKD_PROFILE", "nonsense")
     with pytest.raises(SystemExit) as end:
         main([*command, "--help"])
@@ -249,7 +249,7 @@ def test_help_is_printed_whatever_the_profile_of_the_environment(monkeypatch, ca
     assert f"usage: dakd {' '.join(command)}" in capsys.readouterr().out
 
 
-def test_help_imports_nothing_that_computes():
+def test_help_does_not_import_torch_or_numpy():
     code = (
         "import sys\nfrom dakd.cli import main\ntry: main(['--help'])\n"
         "except SystemExit: print(*{'torch', 'numpy', 'pandas', 'scipy', 'PIL'} & {*sys.modules})"
@@ -258,7 +258,7 @@ def test_help_imports_nothing_that_computes():
     assert ran.stdout.splitlines()[-1] == ""
 
 
-def test_a_tilde_is_the_home_folder_wherever_a_path_is_taken(monkeypatch):
+def test_a_tilde_is_the_home_folder_in_every_path_option(monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
     monkeypatch.setenv("USERPROFILE", "/home/me")
     home = Path("/home/me")
@@ -272,15 +272,15 @@ def test_a_tilde_is_the_home_folder_wherever_a_path_is_taken(monkeypatch):
     assert parse(["evaluate", *TINY, "--checkpoint", "a", "~/b"]).checkpoint[1] == home / "b"
 
 
-class Narrow(io.TextIOWrapper):
-    """A console of Windows."""
+class Cp1252(io.TextIOWrapper):
+    """A Windows console."""
 
     def __init__(self):
         super().__init__(io.BytesIO(), encoding="cp1252")
 
 
 class Closed(io.StringIO):
-    """A pipe that nobody reads, or a file on a full disk."""
+    """A closed pipe, or a file on a full disk."""
 
     def __init__(self, error):
         super().__init__()
@@ -290,26 +290,26 @@ class Closed(io.StringIO):
         raise self.error
 
 
-def test_a_character_that_the_console_lacks_is_escaped(monkeypatch):
-    monkeypatch.setattr(sys, "stdout", narrow := Narrow())
+def test_a_character_that_the_console_cannot_encode_is_escaped(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", stdout := Cp1252())
     assert console.run(lambda: print("infrared \u2192 visible") or 0) == 0
-    assert narrow.buffer.getvalue().strip() == rb"infrared \u2192 visible"
-    assert sys.stdout is narrow
+    assert stdout.buffer.getvalue().strip() == rb"infrared \u2192 visible"
+    assert sys.stdout is stdout
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "said"),
+    ("error", "code", "message"),
     [
         (BrokenPipeError("closed"), 0, ""),
-        (OSError("no space"), 2, "dakd: not all could be printed: no space\n"),
+        (OSError("no space"), 2, "dakd: not all output could be written: no space\n"),
     ],
 )
-def test_output_that_fails_does_not_end_the_work(monkeypatch, capsys, error, code, said):
+def test_failing_output_does_not_end_the_work(monkeypatch, capsys, error, code, message):
     done = []
     monkeypatch.setattr(sys, "stdout", Closed(error))
     assert console.run(lambda: print("a row") or done.append(1) or print("another") or 0) == code
     assert done == [1]
-    assert capsys.readouterr().err == said
+    assert capsys.readouterr().err == message
 
 
 def test_results_are_saved_before_they_are_printed(monkeypatch, tmp_path, capsys):
@@ -321,15 +321,15 @@ def test_results_are_saved_before_they_are_printed(monkeypatch, tmp_path, capsys
     assert len(list(tmp_path.rglob("sysu-*.json"))) == 4
 
 
-def test_evaluations_with_other_settings_are_other_records(tmp_path, capsys):
+def test_evaluations_with_different_settings_have_different_records(tmp_path, capsys):
     assert main(["train", *TINY, *ONE_STEP, "--only", "teacher"]) == 0
     network = capsys.readouterr().out.strip().split(": ", 1)[1]
     evaluate = ["evaluate", *TINY, "--checkpoint", network, "--out", str(tmp_path / "out")]
     for more in ([], ["--evaluation.flip"], []):
         assert main([*evaluate, *more]) == 0
-        said = re.findall(r"written: (.*)", capsys.readouterr().out)
-        flips = {json.loads(Path(path).read_text())["flip"] for path in said}
-        assert (len(said), flips) == (4, {"on" if more else "off"})
+        paths = re.findall(r"written: (.*)", capsys.readouterr().out)
+        flips = {json.loads(Path(path).read_text())["flip"] for path in paths}
+        assert (len(paths), flips) == (4, {"on" if more else "off"})
     assert len(list((tmp_path / "out").rglob("*.json"))) == 8
 
 
@@ -337,7 +337,7 @@ def test_evaluations_with_other_settings_are_other_records(tmp_path, capsys):
     ("name", "message"),
     [("matplotlib.pyplot", "pip install '.[notebooks]'"), ("torch", "pip install '.'")],
 )
-def test_a_missing_package_is_named_with_what_to_install(capsys, name, message):
+def test_a_missing_package_is_named_with_the_command_to_install_it(capsys, name, message):
     def work():
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
@@ -346,7 +346,7 @@ def test_a_missing_package_is_named_with_what_to_install(capsys, name, message):
 
 
 @pytest.mark.parametrize("raised", [KeyboardInterrupt, SystemError, ImportError, ZeroDivisionError])
-def test_ctrl_c_is_one_line_whatever_the_interrupted_library_makes_of_it(capsys, raised):
+def test_ctrl_c_is_one_line_whatever_the_interrupted_library_raises(capsys, raised):
     def work():
         try:
             os.kill(os.getpid(), signal.SIGINT)
@@ -355,13 +355,13 @@ def test_ctrl_c_is_one_line_whatever_the_interrupted_library_makes_of_it(capsys,
 
     before = signal.getsignal(signal.SIGINT)
     assert console.run(work) == 130
-    assert capsys.readouterr().err == "dakd: stopped; the same command does what is left\n"
+    assert capsys.readouterr().err == "dakd: interrupted; the same command continues the work\n"
     assert signal.getsignal(signal.SIGINT) is before
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for other processes")
 @pytest.mark.parametrize("module", ["tyro", "torch", "torch.nn", "pandas"])
-def test_ctrl_c_while_modules_are_imported_is_one_line(module, tmp_path):
+def test_ctrl_c_during_imports_is_one_line(module, tmp_path):
     code = (
         "import os, signal, sys\n"
         "class Press:\n"
@@ -375,30 +375,32 @@ def test_ctrl_c_while_modules_are_imported_is_one_line(module, tmp_path):
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert ran.returncode == 130
-    assert re.fullmatch("dakd: stopped.*\n", ran.stderr)
+    assert re.fullmatch("dakd: interrupted.*\n", ran.stderr)
 
 
-def test_our_warnings_are_lines_without_code(capsys):
+def test_warnings_of_the_package_are_one_line_without_code(capsys):
     def work():
         for category in (UserWarning, FutureWarning):
             sys.stderr.write(warnings.formatwarning("look", category, "file.py", 7, "code"))
         return 0
 
     assert console.run(work) == 0
-    said = capsys.readouterr().err
-    assert said.startswith("dakd: look\nfile.py:7: FutureWarning: look\n")
+    output = capsys.readouterr().err
+    assert output.startswith("dakd: look\nfile.py:7: FutureWarning: look\n")
 
 
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"experiment": {"data": {"height": "x"}}}, "does not say how its images are read (height"),
+        ({"experiment": {"data": {"height": "x"}}}, "has invalid image settings (wrong type of h"),
         ({"experiment": {"data": {"filter": "sinc"}}}, "filter must be one of"),
         ({"experiment": [1]}, None),
         ({"experiment": {"data": None}, "selection": 3}, None),
     ],
 )
-def test_what_a_checkpoint_says_of_its_data_may_be_anything(tmp_path, capsys, config, message):
+def test_a_checkpoint_with_malformed_data_settings_does_not_crash(
+    tmp_path, capsys, config, message
+):
     from dakd.model import build_model
     from dakd.train.checkpoint import save_checkpoint
 

@@ -24,7 +24,7 @@ def runs(tmp_path, monkeypatch):
     monkeypatch.setenv("DAKD_RUNS", str(tmp_path / "runs"))
 
 
-def test_a_row_a_run_and_seed_with_every_setting(config, tmp_path, runs):
+def test_one_row_per_run_and_seed_has_every_setting(config, tmp_path, runs):
     table = run_grid(config, tmp_path / "t.csv", runs=RUNS, seeds=(0, 3), show=False)
     assert table[["run", "seed"]].to_numpy().tolist() == [[r, s] for r in RUNS for s in (0, 3)]
     settings = {c.split("/")[0] for c in table.columns if "/" in c}
@@ -42,27 +42,27 @@ def test_a_row_a_run_and_seed_with_every_setting(config, tmp_path, runs):
     pd.testing.assert_frame_equal(back, table, check_dtype=False)
 
 
-def test_what_is_done_is_kept_and_what_was_stopped_goes_on(config, tmp_path, runs, monkeypatch):
-    path, measured = tmp_path / "t.csv", []
-    whole = ablation._measure
+def test_an_interrupted_grid_keeps_its_rows_and_continues(config, tmp_path, runs, monkeypatch):
+    path, evaluated = tmp_path / "t.csv", []
+    original = ablation._evaluate
 
     def stop_at_the_third(experiment, name):
-        if len(measured) == 2:
+        if len(evaluated) == 2:
             raise KeyboardInterrupt
-        measured.append(name)
-        return whole(experiment, name)
+        evaluated.append(name)
+        return original(experiment, name)
 
-    monkeypatch.setattr(ablation, "_measure", stop_at_the_third)
+    monkeypatch.setattr(ablation, "_evaluate", stop_at_the_third)
     with pytest.raises(KeyboardInterrupt):
         run_grid(config, path, runs=RUNS, seeds=(0,), show=False)
     assert pd.read_csv(path)["run"].tolist() == list(RUNS[:2])
-    monkeypatch.setattr(ablation, "_measure", lambda *a: measured.append(a[1]) or whole(*a))
+    monkeypatch.setattr(ablation, "_evaluate", lambda *a: evaluated.append(a[1]) or original(*a))
     table = run_grid(config, path, runs=RUNS, seeds=(0,), show=False)
-    assert measured == list(RUNS)
+    assert evaluated == list(RUNS)
     assert table["run"].tolist() == list(RUNS)
 
 
-def test_rows_of_another_configuration_are_made_again_and_others_stay(config, tmp_path, runs):
+def test_rows_of_another_configuration_are_replaced_and_others_kept(config, tmp_path, runs):
     path = tmp_path / "t.csv"
     first = run_grid(config, path, runs=("untrained",), seeds=(0, 1), show=False)
     other = replace(config, evaluation=replace(config.evaluation, trials=3))
@@ -73,7 +73,7 @@ def test_rows_of_another_configuration_are_made_again_and_others_stay(config, tm
     assert on_disk["key"].tolist() == [first["key"][0], changed["key"].item()]
 
 
-def test_bad_requests_are_refused_before_anything_runs(config, tmp_path):
+def test_invalid_requests_raise_before_anything_runs(config, tmp_path):
     with pytest.raises(ValueError, match=r"unknown runs \['dackd'\].*only_kd"):
         run_grid(config, tmp_path / "t.csv", runs=("dackd",))
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
@@ -85,15 +85,13 @@ def test_bad_requests_are_refused_before_anything_runs(config, tmp_path):
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ({"runs": ()}, r"no run is asked for \(--runs\)"),
-        ({"seeds": ()}, r"no seed is asked for \(--seeds\)"),
+        ({"runs": ()}, r"no run is given \(--runs\)"),
+        ({"seeds": ()}, r"no seed is given \(--seeds\)"),
         ({"seeds": (0, -1)}, "seed must"),
         ({"runs": ("untrained", "")}, r"unknown runs \[''\]"),
     ],
 )
-def test_a_request_for_nothing_is_refused_before_anything_is_written(
-    config, tmp_path, how, message
-):
+def test_an_empty_request_raises_before_anything_is_written(config, tmp_path, how, message):
     with pytest.raises(ValueError, match=message):
         run_grid(
             config, tmp_path / "new" / "t.csv", **{"runs": ("untrained",), "seeds": (0,), **how}
@@ -101,47 +99,47 @@ def test_a_request_for_nothing_is_refused_before_anything_is_written(
     assert not (tmp_path / "new").exists()
 
 
-def test_a_run_that_is_asked_for_twice_is_one_row(config, tmp_path, runs):
+def test_a_repeated_run_is_one_row(config, tmp_path, runs):
     how = {"runs": ("untrained", "untrained"), "seeds": (0, 0), "show": False}
     assert len(run_grid(config, tmp_path / "t.csv", **how)) == 1
 
 
-def test_rows_that_another_process_adds_meanwhile_are_kept(config, tmp_path, runs, monkeypatch):
-    path, measure = tmp_path / "t.csv", ablation._measure
+def test_rows_added_by_another_process_are_kept(config, tmp_path, runs, monkeypatch):
+    path, original = tmp_path / "t.csv", ablation._evaluate
 
-    def beside(experiment, name):
-        monkeypatch.setattr(ablation, "_measure", measure)
+    def meanwhile(experiment, name):
+        monkeypatch.setattr(ablation, "_evaluate", original)
         run_grid(config, path, runs=("untrained",), seeds=(7,), show=False)
-        return measure(experiment, name)
+        return original(experiment, name)
 
-    monkeypatch.setattr(ablation, "_measure", beside)
+    monkeypatch.setattr(ablation, "_evaluate", meanwhile)
     table = run_grid(config, path, runs=("untrained",), seeds=(0, 1), show=False)
     assert table["seed"].tolist() == [0, 1]
     assert sorted(pd.read_csv(path)["seed"]) == [0, 1, 7]
     assert json.loads(path.with_suffix(".json").read_text())["seeds"] == [0, 1, 7]
 
 
-def test_the_record_describes_every_row_and_not_the_last_call_only(config, tmp_path, runs):
+def test_the_record_describes_every_row(config, tmp_path, runs):
     path = tmp_path / "t.csv"
     other = replace(config, evaluation=replace(config.evaluation, trials=3))
     for settings, seeds in ((config, (0, 1, 2)), (other, (1,)), (config, (0,))):
         run_grid(settings, path, runs=("untrained",), seeds=seeds, show=False)
     record = json.loads(path.with_suffix(".json").read_text())
-    made = {c["config"]["evaluation"]["trials"]: c["rows"] for c in record["calls"]}
+    rows = {c["config"]["evaluation"]["trials"]: c["rows"] for c in record["calls"]}
     assert record["seeds"] == [0, 1, 2]
-    assert made == {2: [["untrained", 0], ["untrained", 2]], 3: [["untrained", 1]]}
+    assert rows == {2: [["untrained", 0], ["untrained", 2]], 3: [["untrained", 1]]}
 
 
-def test_a_record_of_before_goes_on_to_describe_its_rows(config, tmp_path, runs):
+def test_an_old_record_still_describes_its_rows(config, tmp_path, runs):
     path, record = tmp_path / "t.csv", tmp_path / "t.json"
     run_grid(config, path, runs=("untrained",), seeds=(0, 1), show=False)
     old = {**json.loads(record.read_text())["calls"][0], "seeds": [0, 1], "training_code": "old"}
     del old["rows"]
     record.write_text(json.dumps(old))
     run_grid(config, path, runs=("untrained",), seeds=(2,), show=False)
-    made = {c["training_code"]: c["rows"] for c in json.loads(record.read_text())["calls"]}
-    assert made.pop("old") == [["untrained", 0], ["untrained", 1]]
-    assert list(made.values()) == [[["untrained", 2]]]
+    rows = {c["training_code"]: c["rows"] for c in json.loads(record.read_text())["calls"]}
+    assert rows.pop("old") == [["untrained", 0], ["untrained", 1]]
+    assert list(rows.values()) == [[["untrained", 2]]]
 
 
 def good_table(path):
@@ -151,7 +149,7 @@ def good_table(path):
 
 
 @pytest.mark.parametrize("content", ["", "\xff\xfe", "a,b\n1,2\n", "a\n1,2\n1,2,3\n", '"'])
-def test_a_file_that_is_no_table_is_named_and_kept(config, tmp_path, content):
+def test_a_file_that_is_no_table_is_kept(config, tmp_path, content):
     (tmp_path / "t.csv").write_bytes(content.encode("latin1"))
     with pytest.raises(ValueError, match=r"t\.csv is no table of runs.*(delete it|another file)"):
         run_grid(config, tmp_path / "t.csv", runs=("untrained",), show=False)
@@ -169,36 +167,36 @@ def test_a_file_that_is_no_table_is_named_and_kept(config, tmp_path, content):
         ("dakd,0", ",0"),
     ],
 )
-def test_a_damaged_row_is_named(config, tmp_path, old, new):
+def test_a_damaged_row_raises(config, tmp_path, old, new):
     path = tmp_path / "t.csv"
     good_table(path)
-    assert ablation._read(path)["dakd", 0]["key"] == "1e5"  # text, whatever number it looks like
+    assert ablation._read_table(path)["dakd", 0]["key"] == "1e5"  # text, not a number
     path.write_text(path.read_text().replace(old, new))
-    with pytest.raises(ValueError, match=r"t\.csv is damaged in its row 1"):
+    with pytest.raises(ValueError, match=r"row 1 of .*t\.csv is damaged"):
         run_grid(config, path, runs=("untrained",), show=False)
 
 
 @pytest.mark.parametrize(
     "content", ["", "[]", "{}", '{"calls": 3}', '{"calls": [{"rows": 1}]}', "[" * 9999]
 )
-def test_a_damaged_record_is_named_before_the_work(config, tmp_path, content):
+def test_a_damaged_record_raises_before_the_work(config, tmp_path, content):
     good_table(tmp_path / "t.csv")
     (tmp_path / "t.json").write_text(content)
-    with pytest.raises(ValueError, match=r"t\.json does not say how the rows"):
+    with pytest.raises(ValueError, match=r"t\.json is no record of t\.csv"):
         run_grid(config, tmp_path / "t.csv", runs=("untrained",), show=False)
 
 
 @pytest.mark.parametrize("name", GRID)
-def test_every_run_of_the_grid_is_a_valid_and_different_variant(config, name):
+def test_every_run_of_the_grid_is_a_valid_and_distinct_variant(config, name):
     run = GRID[name]
     student = replace(config.student, **run.student)
-    DAKDLoss(student.preset, student.ablation, **student.switches)
+    DAKDLoss(student.preset, student.ablation, **student.distill.overrides)
     own = (run.kind, run.student, run.teacher)
     same = [n for n, r in GRID.items() if (r.kind, r.student, r.teacher) == own]
     assert same == [name]
 
 
-def test_the_record_names_machine_settings_and_code(config):
+def test_the_record_has_code_and_configuration(config):
     record = describe(config)
     assert len(record["training_code"]) == 10
     assert record["config"]["student"]["steps"] == 2

@@ -28,20 +28,20 @@ def runs(tmp_path, monkeypatch):
     monkeypatch.setenv("DAKD_RUNS", str(tmp_path))
 
 
-def test_trust_has_a_row_a_seed_modality_and_level(config):
+def test_trust_has_one_row_per_seed_modality_and_level(config):
     table = trust_table(config, seeds=(0, 1), show=False)
     keys = table[["seed", "modality", "level"]].drop_duplicates()
     assert len(table) == len(keys) == 2 * 2 * 2
     assert table["ece"].notna().tolist() == (table["level"] == "class").tolist()
     np.testing.assert_allclose(table["random"], 1 - table["accuracy"])
     assert (table["best"] <= table["area"] + 1e-12).all()
-    for q in QUANTILES:  # the accuracy is what is kept and what is dropped, mixed
+    for q in QUANTILES:  # the accuracy is a weighted mean of kept and dropped
         low = np.minimum(table[f"kept_{q}"], table[f"dropped_{q}"])
         high = np.maximum(table[f"kept_{q}"], table[f"dropped_{q}"])
         assert ((table["accuracy"] >= low) & (table["accuracy"] <= high)).all()
 
 
-def test_the_gap_has_a_row_a_run_and_seed(config):
+def test_the_gap_has_one_row_per_run_and_seed(config):
     table = gap_table(config, seeds=(0,), runs=("untrained", "teacher"), show=False)
     assert table["run"].tolist() == ["untrained", "teacher"]
     assert {"centroid distance", "MMD²", "neighbour mixing"} < set(table.columns)
@@ -61,7 +61,7 @@ def test_robustness_has_every_seed_run_and_side(config):
     assert sides["mAP"].iloc[0] == pytest.approx(expected, abs=1e-6)
 
 
-def test_a_run_has_a_teacher_of_its_own(config, tmp_path):
+def test_a_run_can_have_its_own_teacher(config, tmp_path):
     experiment = Experiment(config, show=False)
     usual, other = experiment.teacher(), network(experiment, "teacher_cutswap")
     assert other.folder.parent == usual.folder.parent
@@ -74,7 +74,7 @@ def test_a_run_has_a_teacher_of_its_own(config, tmp_path):
     assert table["changes"].tolist() == ["{}", '{"teacher.cutswap": "paper"}']
 
 
-def test_the_robustness_table_asks_for_teacher_and_student_with_and_without_cutswap():
+def test_the_robustness_table_has_teacher_and_student_with_and_without_cutswap():
     students = {name: GRID[name].student.get("cutswap") for name in ("dakd", "cutswap_none")}
     assert students == {"dakd": None, "cutswap_none": "none"}
     assert {"teacher", "teacher_no_cutswap", *students} <= set(ROBUST) <= set(GRID)
@@ -86,12 +86,12 @@ figures_of_results = pytest.importorskip("dakd.studies.figures_of_results")
 
 
 def rows(run, *seeds):
-    """Rows of the ablation's table; every seed's two trials have these values."""
+    """Rows of the ablation's table with the given values, one per seed."""
     trials = [json.dumps(dict.fromkeys(("rank1", "mAP", "mINP"), [v, v + 0.1])) for v in seeds]
     return pd.DataFrame({"run": run, "seed": range(len(seeds)), "trials": trials})
 
 
-def test_questions_are_answered_against_dakd_and_gaps_are_seen():
+def test_questions_compare_with_dakd_and_missing_runs_are_dashes():
     table = pd.concat(
         [rows("teacher", 0.1, 0.1), rows("mask_none", 0.31, 0.33), rows("dakd", 0.3, 0.3)]
     )
@@ -108,14 +108,14 @@ def test_questions_are_answered_against_dakd_and_gaps_are_seen():
 
 def test_differences_are_in_the_order_of_the_grid():
     table = pd.concat([rows("dakd", 0.3), rows("continued", 0.2), rows("teacher", 0.1)])
-    apart = tables.differences(table, metric="mAP")
-    assert apart["label"].tolist() == ["teacher, trained on", "DAKD"]
-    assert apart["group"].tolist() == ["controls", "method"]
-    np.testing.assert_allclose(apart["mean"], [0.1, 0.2])
+    found = tables.differences(table, metric="mAP")
+    assert found["label"].tolist() == ["teacher, +24 epochs", "DAKD"]
+    assert found["group"].tolist() == ["controls", "method"]
+    np.testing.assert_allclose(found["mean"], [0.1, 0.2])
 
 
 def corrupted():
-    """A table of two networks and three seeds, with numbers made by hand."""
+    """A table of two networks and three seeds with values chosen by hand."""
     cells = [("none", "all", 0, 0.4), ("query", "all", None, 0.3), ("both", "all", None, 0.1)]
     cells += [("both", f, s, 0.2 - s / 100) for f in ("noise", "blur") for s in (1, 5)]
     return pd.DataFrame(
@@ -130,7 +130,7 @@ def corrupted():
     )
 
 
-def test_the_robustness_summary_says_what_the_table_holds():
+def test_the_robustness_summary_has_the_means_of_the_table():
     lines = tables.robustness_summary(corrupted()).splitlines()
     assert lines[0] == "| corrupted | teacher | DAKD without CutSwap |"
     found = {line.split(" | ")[0].strip("| "): line.split(" | ")[1] for line in lines[2:]}
@@ -142,24 +142,24 @@ def test_the_robustness_summary_says_what_the_table_holds():
     }  # fmt: skip
 
 
-def test_the_robustness_figure_is_drawn_where_there_is_a_table(tmp_path):
+def test_the_robustness_figure_is_drawn_if_there_is_a_table(tmp_path):
     corrupted().to_csv(tmp_path / "robustness_demo.csv", index=False)
-    made = figures_of_results.of_results(tmp_path)
-    assert list(made) == ["robustness_demo"]
+    drawn = figures_of_results.result_figures(tmp_path)
+    assert list(drawn) == ["robustness_demo"]
     shown = {
         text.get_text()
-        for text in made["robustness_demo"].findobj(lambda a: hasattr(a, "get_text"))
+        for text in drawn["robustness_demo"].findobj(lambda a: hasattr(a, "get_text"))
     }
     assert {"teacher", "DAKD without CutSwap", "noise", "blur"} <= shown
     assert not {"cutswap_none", "only_kd"} & shown
 
 
-def test_the_page_on_robustness_names_networks_command_and_table():
+def test_the_section_on_robustness_has_networks_command_and_table():
     section = (ROOT / "docs" / "evidence.md").read_text().partition("## Robustness")[2]
     assert all(f"*{LABELS[run]}*" in section for run in ROBUST)
     lines = re.findall(r"^dakd (.+)$", section, flags=re.MULTILINE)
-    asked = parse(shlex.split(lines[0], comments=True))
-    assert (asked.tables, asked.config.profile) == (("robustness",), "demo")
+    command = parse(shlex.split(lines[0], comments=True))
+    assert (command.tables, command.config.profile) == (("robustness",), "demo")
     path = ROOT / "figures" / "robustness_demo.csv"
     if path.is_file():
         assert tables.robustness_summary(pd.read_csv(path)) in section

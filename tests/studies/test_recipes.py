@@ -19,7 +19,7 @@ from dakd.train.history import read_rows
 from dakd.train.run_folder import RunFolder
 from dakd.train.stopping import Stopped
 
-pytestmark = pytest.mark.filterwarnings("ignore:uneven training data")  # one image a camera
+pytestmark = pytest.mark.filterwarnings("ignore:uneven training data")  # one image per camera
 PEOPLE = SyntheticConfig(train_ids=12, test_ids=20, images_per_camera=1)
 TRIALS = {"regdb": (1, 2)}
 OFTEN = EngineConfig(snapshot_seconds=0)  # a snapshot after every step
@@ -32,7 +32,7 @@ SETTINGS = {name: [*s, *(f"{one}-reranked" for one in s)] for name, s in SETTING
 
 
 def short(name, root=None):
-    """A recipe in smoke size, with three steps a stage and fewer people."""
+    """A recipe in smoke size, with three steps per stage and fewer identities."""
     config = recipe(name, root, profile="smoke")
     return replace(
         config,
@@ -45,17 +45,15 @@ def short(name, root=None):
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder with a copy of SYSU-MM01's layout, in which the recipes of this module run."""
+    """A folder with an export in SYSU-MM01's layout, in which the recipes of this module run."""
     place = tmp_path_factory.mktemp("recipes")
-    export_dataset(
-        "sysu", PEOPLE, place / "copy", height=32, width=16, show=False, warn=False
-    )
+    export_dataset("sysu", PEOPLE, place / "copy", height=32, width=16, show=False, warn=False)
     return place
 
 
 @pytest.fixture(scope="module")
 def run(place):
-    """Run a recipe, SYSU-MM01's on the copy and the others on an export that they make."""
+    """Run a recipe, SYSU-MM01's on the export above and the others on their own."""
 
     def run(name, where=place, **changes):
         config = short(name, place / "copy" if name == "sysu" else None)
@@ -72,9 +70,7 @@ def nothing_trains(monkeypatch):
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_a_recipe_runs_to_its_record_and_the_second_time_only_measures(
-    name, place, run, monkeypatch
-):
+def test_a_recipe_writes_a_record_and_only_evaluates_when_repeated(name, place, run, monkeypatch):
     first = run(name)
     record = json.loads(first.path.read_text())
     trials = list(TRIALS.get(name, (1,)))
@@ -103,7 +99,7 @@ def test_a_recipe_runs_to_its_record_and_the_second_time_only_measures(
     assert (again.path, json.loads(again.path.read_text())) == (first.path, record)
 
 
-def test_regdbs_trials_are_joined_and_each_is_measured_on_its_own_half(run, place):
+def test_regdbs_trials_are_joined_and_each_is_evaluated_on_its_own_split(run, place):
     record = run("regdb").record
     result = record["results"]["student"]["visible-infrared"]
     assert list(result["trials"]) == ["trial 1", "trial 2"]
@@ -120,7 +116,7 @@ def test_regdbs_trials_are_joined_and_each_is_measured_on_its_own_half(run, plac
     assert "2 of 10 trials." in record["notes"]
 
 
-def test_drawn_people_are_not_put_beside_the_published_figure(run):
+def test_results_on_drawn_people_are_not_compared_with_published_ones(run):
     made = run("sysu")
     assert made.record["comparison"] == []
     text = str(made)
@@ -131,13 +127,15 @@ def test_drawn_people_are_not_put_beside_the_published_figure(run):
     assert "74.77" not in text
 
 
-def test_other_people_are_with_what_one_must_know(run, place, nothing_trains):
+def test_other_results_are_compared_with_published_ones_and_their_caveats(
+    run, place, nothing_trains
+):
     run("sysu")
     marker = place / "copy" / MARKER
     content = marker.read_text()
     marker.unlink()
     try:
-        with pytest.raises(ValueError, match=r"(?s)3 wrong.*Put the copy right.*--no-check"):
+        with pytest.raises(ValueError, match=r"(?s)3 wrong.*Repair the copy.*--no-check"):
             run("sysu")
         made = run("sysu", check=False)
     finally:
@@ -156,7 +154,7 @@ def test_other_people_are_with_what_one_must_know(run, place, nothing_trains):
         assert row["ours"] == 100 * made.record["results"][who][setting]["mean"][metric]
         assert f"{row['ours']:.2f} % here, {row['published']:.2f} % published" in str(made)
     assert "MCE" in rows["teacher", "all-1", "mAP"]["source"]
-    assert "does not say how galleries were drawn" in str(made)
+    assert "does not state how galleries were drawn" in str(made)
     assert "profile 'smoke': its own images" in str(made)
 
 
@@ -164,14 +162,14 @@ def test_other_people_are_with_what_one_must_know(run, place, nothing_trains):
 def test_the_record_names_every_departure_from_the_published_training(name):
     full = recipe(name, profile="full", release=True)
     other = replace(full, seed=4, device="cpu", data=replace(full.data, root="X", cache=False))
-    known = {d for d in _departures(other) if name == "llcm" and d.startswith("LLCM: nothing")}
+    known = {d for d in _departures(other) if name == "llcm" and d.startswith("LLCM: only image")}
     assert set(_departures(other)) == known
     assert len(known) == (name == "llcm")
-    measured = replace(full, evaluation=replace(full.evaluation, trials=1))  # chooses the epoch
-    assert set(_departures(measured)) - known == {"evaluation.trials 1 instead of 10"}
-    given = {"file": "teacher.t", "digest": "0123456789"}
+    other = replace(full, evaluation=replace(full.evaluation, trials=1))  # selects the epoch
+    assert set(_departures(other)) - known == {"evaluation.trials 1 instead of 10"}
+    source = {"file": "teacher.t", "digest": "0123456789"}
     fewer = replace(full, teacher=replace(full.teacher, epochs=3))
-    assert set(_departures(fewer, given)) - known == {"teacher given: teacher.t (0123456789)"}
+    assert set(_departures(fewer, source)) - known == {"existing teacher: teacher.t (0123456789)"}
     other = replace(full, student=replace(full.student, cutswap="none", batch_statistics="joint"))
     assert set(_departures(other)) - known == {
         "student.cutswap none instead of preset",
@@ -187,23 +185,23 @@ def test_the_record_names_every_departure_from_the_published_training(name):
     assert smoke[0].startswith("profile 'smoke'")
 
 
-def test_notes_say_where_the_epoch_was_chosen_and_which_figures_there_are():
+def test_notes_state_the_selection_of_the_epoch_and_missing_published_results():
     paper, release = (recipe("sysu", profile="full", release=how) for how in (False, True))
     assert len(_notes(paper, (1,), drawn=False)) == 1
-    chosen = "The {}'s epoch was chosen on the test set: its numbers are no test results."
-    expected = [chosen.format("teacher"), chosen.format("student")]
+    selected = "The {}'s epoch was selected on the test set: its numbers are no test results."
+    expected = [selected.format("teacher"), selected.format("student")]
     assert _notes(release, (1,), drawn=False)[1:] == expected
-    assert "No figure" in _notes(recipe("llcm", profile="full"), (1,), drawn=False)[0]
+    assert "no published result" in _notes(recipe("llcm", profile="full"), (1,), drawn=False)[0]
     known = {"chosen": {"on": "test set", "epoch": 14, "score": 0.4}}
     assert _notes(paper, (1,), False, known)[1:] == expected[:1]
     assert _notes(release, (1,), False, {"chosen": "last epoch"})[1:] == expected[1:]
     unknown = _notes(release, (1,), False, {"family": "DAKD release"})[1:]
-    assert "is not known" in unknown[0]
+    assert "are not known" in unknown[0]
     assert unknown[1:] == expected[1:]
     assert "not checked" in _notes(paper, (1,), False, check=False)[-1]
 
 
-def test_the_release_runs_to_a_record_without_other_departures(place, tmp_path):
+def test_a_release_recipe_has_no_other_departures(place, tmp_path):
     config = recipe("sysu", place / "copy", profile="smoke", release=True)
     config = replace(config, device="cpu")
     few = {"epochs": 1, "steps": 2, "images": 1, "identities": 4}
@@ -221,18 +219,18 @@ def test_the_release_runs_to_a_record_without_other_departures(place, tmp_path):
     again = run_recipe(
         config, tmp_path / "results", runs=tmp_path / "other", show=False, teacher=teacher
     )
-    told = again.record["trainings"][0]["teacher"]
-    assert told["file"] == teacher.name
-    assert told["chosen"]["on"] == "test set"
-    assert any(d.startswith("teacher given: ") for d in again.record["departures"])
+    source = again.record["trainings"][0]["teacher"]
+    assert source["file"] == teacher.name
+    assert source["chosen"]["on"] == "test set"
+    assert any(d.startswith("existing teacher: ") for d in again.record["departures"])
     assert not any(d.startswith("teacher.") for d in again.record["departures"])
-    assert len(told["digest"]) == 10
+    assert len(source["digest"]) == 10
     assert not list((tmp_path / "other").rglob("teacher-*"))
     same = [r.record["results"]["student"]["all-1"]["trials"] for r in (made, again)]
     assert same[0] == same[1]  # the same teacher, the same student
 
 
-def test_a_history_without_its_columns_is_named(run, place, tmp_path):
+def test_a_history_without_its_columns_raises(run, place, tmp_path):
     shutil.copytree(place / "runs", tmp_path / "runs")
     run("llcm", tmp_path)
     teacher = next((tmp_path / "runs" / "smoke" / "models").glob("teacher-*"))
@@ -242,12 +240,12 @@ def test_a_history_without_its_columns_is_named(run, place, tmp_path):
         run("llcm", tmp_path)
 
 
-def test_one_teacher_serves_one_trial(place):
+def test_an_existing_teacher_is_for_one_trial(place):
     with pytest.raises(ValueError, match="one teacher was given for 2 trials"):
         run_recipe(short("regdb"), place / "no", trials=(1, 2), teacher=place, show=False)
 
 
-def test_an_interrupted_recipe_goes_on_where_it_stopped(run, place, tmp_path, monkeypatch):
+def test_an_interrupted_recipe_continues_where_it_stopped(run, place, tmp_path, monkeypatch):
     expected = run("sysu").record["results"]
     save = RunFolder.save
 
@@ -282,7 +280,7 @@ FULL = {
 
 
 @pytest.mark.parametrize("name", FULL)
-def test_full_size_has_the_values_of_the_method(name):
+def test_full_size_has_the_published_settings(name):
     config, own = recipe(name, "somewhere", profile="full"), FULL[name]
     assert (config.data.name, config.data.root) == (name, os.path.abspath("somewhere"))
     assert (config.data.height, config.data.width) == own["size"]
@@ -336,7 +334,7 @@ def test_another_profile_keeps_its_sizes(monkeypatch):
         ),
     ],
 )  # fmt: skip
-def test_what_would_stop_it_later_is_refused_at_once(
+def test_invalid_requirements_raise_before_training(
     change, how, error, message, place, monkeypatch, nothing_trains
 ):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
@@ -350,37 +348,35 @@ def test_what_would_stop_it_later_is_refused_at_once(
     assert not list((place / "no").glob("*"))
 
 
-def test_an_unwritable_folder_is_refused(place, tmp_path, nothing_trains):
+def test_an_unwritable_folder_raises_before_training(place, tmp_path, nothing_trains):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="cannot write to .*file.*give another folder"):
         run_recipe(short("llcm"), tmp_path / "file", runs=place / "runs", show=False)
 
 
-def test_another_process_than_the_main_one_writes_nothing(
-    run, place, tmp_path, monkeypatch, nothing_trains
-):
+def test_only_the_main_process_writes(run, place, tmp_path, monkeypatch, nothing_trains):
     run("sysu")
-    seen = place / "runs" / "smoke" / "mark"
-    seen.touch()
+    (place / "runs" / "smoke" / "shared").touch()
     monkeypatch.setattr(
         DistributedContext, "join", classmethod(lambda cls, device: DistributedContext(1, 2))
     )
     monkeypatch.setattr(DistributedContext, "barrier", lambda self: None)
 
-    def told(name):
-        send = lambda mark: mark.__setitem__(0, name)  # noqa: E731
+    def run_second_process(name):
+        """Run with `name` as the file that the main process broadcasts."""
+        send = lambda names: names.__setitem__(0, name)  # noqa: E731
         monkeypatch.setattr("torch.distributed.broadcast_object_list", send)
         return run_recipe(short("sysu", place / "copy"), tmp_path, runs=place / "runs", show=False)
 
-    assert told("mark") is None
+    assert run_second_process("shared") is None
     assert not list(tmp_path.iterdir())
     with pytest.raises(OSError, match="a folder that all machines share"):
-        told("another")
+        run_second_process("another")
     with pytest.raises(SystemExit):
-        told("")
+        run_second_process("")
 
 
-def test_a_batch_that_processes_cannot_share_is_refused_before_the_teacher(monkeypatch, tmp_path):
+def test_a_batch_that_processes_cannot_share_raises_before_training(monkeypatch, tmp_path):
     monkeypatch.setattr(
         DistributedContext, "join", classmethod(lambda cls, device: DistributedContext(0, 2))
     )

@@ -1,4 +1,4 @@
-"""Robustness: the right rows are corrupted, trials and draws meet, methods see the same images."""
+"""Robustness: which rows are corrupted, pairing of trials and draws, same images for all."""
 
 import dataclasses
 import json
@@ -22,7 +22,7 @@ from dakd.studies.robustness import corrupted_embeddings, corrupted_evaluation, 
 
 
 class Grid(nn.Module):
-    """An image's mean colours in 4 x 2 places, unit length: made for `examples.image_set`."""
+    """An image's mean colours in a 4 x 2 grid, unit length; suits `examples.image_set`."""
 
     def forward(self, x):
         places = nn.functional.adaptive_avg_pool2d(x, (4, 2)).flatten(1)
@@ -38,7 +38,7 @@ class Blind(nn.Module):
 
 class Untouchable(nn.Module):
     def forward(self, x):
-        raise AssertionError("bad input is refused before any network runs")
+        raise AssertionError("invalid input must raise before any network runs")
 
 
 def short(**how):
@@ -50,7 +50,7 @@ def data():
     return dataset(train=4, test=20)
 
 
-def test_nothing_corrupted_is_the_plain_evaluation(data):
+def test_side_none_equals_the_clean_evaluation(data):
     model = build_model("small")
     ours = corrupted_evaluation(model, data, where="none", repeats=2, **short())
     plain = evaluate(model, data, **short())
@@ -62,7 +62,7 @@ def test_nothing_corrupted_is_the_plain_evaluation(data):
 
 
 @pytest.mark.filterwarnings("ignore:.*the network has collapsed")
-def test_a_blind_network_does_not_care(data):
+def test_a_constant_network_is_unaffected(data):
     tables = [
         corrupted_evaluation(Blind(), data, where=where, repeats=2, **short()).trials
         for where in robustness.SIDES
@@ -70,7 +70,7 @@ def test_a_blind_network_does_not_care(data):
     assert all(table.equals(tables[0]) for table in tables)
 
 
-def test_corruption_hurts_whichever_side_it_meets(data):
+def test_corruption_lowers_map_on_every_side(data):
     found = {
         where: corrupted_evaluation(Grid(), data, where=where, repeats=2, **short()).mean["mAP"]
         for where in robustness.SIDES
@@ -81,7 +81,7 @@ def test_corruption_hurts_whichever_side_it_meets(data):
 
 @pytest.mark.filterwarnings("ignore:.*the network has collapsed")
 @pytest.mark.parametrize("query", ["infrared", "visible"])
-def test_the_side_decides_which_rows_are_corrupted(data, query, monkeypatch):
+def test_the_side_determines_which_rows_are_corrupted(data, query, monkeypatch):
     dirty = torch.full((len(data.test), 24), 9.0)
     monkeypatch.setattr(robustness, "corrupted_embeddings", lambda models, *_, **__: {"": dirty})
     seen = {}
@@ -95,14 +95,14 @@ def test_the_side_decides_which_rows_are_corrupted(data, query, monkeypatch):
 
         monkeypatch.setattr(robustness, "evaluate", keep)
         corrupted_evaluation(Grid(), data, where=where, repeats=1, **setting)
-    asked = data.test.infrared == (query == "infrared")
+    queries = data.test.infrared == (query == "infrared")
     assert not seen["none"].any()
     assert seen["both"].all()
-    np.testing.assert_array_equal(seen["query"], asked)
-    np.testing.assert_array_equal(seen["gallery"], ~asked)
+    np.testing.assert_array_equal(seen["query"], queries)
+    np.testing.assert_array_equal(seen["gallery"], ~queries)
 
 
-def test_the_seed_decides_and_the_batch_does_not(data):
+def test_corruptions_depend_on_the_seed_but_not_on_the_batch(data):
     def embed(seed, **how):
         return corrupted_embeddings({"a": Grid()}, data.test, seed=seed, device="cpu", **how)["a"]
 
@@ -114,7 +114,7 @@ def test_the_seed_decides_and_the_batch_does_not(data):
     assert (first != clean).any(1).float().mean() > 0.9  # saturate leaves infrared as it is
 
 
-def test_every_setting_of_the_evaluation_counts(data):
+def test_settings_of_the_evaluation_are_used(data):
     """Flip, re-ranking and the unit of a rank, on clean and on corrupted images."""
     base = {"where": "gallery", "repeats": 1, "kinds": ["fog"], "severity": 5}
     plain = corrupted_evaluation(Grid(), data, **base, **short())
@@ -156,18 +156,22 @@ def test_corrupted_images_keep_their_pipeline(data, monkeypatch):
     assert set(seen) == {"regdb"}
 
 
-def test_every_draw_is_another_and_one_trial_meets_them_all(data):
+def test_draws_differ_and_are_all_paired_with_a_single_trial(data):
     setting = {"protocol": "none", "repeats": 3, "seed": 4, "device": "cpu"}
     scores = corrupted_evaluation(Grid(), data, **setting).trials["mAP"]
     assert list(scores.index) == ["trial 0, draw 0", "trial 0, draw 1", "trial 0, draw 2"]
     assert scores.nunique() == 3
     later = corrupted_evaluation(Grid(), data, **{**setting, "seed": 5}).trials["mAP"]
-    np.testing.assert_allclose(later[:2], scores[1:])  # seeds count on
+    np.testing.assert_allclose(later[:2], scores[1:])  # seeds are consecutive
 
 
 def test_many_chunks_keep_the_order(data, monkeypatch):
     monkeypatch.setattr(robustness, "CHUNK", 10 * 32 * 16)
-    how = {"kinds": ["contrast"], "severity": 1, "device": "cpu"}  # not random: chunks do not show
+    how = {
+        "kinds": ["contrast"],
+        "severity": 1,
+        "device": "cpu",
+    }  # not random, so chunks do not matter
     small = corrupted_embeddings({"a": Grid()}, data.test, **how)["a"]
     monkeypatch.undo()
     torch.testing.assert_close(small, corrupted_embeddings({"a": Grid()}, data.test, **how)["a"])
@@ -182,17 +186,17 @@ def test_every_network_sees_the_same_images(data):
 
 
 @given(trials=st.integers(1, 12), repeats=st.integers(1, 12))
-def test_trials_and_draws_meet(trials, repeats):
+def test_trials_and_draws_are_paired_in_turn(trials, repeats):
     table = pd.DataFrame({"rank1": range(trials)}, index=[f"trial {i}" for i in range(trials)])
-    met = pd.concat([robustness._share(table, draw, repeats) for draw in range(repeats)])
+    pairs = pd.concat([robustness._paired(table, draw, repeats) for draw in range(repeats)])
     count = max(trials, repeats)
-    assert len(met) == count
-    assert sorted(met.index) == sorted(
+    assert len(pairs) == count
+    assert sorted(pairs.index) == sorted(
         f"trial {i % trials}, draw {i % repeats}" for i in range(count)
     )
 
 
-def test_the_record_says_what_was_corrupted(data, tmp_path):
+def test_the_record_describes_the_corruptions(data, tmp_path):
     how = {"kinds": ["fog"], "severity": 2, "repeats": 1, "seed": 5}
     result = corrupted_evaluation(Grid(), data, where="gallery", **how, **short())
     assert result.header["corrupted"] == "gallery"
@@ -206,7 +210,7 @@ def test_the_record_says_what_was_corrupted(data, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:.*the network has collapsed")
-def test_the_table_holds_every_cell_and_agrees_with_single_evaluations(data):
+def test_the_table_is_complete_and_agrees_with_single_evaluations(data):
     models = {"a": Grid(), "b": Blind()}
     how = {"families": ["noise", "blur"], "severities": [1, 5], "seed": 3, "show": False}
     table = robustness_table(models, data, repeats=2, family_repeats=1, **how, **short())
@@ -243,7 +247,7 @@ def test_the_table_holds_every_cell_and_agrees_with_single_evaluations(data):
         ({"severity": 9}, "1 to 5, not 9"),
     ],
 )
-def test_bad_input_is_refused_first(data, how, message):
+def test_invalid_arguments_raise_first(data, how, message):
     with pytest.raises(ValueError, match=message):
         corrupted_evaluation(Untouchable(), data, device="cpu", **how)
 
@@ -255,10 +259,10 @@ def test_bad_input_is_refused_first(data, how, message):
         ({"families": ["hail"]}, r"\['hail'\] are unknown; use noise"),
         ({"severities": [0]}, "1 to 5, not 0"),
         ({"family_repeats": 0}, "repeats"),
-        ({"sides": [], "families": []}, "nothing to measure"),
+        ({"sides": [], "families": []}, "nothing to evaluate"),
     ],
 )
-def test_a_bad_table_is_refused_first(data, how, message):
+def test_invalid_arguments_of_a_table_raise_first(data, how, message):
     with pytest.raises(ValueError, match=message):
         robustness_table({"a": Untouchable()}, data, device="cpu", show=False, **how)
     with pytest.raises(ValueError, match="no network"):
@@ -300,7 +304,7 @@ def tile_under(name, figure, *, height, width):
     return paper[top : top + zoom * height : zoom, left:right:zoom]
 
 
-def test_grid_names_every_kind_and_shows_what_corrupt_makes(data):
+def test_the_grid_shows_every_kind_as_corrupt_computes_it(data):
     images = data.test.images([0, 5])
     figure = figures.corruption_grid(images, severity=2, title="t")
     assert {kind.replace("_", " ") for kind in KINDS} | set(FAMILIES) | {"t"} <= words(figure)
