@@ -17,6 +17,7 @@ from executed import NOT_RUN
 from mathml import mathml
 from sphinx.errors import SphinxError
 from stills import STATE, VIEW, with_stills
+from test_project import LAYERS
 
 import dakd
 from dakd import widgets
@@ -158,6 +159,12 @@ def test_a_widget_without_a_saved_state_is_named():
     assert "kept" in with_stills(notebook).cells[0].outputs[0].data["text/html"]
     del notebook.metadata["widgets"][STATE]
     assert "A widget stands here" in with_stills(notebook).cells[0].outputs[0].data["text/html"]
+
+
+def test_architecture_shows_the_layers():
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    drawn = {int(n): set(names.split()) for n, names in re.findall(r"^(\d)   (.+)$", text, re.M)}
+    assert drawn == dict(enumerate(LAYERS))
 
 
 def test_make_docs_fails_on_warnings():

@@ -12,6 +12,7 @@ from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.transforms import SphinxTransform
 
+HISTORY = "CHANGELOG"  # may name what is gone
 LINKS = nodes.reference | addnodes.pending_xref | addnodes.download_reference
 
 
@@ -22,10 +23,11 @@ class PackageLinks(SphinxTransform):
 
     def apply(self, **_: Any) -> None:
         """Change the document in place."""
-        for name in list(self.document.findall(nodes.literal)):
+        here = os.path.dirname(self.env.docname)
+        texts = [] if self.env.docname == HISTORY else list(self.document.findall(nodes.literal))
+        for name in texts:
             if re.fullmatch(r"dakd(\.\w+)+", name.astext()) and not isinstance(name.parent, LINKS):
                 name.replace_self(_to(name.astext(), name.deepcopy()))
-        here = os.path.dirname(self.env.docname)
         for file in list(self.document.findall(lambda node: isinstance(node, LINKS))):
             path = os.path.normpath(os.path.join(here, file.get("reftarget", "")))
             if found := re.fullmatch(r"(dakd/\w[\w/]*?)(/__init__)?(\.py)?", path):
