@@ -125,7 +125,7 @@ def fit(
             history.flush()
             if state.best:
                 last = state.epoch + 1 == state.last_epoch
-                state.best.update(model, state.epoch, last=last)
+                state.best.update(model, state.epoch, context=context, last=last)
             state.epoch, state.step = state.epoch + 1, 0
     model.eval()
     return history

@@ -94,24 +94,15 @@ class TrainingResult:
         return self.folder.name if self.folder else weights_fingerprint(self.model)
 
 
-@dataclass(frozen=True, kw_only=True)
-class EpochChoice:
-    """How the reported epoch is chosen on the test set, where the configuration says so.
-
-    Attributes:
-        score: of a network on the test set, higher is better.
-        start, every: epochs that are scored; see `dakd.train.selection.Best`.
-    """
-
-    score: Callable[[ReIDModel], float]
-    start: int = 0
-    every: int = 1
-
-
-def choice_on_test(
+def best_on_test(
     config: ScheduleConfig, score: Callable[[ReIDModel], float] | None, **epochs: int
-) -> EpochChoice | None:
-    """Return how the epoch is chosen on the test set, or None if the last one is reported.
+) -> Best | None:
+    """Return what chooses the epoch on the test set, or None if the last one is reported.
+
+    Args:
+        config: of the training.
+        score: of a network on the test set, higher is better.
+        epochs: see `Best`.
 
     Raises:
         ValueError: the configuration chooses on the test set and there is no score.
@@ -123,7 +114,7 @@ def choice_on_test(
             "this configuration reports the epoch that is best on the test set, as the published "
             "codes do: pass test_score=..., or take the last epoch with selection='last'"
         )
-    return EpochChoice(score=score, **epochs)
+    return Best(score, "test set", **epochs)
 
 
 def train(
@@ -133,7 +124,7 @@ def train(
     config: ScheduleConfig,
     settings: Mapping[str, Any],
     run: Run,
-    choice: EpochChoice | None = None,
+    best: Best | None = None,
 ) -> TrainingResult:
     """Train all stages, resuming from the latest snapshot if there is one.
 
@@ -145,7 +136,7 @@ def train(
         config: of the last stage.
         settings: JSON values, besides those of `run` and `images`, that decide the result.
         run: where and how.
-        choice: of the epoch on the test set.
+        best: chooses the reported epoch on the test set.
 
     Raises:
         TrainingError, Stopped, OSError, ValueError: see `train_teacher`.
@@ -171,15 +162,10 @@ def train(
     with opened as folder, deterministic(run.engine.deterministic):
         if folder.path and is_complete(folder.path):
             return _finished(model, folder.path)
-        best = None
-        if choice:
-            best = Best(choice.score, "test set", context, start=choice.start, every=choice.every)
         if config.holdout:
             images, held = hold_out(images, config.holdout, seed=run.seed)
             best = Best(
-                lambda model: cross_modal_map(model, held, device=run.device),
-                "held-out identities",
-                context,
+                lambda model: cross_modal_map(model, held, device=run.device), "held-out identities"
             )
         model.trained_at = trained_at
         stages = make(images, {"seed": run.seed, "precision": precision, **where}, best)

@@ -21,7 +21,6 @@ class Best:
     Args:
         score: of a network, higher is better.
         on: what the score is measured on, for the record.
-        context: the processes that train together; all choose the same epoch.
         start, every: epochs `start`, `start + every`, ... are scored. A shorter training is scored
             after its last epoch.
     """
@@ -30,28 +29,35 @@ class Best:
         self,
         score: Callable[[ReIDModel], float],
         on: str,
-        context: DistributedContext = SINGLE_PROCESS,
         *,
         start: int = 0,
         every: int = 1,
     ) -> None:
-        self.score, self.on, self.context = score, on, context
+        self.score, self.on = score, on
         self.start, self.every = start, every
         self.epoch, self.value = -1, -np.inf
         self.state: dict[str, Tensor] = {}
 
-    def update(self, model: ReIDModel, epoch: int, *, last: bool = False) -> None:
+    def update(
+        self,
+        model: ReIDModel,
+        epoch: int,
+        *,
+        context: DistributedContext = SINGLE_PROCESS,
+        last: bool = False,
+    ) -> None:
         """Score the network if this epoch is scored, and keep its weights if it is the best yet.
 
         Args:
             model: the network.
             epoch: the one that has ended, from 0.
+            context: the processes that train together; all choose the same epoch.
             last: whether it is the last.
         """
         due = epoch >= self.start and (epoch - self.start) % self.every == 0
         if not (due or (last and not self.state)):
             return
-        value = self.context.broadcast(self.score(model))
+        value = context.broadcast(self.score(model))
         if value > self.value:
             state = {key: value.clone() for key, value in model.state_dict().items()}
             self.epoch, self.value, self.state = epoch, value, state

@@ -19,7 +19,7 @@ from dakd.train.checkpoint import (
     weights_fingerprint,
 )
 from dakd.train.objective import Batch, Objective
-from dakd.train.run import Run, TrainingResult, choice_on_test, train
+from dakd.train.run import Run, TrainingResult, best_on_test, train
 from dakd.train.selection import Best
 from dakd.train.state import TrainState
 
@@ -128,7 +128,7 @@ def train_student(
             f"the student {student.architecture}"
         )
     config, run = config or StudentConfig(), replace(run or Run(), **settings)
-    choice = choice_on_test(config, test_score)
+    best = best_on_test(config, test_score)
     if len(images):
         size = images.images([0]).shape[2:]
         check_image_fields(teacher, size, images.filter, name="the teacher")
@@ -139,4 +139,4 @@ def train_student(
         return {title: TrainState(student, objective, config, best=best)}
 
     decided = {"student": to_dict(config), "teacher_weights": weights_fingerprint(teacher)}
-    return train(student, images, stages, config, decided, run, choice)
+    return train(student, images, stages, config, decided, run, best)

@@ -22,7 +22,7 @@ from dakd.data import ImageSet
 from dakd.losses import IdentityLoss, LossTerms, TeacherLoss
 from dakd.model import ReIDModel
 from dakd.train.objective import Batch, Objective, pipeline_of
-from dakd.train.run import Run, TrainingResult, choice_on_test, train
+from dakd.train.run import Run, TrainingResult, best_on_test, train
 from dakd.train.selection import Best
 from dakd.train.state import TrainState
 
@@ -134,7 +134,7 @@ def train_teacher(
     """
     config, run = config or TeacherConfig(), replace(run or Run(), **settings)
     first_scored = config.identity_epochs + MCE_SCORES["start"]
-    choice = choice_on_test(config, test_score, start=first_scored, every=MCE_SCORES["every"])
+    best = best_on_test(config, test_score, start=first_scored, every=MCE_SCORES["every"])
 
     def stages(images: ImageSet, where: dict[str, Any], best: Best | None) -> dict[str, TrainState]:
         prototypes = TeacherObjective(images, config, dim=model.embedding_dim, **where)
@@ -147,4 +147,4 @@ def train_teacher(
         identity.generator = prototypes.generator  # both stages draw from one generator
         return {"identities": TrainState(model, identity, first), "teacher": last}
 
-    return train(model, images, stages, config, {"teacher": to_dict(config)}, run, choice)
+    return train(model, images, stages, config, {"teacher": to_dict(config)}, run, best)
