@@ -68,8 +68,8 @@ def test_a_moved_dataset_is_the_same_dataset(experiment, tmp_path, monkeypatch):
             replace(experiment.config, data=data), runs=experiment.folder.parent, show=False
         )
         assert other.teacher().folder == experiment.teacher().folder, root
-    picture = next((moved / "cam1").rglob("*.*"))
-    picture.unlink()
+    image = next((moved / "cam1").rglob("*.*"))
+    image.unlink()
     data = replace(experiment.config.data, root=str(moved))
     other = Experiment(
         replace(experiment.config, data=data), runs=tmp_path, show=False, train=False
@@ -132,9 +132,9 @@ def test_an_existing_teacher_must_fit_architecture_identities_and_images(experim
     with pytest.raises(ValueError, match="trained on 24 identities, and sysu has 12"):
         Experiment(fewer, teacher=given, **how).teacher()
     other = replace(experiment.config.data.synthetic, seed=5)
-    strangers = replace(experiment.config, data=replace(experiment.config.data, synthetic=other))
+    other_people = replace(experiment.config, data=replace(experiment.config.data, synthetic=other))
     with pytest.raises(ValueError, match="trained on other images .* may show test identities"):
-        Experiment(strangers, teacher=given, **how).teacher()
+        Experiment(other_people, teacher=given, **how).teacher()
     wide = replace(experiment.config, data=replace(experiment.config.data, width=24))
     with pytest.raises(ValueError, match=r"images of width 16, not 24; set --data.width 16"):
         Experiment(wide, teacher=given, **how).teacher()

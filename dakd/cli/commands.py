@@ -10,15 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from dakd.config import (
-    IMAGE_FIELDS,
-    Config,
-    Profile,
-    SyntheticConfig,
-    load_profile,
-    nested,
-    replace,
-)
+from dakd.config import Config, Profile, SyntheticConfig, load_profile, nested, replace
 from dakd.runtime import atomic_path, require
 from dakd.studies.grid import GRID, MAIN
 
@@ -97,6 +89,7 @@ class Evaluate:
 
     def _open(self, folder: Path) -> "tuple[Experiment, ReIDModel]":
         """Return the experiment and the network of a checkpoint; print how it was trained."""
+        from dakd.evaluate.embed import check_image_fields
         from dakd.experiment import Experiment
         from dakd.train.checkpoint import load_checkpoint
 
@@ -106,13 +99,7 @@ class Evaluate:
             epoch, split = selection.get("epoch"), selection.get("on")
             print(f"{folder}: epoch {epoch} was selected on the {split}")
         data = nested(trained, "experiment", "data")
-        for name in IMAGE_FIELDS:
-            value = getattr(config.data, name)
-            if (expected := model.trained_at.get(name, value)) != value:
-                raise ValueError(
-                    f"the network was trained on images of {name} {expected}, not {value}; omit "
-                    f"--data.{name}"
-                )
+        check_image_fields(model, (config.data.height, config.data.width), config.data.filter)
         if config.data.name == "regdb" == data.get("name"):
             # It must be tested on the test identities of the trial that it was trained on.
             own = with_data(config, data, ("trial",), folder)

@@ -87,15 +87,9 @@ def evaluate(
             split, are not finite, or are all zero for an image.
     """
     request = Request(
-        protocol=protocol,
-        query=query,
-        gallery=gallery,
-        mode=mode,
-        shots=shots,
-        sampling=sampling,
-        trials=trials,
-        cmc_unit=cmc_unit,
-    ).resolve(dataset)
+        protocol=protocol, query=query, gallery=gallery, mode=mode, shots=shots,
+        sampling=sampling, trials=trials, cmc_unit=cmc_unit,
+    ).resolve(dataset)  # fmt: skip
     drawn = request.draw(dataset)
     test, torch_device = dataset.test, pick_device(device)
     repeated = _count_repeated_images(dataset)
@@ -105,9 +99,8 @@ def evaluate(
         f"a {type(model).__name__} is no ReIDModel; pass its embeddings of dataset.test instead",
     )
     if isinstance(model, ReIDModel):
-        embeddings = extract(
-            model, test, batch=batch, device=device, precision=precision, flip=flip
-        )
+        options: dict[str, Any] = {"batch": batch, "device": device, "precision": precision}
+        embeddings = extract(model, test, flip=flip, **options)
     elif callable(model):
         embeddings = model()
     z, feature = _unit_length(embeddings, test)

@@ -62,11 +62,7 @@ class Request:
     cmc_unit: Unit | None = None
 
     def resolve(self, dataset: Dataset) -> "Request":
-        """Return the request with the dataset's own protocol for ``"auto"``, ``"none"`` for None.
-
-        Raises:
-            ValueError: the dataset has no protocol of its own.
-        """
+        """Return the request with its protocol in place of ``"auto"`` and None."""
         if self.protocol != "auto":
             return replace(self, protocol=self.protocol or "none")
         if dataset.name not in PROTOCOL_OF:
@@ -104,11 +100,7 @@ class Request:
         return self.cmc_unit or self.rule.unit
 
     def draw(self, dataset: Dataset) -> list[Trial]:
-        """Return the trials of a resolved request, with exchanged roles if `exchanged`.
-
-        Raises:
-            ValueError, FileNotFoundError: see `check_request`.
-        """
+        """Return the trials of a resolved request after checking it (see `check_request`)."""
         require(
             len(dataset.test) > 0, "there is no test image; add rows or files of the test split"
         )
@@ -133,14 +125,11 @@ class Request:
                     f"{self.query} -> {self.gallery}; use protocol='none' for that"
                 )
             draws = _permutations(dataset) if self.sampling == "official" else None
-            return sysu_trials(
-                dataset.test, trials=self.trials, permutations=draws, **self.sysu_settings
-            )
+            settings = self.sysu_settings | {"permutations": draws}
+            return sysu_trials(dataset.test, trials=self.trials, **settings)
         if self.sysu_settings != Request().sysu_settings:
-            raise ValueError(
-                "mode, shots and sampling are settings of protocol 'sysu'; "
-                f"{self.protocol!r} has none"
-            )
+            text = "mode, shots and sampling are settings of protocol 'sysu'"
+            raise ValueError(f"{text}; {self.protocol!r} has none")
         if self.protocol == "regdb":
             return regdb_trials(dataset.test, number=dataset.trial or 1, **self.direction)
         if self.protocol == "none":

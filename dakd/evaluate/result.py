@@ -62,6 +62,12 @@ class Result:
         return pd.concat([summary, self.trials]).mul(100)
 
     @property
+    def record(self) -> dict[str, Any]:
+        """Header, mean, standard deviation and trials, for JSON."""
+        summary = {"mean": self.mean.to_dict(), "std": self.std.to_dict()}
+        return {**self.header, **summary, "trials": self.trials.to_dict(orient="index")}
+
+    @property
     def title(self) -> str:
         """The header in one line."""
         h = self.header
@@ -129,13 +135,7 @@ class Result:
         may differ. Any other file of that name is kept, and this record is written as
         ``name-2.json``, ``name-3.json`` and so on, also if several processes save at once.
         """
-        record = {
-            **self.header,
-            "mean": self.mean.to_dict(),
-            "std": self.std.to_dict(),
-            "trials": self.trials.to_dict(orient="index"),
-        }
-        text = json.dumps(record, indent=2)
+        text = json.dumps(self.record, indent=2)
         path = Path(path).expanduser()
         path.parent.mkdir(parents=True, exist_ok=True)
         name = re.sub(r"(-\d+)+$", "", path.stem) + path.suffix  # r.json also for r-2.json

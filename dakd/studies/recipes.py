@@ -16,6 +16,7 @@ from dakd.runtime import require
 
 DAKD = "DAKD: Deng et al., Knowledge-Based Systems 330, 114525 (2025), abstract"
 MCE = "MCE, whose network is DAKD's teacher: Cheng et al., AAAI 2023, second-hand"
+NETWORKS = ("teacher", "student")
 NO_RESULT = "We know of no published result of the method on this dataset."
 
 

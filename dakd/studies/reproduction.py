@@ -1,10 +1,10 @@
-"""Reproduction of published experiments: run a recipe and compare with the published results."""
+"""Reproduction of published experiments: run a recipe and write its record."""
 
 import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -14,22 +14,19 @@ from typing import Any
 import pandas as pd
 import torch.distributed as dist
 
-from dakd.config import Config, fingerprint, flat, replace, to_dict
+from dakd.config import Config, fingerprint, replace, to_dict
 from dakd.data import WHAT_ROOT_IS
 from dakd.data.verify import verify
 from dakd.evaluate.request import check_request
 from dakd.evaluate.result import Result
 from dakd.experiment import Experiment
 from dakd.runtime import atomic_path, pick_device, pick_precision, require, versions
-from dakd.studies.recipes import NO_RESULT, RECIPES, Recipe, absolute, recipe
+from dakd.studies.comparison import RERANKED, compare, departures, notes
+from dakd.studies.recipes import NETWORKS, RECIPES, absolute
 from dakd.train.checkpoint import DESCRIPTION, CheckpointError
 from dakd.train.distributed import DistributedContext
 from dakd.train.run import TrainingResult
 from dakd.train.run_folder import check_space
-
-DRAWN = "The people are drawn: these results cannot be compared with published ones."
-NETWORKS = ("teacher", "student")
-RERANKED = "-reranked"  # suffix of a setting's name
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,8 +74,8 @@ class Reproduction:
                 f"{row['network']} {row['setting']} {row['metric']}: {row['ours']:.2f} % here, "
                 f"{row['published']:.2f} % published ({row['source']})"
             )
-        departures = "; ".join(r["departures"]) or "none"
-        lines.append(f"departures from the published training: {departures}")
+        text = "; ".join(r["departures"]) or "none"
+        lines.append(f"departures from the published training: {text}")
         return "\n".join([*lines, *r["notes"], f"written: {self.path}"])
 
 
@@ -302,11 +299,11 @@ def _write(
         "dataset": own.dataset,
         "drawn": drawn,
         "trials": list(trials),
-        "comparison": [] if drawn else _comparison(own, joined),
-        "departures": _departures(config, source),
-        "notes": _notes(config, trials, drawn, source, check=check),
+        "comparison": [] if drawn else compare(own, joined),
+        "departures": departures(config, source),
+        "notes": notes(config, trials, drawn, source, check=check),
         "results": {
-            network: {label: _as_record(result) for label, result in settings.items()}
+            network: {label: result.record for label, result in settings.items()}
             for network, settings in joined.items()
         },
         "trainings": trainings,
@@ -318,102 +315,3 @@ def _write(
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return Reproduction(record, path)
-
-
-def _comparison(own: Recipe, joined: dict[str, dict[str, Result]]) -> list[dict[str, Any]]:
-    """Return a row for every published value and every result of ours that it can belong to."""
-    return [
-        {
-            "network": published.network,
-            "setting": label,
-            "metric": metric,
-            "ours": 100 * float(joined[published.network][label].mean[metric]),
-            "published": value,
-            "source": published.source,
-        }
-        for published in own.published
-        for setting, metrics in published.values.items()
-        for label in (setting + RERANKED * reranked for reranked in published.reranked)
-        if label in joined[published.network]
-        for metric, value in metrics.items()
-    ]
-
-
-def _departures(config: Config, source: Mapping[str, Any] | None = None) -> list[str]:
-    """Return the settings in which a run departs from the published training.
-
-    Args:
-        config: of the run.
-        source: of an existing teacher (see `dakd.train.run.TrainingResult`).
-
-    >>> _departures(recipe("sysu", profile="full", release=True))
-    []
-    >>> _departures(recipe("sysu", profile="smoke", release=True))
-    ["profile 'smoke': its own images, network, weights and schedules"]
-    """
-    profile, own, departures = config.profile, RECIPES[config.data.name], []
-    if profile != "full":
-        departures.append(f"profile {profile!r}: its own images, network, weights and schedules")
-    if not own.published:
-        departures.append(f"{own.dataset}: only image size and augmentation are published")
-    changes = _changes(config, recipe(config.data.name, profile=profile, release=True))
-    if source:
-        departures.append(f"existing teacher: {source['file']} ({source['digest']})")
-        changes = [change for change in changes if not change.startswith("teacher.")]
-    return departures + changes
-
-
-def _as_record(result: Result) -> dict[str, Any]:
-    summary = {"mean": result.mean.to_dict(), "std": result.std.to_dict()}
-    return {**result.header, **summary, "trials": result.trials.to_dict(orient="index")}
-
-
-def _notes(
-    config: Config,
-    trials: tuple[int, ...],
-    drawn: bool,
-    source: Mapping[str, Any] | None = None,
-    *,
-    check: bool = True,
-) -> list[str]:
-    """Return the caveats of a comparison with other results."""
-    own = RECIPES[config.data.name]
-    notes = [published.caveat for published in own.published if published.caveat] or [NO_RESULT]
-    if drawn:
-        notes = [DRAWN]
-    on_test = {network: getattr(config, network).selects_on_test for network in NETWORKS}
-    if source:
-        selection = source.get("chosen")
-        if selection is None:
-            notes.append("Epoch and training split of the existing teacher are not known.")
-        on_test["teacher"] = isinstance(selection, Mapping) and selection["on"] == "test set"
-    notes += [
-        f"The {network}'s epoch was selected on the test set: its numbers are no test results."
-        for network, selected in on_test.items()
-        if selected
-    ]
-    if not check:
-        notes.append("The copy of the dataset was not checked for completeness.")
-    if len(trials) < len(own.trials):
-        notes.append(f"{len(trials)} of {len(own.trials)} trials.")
-    return notes
-
-
-def _changes(config: Config, standard: Config) -> list[str]:
-    """Return the settings that may affect a result and differ from the recipe's.
-
-    >>> full = recipe("sysu", profile="full", release=True)
-    >>> _changes(replace(full, seed=3, teacher=replace(full.teacher, epochs=40)), full)
-    ['teacher.epochs 40 instead of 160']
-    """
-    ignored = ["seed", "device", "engine", "data.root", "data.trial", "data.keep", "data.cache"]
-    ignored += ["data.synthetic", "evaluation."]  # each result records its evaluation
-    relevant = ["engine.compile"]  # changes rounding
-    if config.teacher.selects_on_test or config.student.selects_on_test:
-        relevant += [f"evaluation.{name}" for name in ("protocol", "sampling", "trials")]
-    ours, theirs = (flat(to_dict(c)) for c in (config, standard))
-    return [
-        f"{key} {ours[key]} instead of {value}"
-        for key, value in theirs.items()
-        if ours[key] != value and (key in relevant or not key.startswith((*ignored,)))
-    ]

@@ -434,11 +434,11 @@ def test_a_collapsed_network_is_no_better_than_chance(protocol):
 
 def test_a_working_network_is_not_reported_as_collapsed():
     data = dataset()
-    strangers = torch.eye(40)[torch.from_numpy(data.test.pids)]  # indoors, some find nobody
+    perfect = torch.eye(40)[torch.from_numpy(data.test.pids)]  # some queries have no match indoors
     z, other = llcm_like()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert evaluate(strangers, data, mode="indoor").header["queries_without_order"] == 0
+        assert evaluate(perfect, data, mode="indoor").header["queries_without_order"] == 0
         assert evaluate(z, other).header["queries_without_order"] == 0
         alone = few((1, "infrared"), (1, "visible"))  # a gallery of one is always in order
         assert evaluate([[1, 0], [0, 1]], alone).mean["rank1"] == 1
@@ -458,14 +458,14 @@ def exported(tmp_path_factory):
 
 
 def test_repeated_images_are_reported(exported):
-    def measured():
+    def evaluate_export():
         data = load_dataset("custom", exported / "people.csv", height=16, width=8)
         dice = torch.randn(len(data.test), 8, generator=torch.Generator().manual_seed(0))
         return data, evaluate(dice, data).header["repeated_pictures"]
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        data, found = measured()
+        data, found = evaluate_export()
     assert found == 0
     light, dark = (np.flatnonzero(data.test.infrared == side) for side in (False, True))
     files = [r.path for r in data.test.records]
@@ -475,7 +475,7 @@ def test_repeated_images_are_reported(exported):
     shutil.copy(files[dark[3]], files[dark[4]])
     words = "4 images .* 1 listed more than once .*, 2 in both splits .*, 1 as visible and as inf"
     with pytest.warns(UserWarning, match=words):
-        assert measured()[1] == 4
+        assert evaluate_export()[1] == 4
 
 
 @pytest.mark.parametrize("people", [1, 2, 5, 10])

@@ -65,8 +65,8 @@ def test_a_run_can_have_its_own_teacher(config, tmp_path):
     experiment = Experiment(config, show=False)
     usual, other = experiment.teacher(), network(experiment, "teacher_cutswap")
     assert other.folder.parent == usual.folder.parent
-    made = json.loads((other.folder / "checkpoint.json").read_text())["config"]["experiment"]
-    assert made["teacher"]["cutswap"] == "paper"
+    trained = json.loads((other.folder / "checkpoint.json").read_text())["config"]["experiment"]
+    assert trained["teacher"]["cutswap"] == "paper"
     assert network(experiment, "teacher").folder == usual.folder != other.folder
     both = ("teacher", "teacher_cutswap")
     table = run_grid(config, tmp_path / "t.csv", runs=both, seeds=(0,), show=False)

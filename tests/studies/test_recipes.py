@@ -11,8 +11,9 @@ from dakd.data.export import export_dataset
 from dakd.data.records import MARKER
 from dakd.data.regdb import load_regdb
 from dakd.model import WeightsError
+from dakd.studies.comparison import departures, notes
 from dakd.studies.recipes import recipe
-from dakd.studies.reproduction import _departures, _notes, run_recipe
+from dakd.studies.reproduction import run_recipe
 from dakd.train.checkpoint import CheckpointError
 from dakd.train.distributed import DistributedContext
 from dakd.train.history import read_rows
@@ -83,13 +84,13 @@ def test_a_recipe_writes_a_record_and_only_evaluates_when_repeated(name, place, 
             assert (result["reranking"] == "off") != setting.endswith("-reranked")
             assert result["protocol"] == name
         for training in record["trainings"]:
-            made = training[who]
-            assert made["network"].startswith(who)
-            assert 0 < sum(made["seconds_of_epochs"]) < made["seconds"]
-            assert len(made["seconds_of_epochs"]) == (2 if who == "teacher" else 1)  # 2 stages
-            assert made["peak_memory_mb"] > 10
-            assert made["hardware"].startswith("CPU (")
-            assert made["versions"]["torch"]
+            trained = training[who]
+            assert trained["network"].startswith(who)
+            assert 0 < sum(trained["seconds_of_epochs"]) < trained["seconds"]
+            assert len(trained["seconds_of_epochs"]) == (2 if who == "teacher" else 1)  # 2 stages
+            assert trained["peak_memory_mb"] > 10
+            assert trained["hardware"].startswith("CPU (")
+            assert trained["versions"]["torch"]
     data = {training["student"]["data_fingerprint"] for training in record["trainings"]}
     assert len(data) == len(trials)
     assert record["config"]["student"]["steps"] == 3
@@ -117,13 +118,13 @@ def test_regdbs_trials_are_joined_and_each_is_evaluated_on_its_own_split(run, pl
 
 
 def test_results_on_drawn_people_are_not_compared_with_published_ones(run):
-    made = run("sysu")
-    assert made.record["comparison"] == []
-    text = str(made)
+    reproduction = run("sysu")
+    assert reproduction.record["comparison"] == []
+    text = str(reproduction)
     assert "drawn people in the layout of SYSU-MM01" in text
     assert "cannot be compared" in text
     assert "76.31" not in text
-    assert "76.31" not in made.path.read_text()
+    assert "76.31" not in reproduction.path.read_text()
     assert "74.77" not in text
 
 
@@ -137,10 +138,10 @@ def test_other_results_are_compared_with_published_ones_and_their_caveats(
     try:
         with pytest.raises(ValueError, match=r"(?s)3 wrong.*Repair the copy.*--no-check"):
             run("sysu")
-        made = run("sysu", check=False)
+        reproduction = run("sysu", check=False)
     finally:
         marker.write_text(content)
-    rows = {(r["network"], r["setting"], r["metric"]): r for r in made.record["comparison"]}
+    rows = {(r["network"], r["setting"], r["metric"]): r for r in reproduction.record["comparison"]}
     published = {key: row["published"] for key, row in rows.items()}
     assert published == {
         ("teacher", "all-1", "rank1"): 74.77,
@@ -151,69 +152,69 @@ def test_other_results_are_compared_with_published_ones_and_their_caveats(
         ("student", "all-1-reranked", "rank1"): 76.31,
     }
     for (who, setting, metric), row in rows.items():
-        assert row["ours"] == 100 * made.record["results"][who][setting]["mean"][metric]
-        assert f"{row['ours']:.2f} % here, {row['published']:.2f} % published" in str(made)
+        assert row["ours"] == 100 * reproduction.record["results"][who][setting]["mean"][metric]
+        assert f"{row['ours']:.2f} % here, {row['published']:.2f} % published" in str(reproduction)
     assert "MCE" in rows["teacher", "all-1", "mAP"]["source"]
-    assert "does not state how galleries were drawn" in str(made)
-    assert "profile 'smoke': its own images" in str(made)
+    assert "does not state how galleries were drawn" in str(reproduction)
+    assert "profile 'smoke': its own images" in str(reproduction)
 
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_the_record_names_every_departure_from_the_published_training(name):
     full = recipe(name, profile="full", release=True)
     other = replace(full, seed=4, device="cpu", data=replace(full.data, root="X", cache=False))
-    known = {d for d in _departures(other) if name == "llcm" and d.startswith("LLCM: only image")}
-    assert set(_departures(other)) == known
+    known = {d for d in departures(other) if name == "llcm" and d.startswith("LLCM: only image")}
+    assert set(departures(other)) == known
     assert len(known) == (name == "llcm")
     other = replace(full, evaluation=replace(full.evaluation, trials=1))  # selects the epoch
-    assert set(_departures(other)) - known == {"evaluation.trials 1 instead of 10"}
+    assert set(departures(other)) - known == {"evaluation.trials 1 instead of 10"}
     source = {"file": "teacher.t", "digest": "0123456789"}
     fewer = replace(full, teacher=replace(full.teacher, epochs=3))
-    assert set(_departures(fewer, source)) - known == {"existing teacher: teacher.t (0123456789)"}
+    assert set(departures(fewer, source)) - known == {"existing teacher: teacher.t (0123456789)"}
     other = replace(full, student=replace(full.student, cutswap="none", batch_statistics="joint"))
-    assert set(_departures(other)) - known == {
+    assert set(departures(other)) - known == {
         "student.cutswap none instead of preset",
         "student.batch_statistics joint instead of modality",
     }
-    assert set(_departures(recipe(name, profile="full"))) - known == {
+    assert set(departures(recipe(name, profile="full"))) - known == {
         "precision auto instead of float32",
         "teacher.selection last instead of test",
         "student.preset paper instead of release",
     }
-    smoke = _departures(recipe(name, profile="smoke", release=True))
+    smoke = departures(recipe(name, profile="smoke", release=True))
     assert len(smoke) == 1 + len(known)
     assert smoke[0].startswith("profile 'smoke'")
 
 
 def test_notes_state_the_selection_of_the_epoch_and_missing_published_results():
     paper, release = (recipe("sysu", profile="full", release=how) for how in (False, True))
-    assert len(_notes(paper, (1,), drawn=False)) == 1
+    assert len(notes(paper, (1,), drawn=False)) == 1
     selected = "The {}'s epoch was selected on the test set: its numbers are no test results."
     expected = [selected.format("teacher"), selected.format("student")]
-    assert _notes(release, (1,), drawn=False)[1:] == expected
-    assert "no published result" in _notes(recipe("llcm", profile="full"), (1,), drawn=False)[0]
+    assert notes(release, (1,), drawn=False)[1:] == expected
+    assert "no published result" in notes(recipe("llcm", profile="full"), (1,), drawn=False)[0]
     known = {"chosen": {"on": "test set", "epoch": 14, "score": 0.4}}
-    assert _notes(paper, (1,), False, known)[1:] == expected[:1]
-    assert _notes(release, (1,), False, {"chosen": "last epoch"})[1:] == expected[1:]
-    unknown = _notes(release, (1,), False, {"family": "DAKD release"})[1:]
+    assert notes(paper, (1,), False, known)[1:] == expected[:1]
+    assert notes(release, (1,), False, {"chosen": "last epoch"})[1:] == expected[1:]
+    unknown = notes(release, (1,), False, {"family": "DAKD release"})[1:]
     assert "are not known" in unknown[0]
     assert unknown[1:] == expected[1:]
-    assert "not checked" in _notes(paper, (1,), False, check=False)[-1]
+    assert "not checked" in notes(paper, (1,), False, check=False)[-1]
 
 
-def test_a_release_recipe_has_no_other_departures(place, tmp_path):
+def test_a_release_recipe_has_no_otherdepartures(place, tmp_path):
     config = recipe("sysu", place / "copy", profile="smoke", release=True)
     config = replace(config, device="cpu")
     few = {"epochs": 1, "steps": 2, "images": 1, "identities": 4}
     config = replace(config, **{
         who: replace(getattr(config, who), **few) for who in ("teacher", "student")
     })  # fmt: skip
-    made = run_recipe(config, tmp_path / "results", runs=tmp_path / "runs", show=False)
-    assert made.record["departures"][0].startswith("profile 'smoke'")
-    assert all(d.split(".")[1].split()[0] in few for d in made.record["departures"][1:])
+    reproduction = run_recipe(config, tmp_path / "results", runs=tmp_path / "runs", show=False)
+    assert reproduction.record["departures"][0].startswith("profile 'smoke'")
+    assert all(d.split(".")[1].split()[0] in few for d in reproduction.record["departures"][1:])
     for who in ("teacher", "student"):
-        assert made.record["trainings"][0][who]["chosen"]["on"] == "test set"
-    given = made.record["trainings"][0]["teacher"]["network"]
+        assert reproduction.record["trainings"][0][who]["chosen"]["on"] == "test set"
+    given = reproduction.record["trainings"][0]["teacher"]["network"]
     teacher = next((tmp_path / "runs").rglob(given))
 
     again = run_recipe(
@@ -226,7 +227,7 @@ def test_a_release_recipe_has_no_other_departures(place, tmp_path):
     assert not any(d.startswith("teacher.") for d in again.record["departures"])
     assert len(source["digest"]) == 10
     assert not list((tmp_path / "other").rglob("teacher-*"))
-    same = [r.record["results"]["student"]["all-1"]["trials"] for r in (made, again)]
+    same = [r.record["results"]["student"]["all-1"]["trials"] for r in (reproduction, again)]
     assert same[0] == same[1]  # the same teacher, the same student
 
 
@@ -262,12 +263,12 @@ def test_an_interrupted_recipe_continues_where_it_stopped(run, place, tmp_path, 
     assert not list((tmp_path / "results").glob("*.json"))
     student = next((tmp_path / "runs" / "smoke" / "models").glob("student-*"))
     before = read_rows(student)
-    made = run("sysu", tmp_path)
+    reproduction = run("sysu", tmp_path)
     assert read_rows(student)[: len(before)] == before
     assert 2 <= len(before) <= 3
     for who, settings in expected.items():
         for setting, result in settings.items():
-            there = made.record["results"][who][setting]
+            there = reproduction.record["results"][who][setting]
             assert there["trials"] == result["trials"], (who, setting)
 
 
