@@ -195,8 +195,8 @@ def check_splits(table: Path, rows: pd.DataFrame) -> None:
     train, test = (rows[rows["split"] == split] for split in CHOICES["split"])
     if shared := sorted(set(train["pid"]) & set(test["pid"])):
         raise ValueError(
-            f"{table}: identities {some(shared)} are in both splits, but nobody may be trained on "
-            "who is tested; give all images of an identity (column 'pid') the same 'split'"
+            f"{table}: identities {some(shared)} are in both splits, which must not share any; "
+            "give all images of an identity (column 'pid') the same 'split'"
         )
     for modality in CHOICES["modality"] if len(test) else ():
         if modality not in set(test["modality"]):
