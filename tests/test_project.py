@@ -94,7 +94,7 @@ def test_import_reader_sees_every_form():
         "def f():\n from .data import sysu\nimport dakd.model, os\nfrom dakd import runtime as r"
     )
     modules = {"dakd.data.sysu", "dakd.runtime"}
-    assert imports_of(source, "dakd.cli", modules) == {
+    assert imports_of(source, "dakd.experiment", modules) == {
         "dakd.data.sysu", "dakd.model", "dakd.runtime"
     }  # fmt: skip
 
