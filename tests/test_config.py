@@ -98,5 +98,6 @@ def test_the_release_is_six_differences_and_each_has_a_switch():
     assert not back.selects_on_test
     assert release.distill.overrides == {}  # the loss knows its presets
     changed = DistillConfig(mask_keep="uncertain", swapped_temperatures=(), quantile=0.0)
-    assert changed.overrides == {"mask_keep": "uncertain", "swapped_temperatures": (), "quantile": 0}
+    expected = {"mask_keep": "uncertain", "swapped_temperatures": (), "quantile": 0}
+    assert changed.overrides == expected
     assert set(vars(changed)) == set(Switches.__dataclass_fields__)  # every switch of the loss
