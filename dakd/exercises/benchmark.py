@@ -26,11 +26,6 @@ def distinguishable(
         table: from `dakd.studies.ablation.run_grid`.
         labels: run -> label of the variants to choose from; those not in the table are skipped.
         metric: see `dakd.analysis.paired_differences`.
-
-    Example:
-        >>> labels = {"t_low": "t = 2, 3", "t_high": "t = 5, 6"}
-        >>> distinguishable(["t = 7"], table=pd.DataFrame(), labels=labels)
-        ✗ Not yet. Give a list with some of: t = 2, 3; t = 5, 6. An empty list means none.
     """
     given = [names] if isinstance(names, str) else names
     run_of = {text.lower(): run for run, label in labels.items() for text in (run, label)}
@@ -63,10 +58,6 @@ def seeds_needed(seeds: Any, *, each: Sequence[float], half_width: float = 0.01)
         seeds: the answer, from 2.
         each: paired differences, one per seed of the table, as fractions.
         half_width: as a fraction; 0.01 is one point.
-
-    Example:
-        >>> seeds_needed(2, each=[0.01, 0.02, 0.03]).right
-        False
     """
     n = number(seeds, "a whole number of seeds, from 2", low=2, high=10_000, whole=True)
     counts = np.arange(2, 10_003)
@@ -100,10 +91,6 @@ def without_camera_rule(
         points: the answer, -100..100, within 0.06.
         similarity: of queries to gallery images, (Q, G).
         people, cameras: identities and cameras, of queries (Q,) and of the gallery (G,).
-
-    Example:
-        >>> without_camera_rule(200, similarity=None, people=(), cameras=())
-        ✗ Not yet. Give points of rank-1 between -100 and 100.
     """
     value = number(points, "points of rank-1 between -100 and 100", low=-100, high=100)
     rule = rank_metrics(similarity, *people, *cameras, protocol="sysu")

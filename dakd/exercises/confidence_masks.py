@@ -22,12 +22,6 @@ def safe_quantile(quantile: Any, *, curve: RiskCoverage, risk: float = 0.01) -> 
         quantile: the answer, 0..1.
         curve: of the confidence that orders the images.
         risk: largest error rate of the images kept, 0..1.
-
-    Example:
-        >>> from dakd.analysis import risk_coverage
-        >>> curve = risk_coverage([0.9, 0.8, 0.7, 0.6], [1, 1, 0, 1])
-        >>> safe_quantile(0.5, curve=curve).right, safe_quantile(0.0, curve=curve).right
-        (True, False)
     """
     value = number(quantile, "a number between 0 and 1", low=0, high=1)
     most = max(curve.coverage[curve.risk <= risk], default=0.0)  # 0: keep none
@@ -55,11 +49,6 @@ def dropped_gradient(paper: Any, release: Any, *, mask: Tensor) -> Verdict:
     Args:
         paper, release: the answers, 0..1, within 0.005.
         mask: ones and zeros, (B,).
-
-    Example:
-        >>> import torch
-        >>> dropped_gradient(0, 1, mask=torch.tensor([1.0, 0, 0, 0])).right
-        False
     """
     kind = "two numbers between 0 and 1"
     first, second = number(paper, kind, low=0, high=1), number(release, kind, low=0, high=1)
@@ -87,12 +76,6 @@ def calibrated_temperature(
         embeddings: of the teacher, (N, D).
         centres: class centres of the same modality, (K, D).
         labels: true classes, (N,).
-
-    Example:
-        >>> import torch
-        >>> z = torch.eye(3)
-        >>> calibrated_temperature(-1, embeddings=z, centres=z, labels=[0, 1, 2])
-        ✗ Not yet. Give a temperature between 0.001 and 1.
     """
     mine = number(temperature, "a temperature between 0.001 and 1", low=0.001, high=1)
     tried = [

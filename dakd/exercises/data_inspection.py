@@ -18,11 +18,6 @@ def batch_counts(
     Args:
         images, same_person: the answers, two whole numbers.
         visible, infrared: identities of the batch, (P * Q,) each.
-
-    Example:
-        >>> batch_counts(8, 4, visible=[1, 1, 2, 2], infrared=[1, 1, 2, 2])
-        ✗ Not yet. The number of images is right. A person's first visible image also pairs with \
-the second infrared one.
     """
     first, second = np.asarray(visible), np.asarray(infrared)
     kind = "two whole numbers from 1"
@@ -50,10 +45,6 @@ def seen_by_both(
         people: the answer, a whole number.
         pids, cams: identities and cameras of the images, (N,) each.
         pair: two camera numbers.
-
-    Example:
-        >>> seen_by_both(1, pids=[1, 1, 2, 3], cams=[2, 3, 2, 3])
-        ✓ Right. 1 of 3 people: both modalities show them in the same room.
     """
     given = number(people, "a whole number of people", low=0)
     identities, cameras = np.asarray(pids), np.asarray(cams)
@@ -77,11 +68,6 @@ def correlations(lamp: Any, negative: Any, *, visible: np.ndarray, infrared: np.
     Args:
         lamp, negative: the answers, -1 to 1, within 0.02.
         visible, infrared: mean brightness in 0..1, one per person, (n,) each.
-
-    Example:
-        >>> correlations(0.2, 0.8, visible=[0.1, 0.3, 0.4], infrared=[0.2, 0.3, 0.7])
-        ✗ Not yet. The formula subtracts the mean. What happens to the mean when 0.1 is added to \
-all values?
     """
     kind = "two correlations between -1 and 1"
     given = numbers([lamp, negative], 2, kind, low=-1, high=1)

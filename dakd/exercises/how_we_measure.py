@@ -36,11 +36,6 @@ def same_ap(first: Any, second: Any, *, count: int = 3, length: int = 10) -> Ver
         first, second: the answers, the ranks of the right images in each ranking.
         count: number of right images.
         length: of the gallery.
-
-    Example:
-        >>> same_ap([1, 2, 10], [1, 2, 9])
-        ✗ Not yet. AP is 0.767 and 0.778. Move the last hit of one ranking up, and an earlier one \
-down.
     """
     rankings = [_ranks(answer, count, length) for answer in (first, second)]
     hits = range(1, count + 1)
@@ -72,18 +67,6 @@ def map_by_camera(
         embeddings: of the test split, (N, D).
         test: the test split.
         trial: its queries and gallery, with the camera rule.
-
-    Example:
-        Two people, whose images have equal embeddings, so that all are found first:
-
-        >>> from types import SimpleNamespace
-        >>> split = SimpleNamespace(
-        ...     pids=np.array([1, 2, 1, 2]), cams=np.array([3, 6, 1, 1]), infrared=None
-        ... )
-        >>> one = Trial(1, query=np.array([0, 1]), gallery=np.array([2, 3]))
-        >>> z = Tensor([[1, 0], [0, 1], [1, 0], [0, 1]])
-        >>> map_by_camera(1.0, 0.5, embeddings=z, test=split, trial=one)
-        ✗ Not yet. At least one of the two is wrong. Average the AP of the queries of each camera.
     """
     given = numbers(
         [three, six], 2, "two fractions between 0 and 1, not percentages", low=0, high=1
@@ -117,11 +100,6 @@ def trials_needed(count: Any, *, spread: float, wanted: float) -> Verdict:
         count: the answer, the smallest such number, within 2 %.
         spread: standard deviation of single trials, in points.
         wanted: standard deviation of the mean, in points.
-
-    Example:
-        >>> trials_needed(2, spread=1.0, wanted=0.5)
-        ✗ Not yet. Means of 2 trials have a standard deviation of 0.71 points. How does it change \
-with four times as many trials?
     """
     given = number(count, "a whole number of trials from 1", low=1, whole=True)
     right = math.ceil((spread / wanted) ** 2 - 1e-9)

@@ -22,10 +22,6 @@ def nearest_cameras(pair: Any, *, embeddings: Tensor, images: ImageSet) -> Verdi
         pair: the answer, two camera numbers in any order.
         embeddings: (N, D).
         images: their split.
-
-    Example:
-        >>> nearest_cameras(None, embeddings=torch.eye(2), images=None).right is None
-        True
     """
     sides = [np.unique(images.cams[images.infrared == dark]).tolist() for dark in (False, True)]
     chosen = set(pair) if isinstance(pair, Iterable) else {pair}
@@ -62,10 +58,6 @@ def alignment_uniformity(
         aligned, uniform: the answers, names of networks.
         networks: name -> embeddings, (N, D).
         images: their split.
-
-    Example:
-        >>> alignment_uniformity("teacher", None, networks={}, images=None).right is None
-        True
     """
     known = [name.lower() for name in networks]
     given = [choice(answer, known) for answer in (aligned, uniform)]
@@ -101,10 +93,6 @@ def shift_gain(points: Any, *, embeddings: Tensor, images: ImageSet) -> Verdict:
         points: the answer, -100..100, within 0.05.
         embeddings: (N, D).
         images: their split.
-
-    Example:
-        >>> shift_gain(400, embeddings=torch.eye(2), images=None)
-        ✗ Not yet. Give points of mAP between -100 and 100.
     """
     value = number(points, "points of mAP between -100 and 100", low=-100, high=100)
     z, dark = embeddings.double(), images.infrared

@@ -30,11 +30,6 @@ def uniform_prediction_loss(
         num_classes: K, the number of training people.
         weights: of the five terms.
         margin: of the triplet loss.
-
-    Example:
-        >>> uniform_prediction_loss(math.log(24), num_classes=24)
-        ✗ Not yet. Four contrastive losses are log K each: one in `global`, two in `modality`, one \
-in `auxiliary`. Each term has its weight.
     """
     given = number(total, "a number above 0", low=0)
     log_k = math.log(num_classes)
@@ -64,15 +59,6 @@ def copied_teacher(
         teacher: the network, which is copied.
         images: the batch, visible half first, (2B, 3, H, W).
         centres: class centres of the teacher, (K, D) each.
-
-    Example:
-        >>> from dakd.model import build_model
-        >>> network = build_model("small")
-        >>> x = torch.rand(8, 3, 32, 16, generator=torch.Generator().manual_seed(0))
-        >>> z = ByModality(torch.eye(5, 256), torch.eye(5, 256))
-        >>> copied_teacher(0.0, 0.0, teacher=network, images=x, centres=z)
-        ✗ Not yet. Eval mode is right. In train mode, batch norm uses the statistics of the batch, \
-separately for each modality: pass streams=2 and unit=False.
     """
     kind = "two losses, numbers from 0"
     given = numbers([testing, training], 2, kind, low=0)
