@@ -238,16 +238,9 @@ class Experiment:
         metadata = {"experiment": to_dict(c), "data_fingerprint": self.dataset.fingerprint}
         if self.teacher_path is not None:
             metadata["given_teacher"] = dict(self.teacher().source)
-        return {
-            "seed": c.seed,
-            "device": c.device,
-            "precision": c.precision,
-            "engine": c.engine,
-            "folder": folder,
-            "metadata": metadata,
-            "show": self.show,
-            "test_score": self._test_score,
-        }
+        arguments = {n: getattr(c, n) for n in ("seed", "device", "precision", "engine")}
+        arguments |= {"folder": folder, "metadata": metadata, "show": self.show}
+        return {**arguments, "test_score": self._test_score}
 
     def student(
         self, ablation: str | None = None, preset: str | None = None, **changes: Any
@@ -279,18 +272,9 @@ class Experiment:
 
         That is all-search, single-shot for SYSU-MM01, and visible -> infrared for RegDB and LLCM.
         """
-        e = self.config.evaluation
-        result = evaluate(
-            model,
-            self.dataset,
-            protocol=e.protocol,
-            sampling=e.sampling,
-            trials=e.trials,
-            batch=e.batch,
-            device=self.config.device,
-            **self.settings[0],
-        )
-        return float(result.mean["mAP"])
+        names, c = ("protocol", "sampling", "trials", "batch"), self.config
+        settings = {name: getattr(c.evaluation, name) for name in names} | self.settings[0]
+        return float(evaluate(model, self.dataset, device=c.device, **settings).mean["mAP"])
 
     def continued(self) -> TrainingResult:
         """Return the teacher trained further with its own objective on the student's schedule.
@@ -382,22 +366,16 @@ class Experiment:
             rerank: k-reciprocal re-ranking; by default as configured.
             direction: ``query`` and ``gallery``, for protocols with two directions.
         """
-        c, e = self.config, self.config.evaluation
+        c, settings = self.config, vars(self.config.evaluation)
         trained = next((t for t in self._trained.values() if t.model is model), None)
         metadata = {"network": trained.name if trained else ""}
         metadata |= {name: getattr(c.data, name) for name in IMAGE_FIELDS} | {"seed": c.seed}
         return evaluate(
             lambda: self.embeddings(model),
             self.dataset,
-            protocol=e.protocol,
             mode=mode,
             shots=shots,
-            sampling=e.sampling,
-            trials=e.trials,
-            cmc_unit=e.cmc_unit,
-            flip=e.flip,
-            rerank=e.rerank if rerank is None else rerank,
             device=c.device,
             metadata=metadata | self.metadata,
-            **direction,
+            **settings | direction | ({} if rerank is None else {"rerank": rerank}),
         )

@@ -136,7 +136,7 @@ def regdb_trials(
     Source: Ye et al., "Hierarchical Discriminative Learning for Visible Thermal Person
     Re-Identification", AAAI 2018 (protocol).
     """
-    return [Trial(number, *_rows_by_modality(test, query, gallery))]
+    return [Trial(number, *_rows(test, query, gallery))]
 
 
 def llcm_trials(
@@ -170,7 +170,7 @@ def llcm_trials(
     """
     if trials < 1:
         raise ValueError(f"trials must be at least 1, not {trials}")
-    queries, others = _rows_by_modality(test, query, gallery)
+    queries, others = _rows(test, query, gallery)
     groups = _group_by_identity_and_camera(test, np.isin(np.arange(len(test)), others))
     return [Trial(number, queries, _draw_agw(groups, 1, number)) for number in range(trials)]
 
@@ -187,12 +187,10 @@ def open_trials(
     Raises:
         ValueError: the direction is invalid, or the split lacks a modality.
     """
-    return [Trial(0, *_rows_by_modality(test, query, gallery))]
+    return [Trial(0, *_rows(test, query, gallery))]
 
 
-def _rows_by_modality(
-    test: TestSplit, query: Modality, gallery: Modality
-) -> tuple[np.ndarray, np.ndarray]:
+def _rows(test: TestSplit, query: Modality, gallery: Modality) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows of the query's and of the gallery's modality."""
     if {query, gallery} != {"visible", "infrared"}:
         raise ValueError(

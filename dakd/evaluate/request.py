@@ -101,9 +101,7 @@ class Request:
 
     def draw(self, dataset: Dataset) -> list[Trial]:
         """Return the trials of a resolved request after checking it (see `check_request`)."""
-        require(
-            len(dataset.test) > 0, "there is no test image; add rows or files of the test split"
-        )
+        require(len(dataset.test) > 0, "there is no test image; add images to the test split")
         require(
             self.cmc_unit in ("identity", "image", None),
             f"cmc_unit must be 'identity' or 'image', not {self.cmc_unit!r}",

@@ -115,11 +115,9 @@ def _check(query: Tensor, gallery: Tensor, k1: int, k2: int, weight: float, chun
         broken = (~torch.isfinite(features).all(dim=1)).nonzero()[:, 0].tolist()
         require(not broken, f"{name} holds features that are not finite, in rows {broken[:5]}")
     images = len(query) + len(gallery)
-    hint = f"; neighbourhood_sizes({images}) returns valid values"
-    require(
-        1 <= k1 < images, f"k1 must lie in 1..{images - 1} with {images} images, not {k1}{hint}"
-    )
-    require(1 <= k2 <= images, f"k2 must lie in 1..{images} with {images} images, not {k2}{hint}")
+    hint = f"with {images} images; use neighbourhood_sizes({images})"
+    require(1 <= k1 < images, f"k1 must lie in 1..{images - 1}, not {k1}, {hint}")
+    require(1 <= k2 <= images, f"k2 must lie in 1..{images}, not {k2}, {hint}")
     require(0 <= weight <= 1, f"weight must lie in 0..1, not {weight}")
     require(chunk >= 1, f"chunk must be at least 1, not {chunk}")
 

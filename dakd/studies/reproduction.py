@@ -231,17 +231,11 @@ def _check_data(
         raise ValueError(
             f"{report}\n\nRepair the copy, or train on it as it is with check=False (--no-check)"
         )
-    e = config.evaluation
+    names = ("protocol", "sampling", "cmc_unit")
+    settings = {name: getattr(config.evaluation, name) for name in names}
     for experiment in experiments:
         for setting in experiment.settings:
-            check_request(
-                experiment.dataset,
-                device=config.device,
-                protocol=e.protocol,
-                sampling=e.sampling,
-                cmc_unit=e.cmc_unit,
-                **setting,
-            )
+            check_request(experiment.dataset, device=config.device, **settings, **setting)
 
 
 def _training(trained: TrainingResult) -> dict[str, Any]:

@@ -221,11 +221,9 @@ class _Benchmark:
         results: dict[tuple[str, Side], list[Result]] = {}
         arguments = {"kinds": kinds, "severity": severity, **self.arguments}
         for draw in range(repeats):
-            corrupted = self.clean
+            corrupted, test = self.clean, self.dataset.test
             if {*sides} != {"none"}:
-                corrupted = corrupted_embeddings(
-                    self.models, self.dataset.test, seed=seed + draw, **arguments
-                )
+                corrupted = corrupted_embeddings(self.models, test, seed=seed + draw, **arguments)
             for name, side in itertools.product(self.models, sides):
                 z = torch.where(self.rows[side], corrupted[name], self.clean[name])  # (N, D)
                 result = evaluate(z, self.dataset, **self.setting)

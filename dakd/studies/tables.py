@@ -53,11 +53,8 @@ def differences(table: pd.DataFrame, *, metric: str, baseline: str = "teacher") 
 
     Args:
         table: from `dakd.studies.ablation.run_grid`.
-        metric, baseline: see `dakd.analysis.paired_differences`.
-
-    Returns:
-        The columns of `dakd.analysis.paired_differences`, with ``label`` and ``group`` of
-        `dakd.studies.grid.GRID`.
+        metric, baseline: see `dakd.analysis.paired_differences`, which describes the columns
+            except ``label`` and ``group`` of `dakd.studies.grid.GRID`.
     """
     rows = paired_differences(table, metric=metric, baseline=baseline)
     rows = rows.reindex([run for run in GRID if run in rows.index and run != baseline])
@@ -92,9 +89,11 @@ def difference_table(table: pd.DataFrame, baseline: str = "teacher") -> str:
         table: from `dakd.studies.ablation.run_grid`.
         baseline: the run to compare with.
     """
-    intervals = _intervals(table, baseline)
-    lines = [_row(LABELS[run], *cells) for run, cells in intervals.items() if run != "untrained"]
-    return "\n".join([*_header("variant", "seeds", *MEASURES.values()), *lines])
+    lines = _header("variant", "seeds", *MEASURES.values())
+    for run, cells in _intervals(table, baseline).items():
+        if run != "untrained":
+            lines.append(_row(LABELS[run], *cells))
+    return "\n".join(lines)
 
 
 def question_table(table: pd.DataFrame, baseline: str = "dakd") -> str:
@@ -170,11 +169,11 @@ def robustness_summary(table: pd.DataFrame, measure: str = "mAP") -> str:
     if {"nothing", "both"} <= rows.keys():
         rows["left with both"] = 100 * rows["both"] / rows["nothing"]
     methods = table["method"].unique()
-    lines = [
-        _row(row, *(_mean_std(values[method], 1) for method in methods))
-        for row, values in rows.items()
+    lines = _header("corrupted", *(LABELS[method] for method in methods))
+    lines += [
+        _row(row, *(_mean_std(v[method], 1) for method in methods)) for row, v in rows.items()
     ]
-    return "\n".join([*_header("corrupted", *(LABELS[method] for method in methods)), *lines])
+    return "\n".join(lines)
 
 
 def _mean_std(values: pd.Series, digits: int) -> str:
