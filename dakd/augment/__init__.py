@@ -19,15 +19,9 @@ from dakd.augment.colour import (
     RandomGrayscale,
     denormalise,
 )
-from dakd.augment.geometry import Flip, PadCrop
-from dakd.augment.rectangles import (
-    ERASING_FILL,
-    Box,
-    ChannelRandomErasing,
-    CutSwap,
-    ErasingDraws,
-    SwapDraws,
-)
+from dakd.augment.cutswap import CutSwap, SwapDraws
+from dakd.augment.erasing import ERASING_FILL, ChannelRandomErasing, ErasingDraws
+from dakd.augment.geometry import Box, Flip, PadCrop
 from dakd.runtime import require
 
 PipelineName = Literal["sysu", "regdb", "llcm"]

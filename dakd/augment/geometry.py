@@ -1,4 +1,6 @@
-"""Augmentations of pixel positions: random crops and horizontal flips."""
+"""Rectangles, random crops and horizontal flips."""
+
+from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor
@@ -6,6 +8,23 @@ from torch.nn import functional as F
 
 from dakd.augment.base import Augmentation, integers, sizes, uniform
 from dakd.runtime import require
+
+
+class Box(NamedTuple):
+    """One rectangle per image, in pixels; every field is (B,) int64."""
+
+    top: Tensor
+    left: Tensor
+    height: Tensor
+    width: Tensor
+
+    def inside(self, x: Tensor) -> Tensor:
+        """Return which pixels of images like `x` lie in the rectangles, (B, 1, H, W) bool."""
+        top, left, height, width = (field[:, None, None, None] for field in self)  # (B, 1, 1, 1)
+        row = torch.arange(x.shape[2], device=x.device)[:, None]  # (H, 1)
+        column = torch.arange(x.shape[3], device=x.device)  # (W,)
+        rows = (row >= top) & (row < top + height)  # (B, 1, H, 1)
+        return rows & (column >= left) & (column < left + width)
 
 
 class PadCrop(Augmentation):
