@@ -1,7 +1,8 @@
 """All figures of the course: functions from results to a `Figure`, in one palette.
 
 They load no model and leave pyplot's state alone. A figure at the end of a notebook cell displays
-itself.
+itself. Two arguments are common: `title` is written above the figure, and `labels` maps a method or
+a setting to its name in the figure; others keep their name.
 """
 
 from dakd.figures.ablation import difference_plot
@@ -17,12 +18,7 @@ from dakd.figures.gap import gap_bars, modality_maps
 from dakd.figures.images import cutswap_strip, gradcam_overlay, image_grid, pairs, strip
 from dakd.figures.method import method_overview
 from dakd.figures.rankings import cmc_curve, ranked_items, ranking, trial_spread
-from dakd.figures.robustness import (
-    corruption_grid,
-    robustness_bars,
-    severity_curves,
-    severity_grid,
-)
+from dakd.figures.robustness import corruption_grid, robustness_bars, severity_curves
 from dakd.figures.style import PALETTE, colour, png, save
 from dakd.figures.training import loss_curves, loss_parts
 
@@ -54,7 +50,6 @@ __all__ = [
     "robustness_bars",
     "save",
     "severity_curves",
-    "severity_grid",
     "strip",
     "trial_spread",
 ]

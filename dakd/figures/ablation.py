@@ -32,7 +32,6 @@ def difference_plot(
         baseline: name of the baseline, for the axis.
         measure: name of the measure, for the axis.
         further: measure -> the same rows in a further measure, one panel each.
-        title: of the figure.
 
     Raises:
         ValueError: a column is missing, there is no row, or `further` has other rows.
@@ -87,9 +86,7 @@ def _interval(axes: Axes, y: float, row: pd.Series) -> None:
     for low, high, width in (("t_low", "t_high", 1), ("low", "high", 4)):
         axes.plot([100 * row[low], 100 * row[high]], [y, y], color=color, linewidth=width)
     each = [100 * value for value in row["each"]]
-    axes.plot(
-        each, [y] * len(each), "o", markersize=3, color=PALETTE["text"], zorder=3, linewidth=0
-    )
+    axes.plot(each, [y] * len(each), "o", markersize=3, color=PALETTE["text"], zorder=3)
     axes.plot(100 * row["mean"], y, "D", markersize=6, color=color, zorder=2)
     axes.annotate(
         f"{100 * row['mean']:+.1f}", (1, y), xycoords=("axes fraction", "data"), xytext=(4, 0),

@@ -24,8 +24,6 @@ def benchmark_bars(
     Args:
         table: one row per method and seed: ``method`` and one column per measure, as fractions.
         measures: columns to show, one panel each.
-        labels: method -> name in the figure; other methods keep their name.
-        title: of the figure.
 
     Raises:
         ValueError: a missing column, or a table with several settings of the protocol.
@@ -37,33 +35,17 @@ def benchmark_bars(
         if name in table and table[name].nunique() > 1:
             raise ValueError(f"the table has several values of {name!r}; select one first")
     data = table.assign(name=table["method"].replace(dict(labels or {})))
-    colors = {
-        name: colour(method) for name, method in zip(data["name"], data["method"], strict=True)
-    }
+    colors = dict(zip(data["name"], data["method"].map(colour), strict=True))
     height = 0.9 + 0.5 * len(colors) + 0.3 * bool(title)
     figure = new_figure(min(WIDTH, 4.5 * len(measures)), height, title=title)
     panels = figure.subplots(1, len(measures), sharey=True, squeeze=False)[0]
     color = PALETTE["text"]
+    bars = {"hue": "name", "palette": colors, "saturation": 1, "width": 0.66, "errorbar": "sd"}
+    dots = {"color": PALETTE["background"], "edgecolor": color, "linewidth": 0.8, "size": 4}
     for axes, measure in zip(panels, measures, strict=True):
         shared = {"data": data, "x": measure, "y": "name", "ax": axes}
-        line = {"color": color, "linewidth": 1.5}
-        seaborn.barplot(
-            **shared,
-            hue="name",
-            palette=colors,
-            saturation=1,
-            errorbar="sd",
-            err_kws=line,
-            width=0.66,
-        )
-        seaborn.stripplot(
-            **shared,
-            color=PALETTE["background"],
-            edgecolor=color,
-            linewidth=0.8,
-            size=4,
-            jitter=False,
-        )
+        seaborn.barplot(**shared, **bars, err_kws={"color": color, "linewidth": 1.5})
+        seaborn.stripplot(**shared, **dots, jitter=False)
         spread = data.groupby("name", sort=False)[measure].agg(["mean", "std", "max"]).fillna(0)
         for row, (mean, std, most) in enumerate(spread.to_numpy()):
             text = f"{100 * mean:.1f}" + (f" ± {100 * std:.1f}" if std else "")

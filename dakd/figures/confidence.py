@@ -32,16 +32,14 @@ def confidence_histograms(
         confidence, correct: (N,) each.
         threshold: of the mask, drawn as a line with the accuracy on both sides of it.
         label: of the confidence axis.
-        title: of the figure.
         bins: number of bins over the range of the confidences.
     """
     confidence, correct = np.asarray(confidence), np.asarray(correct, dtype=bool)
     figure = new_figure(6.4, 3.2, title=title)
     axes = figure.subplots()
-    edges = np.linspace(confidence.min(), confidence.max(), bins + 1)
     axes.hist(
         [confidence[correct], confidence[~correct]],
-        edges.tolist(),
+        bins,
         stacked=True,
         color=[PALETTE["right"], PALETTE["wrong"]],
         label=[f"right ({correct.sum()})", f"wrong ({(~correct).sum()})"],
@@ -54,13 +52,12 @@ def confidence_histograms(
     axes.ticklabel_format(axis="x", useOffset=False)
     if threshold is not None:
         axes.axvline(threshold, color=PALETTE["text"], linewidth=1.5, linestyle="--")
-        sides = (("right", confidence < threshold, -6), ("left", confidence >= threshold, 6))
-        for align, mask, shift in sides:
+        sides = {"right": confidence < threshold, "left": confidence >= threshold}
+        for align, mask in sides.items():
             if mask.any():
-                text = f"{100 * correct[mask].mean():.0f} % right"
-                axes.annotate(text, (threshold, 1), xycoords=("data", "axes fraction"), va="top",
-                              xytext=(shift, 2), textcoords="offset points", ha=align,
-                              fontsize=SMALL, fontweight="bold")  # fmt: skip
+                text = f"  {100 * correct[mask].mean():.0f} % right  "
+                axes.text(threshold, 1, text, transform=axes.get_xaxis_transform(), va="top",
+                          ha=align, fontsize=SMALL, fontweight="bold")  # fmt: skip
         axes.margins(y=0.18)
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
     return figure
@@ -87,7 +84,6 @@ def mask_gallery(
         predictions: the top predictions of each image, {class: probability}, printed below the
             confidence, one per line; only the first may be below `LEAST`.
         labels: true classes, (n,), printed above the images; their prediction is bold and green.
-        title: of the figure.
 
     Raises:
         ValueError: no image, or arguments of different lengths.
@@ -101,18 +97,15 @@ def mask_gallery(
     if len(lengths) != 1 or not shown:
         raise ValueError(f"images, confidence, correct and kept differ in length: {lengths}")
     digits = 2 if np.ptp(score) > 0.05 else 5  # instance-level confidences differ little
-    tiles = [
-        _tile(*values, digits)
-        for values in zip(shown, score, right, top, true.tolist(), strict=True)
-    ]
+    each = zip(shown, score, right, top, true.tolist(), strict=True)
+    tiles = [_tile(*values, digits) for values in each]
     order = np.argsort(-score, kind="stable")
-    parts = {"kept": order[mask[order]], "dropped": order[~mask[order]]}
-    parts = {name: part for name, part in parts.items() if len(part)}
-    lines = wrap_rows([[tiles[i] for i in part] for part in parts.values()], margin=0.9)
+    parts = [[tiles[i] for i in order if mask[i] == side] for side in (True, False)]
     rows, names = [], []
-    for name, part in zip(parts, lines, strict=True):
-        rows += part
-        names += [name, *[""] * (len(part) - 1)]
+    for name, lines in zip(("kept", "dropped"), wrap_rows(parts, margin=0.9), strict=True):
+        if lines[0]:
+            rows += lines
+            names += [name, *[""] * (len(lines) - 1)]
     return tile_grid(rows, row_titles=names, title=title, cell_width=0.5)
 
 
@@ -129,8 +122,7 @@ def _tile(
     image: Any, score: float, right: bool, top: Mapping[int, float], label: int, digits: int
 ) -> Tile:
     """Return an image with the teacher's predictions."""
-    color = PALETTE["right"] if right else PALETTE["wrong"]
-    sign = "✓" if right else "✗"
+    color, sign = (PALETTE["right"], "✓") if right else (PALETTE["wrong"], "✗")
     best = max(top.values(), default=-1.0)
     printed = {name: p for name, p in top.items() if p >= min(best, LEAST)}
     lines = [] if np.isclose(best, score) else [short(score, digits)]
@@ -149,7 +141,6 @@ def reliability_diagram(results: Mapping[str, Reliability], *, title: str | None
 
     Args:
         results: name -> `dakd.analysis.reliability`; the area of a dot shows the size of its bin.
-        title: of the figure.
     """
     figure = new_figure(4.8, 4.3, title=title)
     axes = figure.subplots()
@@ -158,11 +149,10 @@ def reliability_diagram(results: Mapping[str, Reliability], *, title: str | None
     for name, result in results.items():
         table, marker = result.table, {"visible": "o", "infrared": "^"}.get(name) or next(others)
         size = 20 + 160 * table["count"] / table["count"].sum()
-        label = f"{name}: ECE {100 * result.ece:.1f} %"
-        axes.plot(table["confidence"], table["accuracy"], color=colour(name), linewidth=1.4)
-        axes.scatter(table["confidence"], table["accuracy"], s=size, color=colour(name),
-                     marker=marker, label=label, edgecolor=PALETTE["background"],
-                     zorder=3)  # fmt: skip
+        label, color = f"{name}: ECE {100 * result.ece:.1f} %", colour(name)
+        axes.plot("confidence", "accuracy", data=table, color=color, linewidth=1.4, label="")
+        axes.scatter("confidence", "accuracy", data=table, s=size, color=color, marker=marker,
+                     label=label, edgecolor=PALETTE["background"], zorder=3)  # fmt: skip
     axes.set(xlim=(-0.02, 1.04), ylim=(-0.02, 1.04), aspect="equal")
     axes.set(xlabel="confidence", ylabel="accuracy")
     axes.text(0.97, 0.05, "overconfident", ha="right", fontsize=SMALL, color=PALETTE["muted"])
@@ -180,7 +170,6 @@ def risk_coverage_curve(
     Args:
         results: name -> `dakd.analysis.risk_coverage`. A name that begins with a modality or a
             method, such as ``"visible, class level"``, has its colour.
-        title: of the figure.
         quantile: of a mask, whose coverage is marked.
     """
     figure = new_figure(5.8, 3.4 + 0.2 * len(results), title=title)
@@ -191,9 +180,8 @@ def risk_coverage_curve(
         axes.plot(result.coverage, result.risk, color=color, linestyle=linestyle, label=label)
     if quantile is not None:
         axes.axvline(1 - quantile, color=PALETTE["text"], linewidth=1, linestyle=":")
-        axes.annotate("kept by the mask", (1 - quantile, 1), xycoords=("data", "axes fraction"),
-                      xytext=(-4, -2), textcoords="offset points", ha="right", va="top",
-                      fontsize=SMALL)  # fmt: skip
+        axes.text(1 - quantile, 0.98, "kept by the mask ", transform=axes.get_xaxis_transform(),
+                  ha="right", va="top", fontsize=SMALL)  # fmt: skip
     axes.set(xlabel="coverage: fraction of images kept", ylabel="risk: error rate among them")
     axes.set(xlim=(0, 1), ylim=(0, None))
     percent_axis(axes.xaxis)

@@ -16,7 +16,6 @@ def brightness_scatter(
 
     Args:
         visible, infrared: mean grey levels in 0..1, one per person, (n,) each.
-        title: of the figure.
     """
     visible, infrared = np.asarray(visible), np.asarray(infrared)
     figure = new_figure(4.6, 4.2, title=title)
@@ -44,7 +43,6 @@ def histogram(
     Args:
         samples: group name -> values; a group named after a modality or method has its colour.
         label: the quantity and its unit.
-        title: of the figure.
         bins: number of bins over the range of all groups.
     """
     figure = new_figure(6.4, 3.0, title=title)

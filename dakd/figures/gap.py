@@ -4,22 +4,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from matplotlib import colormaps
+import seaborn
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from dakd.figures.style import (
-    BODY,
-    PALETTE,
-    SMALL,
-    colour,
-    hide_axes,
-    new_figure,
-    styled,
-    text_colour_on,
-)
+from dakd.figures.style import BODY, PALETTE, SMALL, colour, hide_axes, new_figure, styled
 from dakd.figures.tiles import WIDTH
 
 COLOURINGS = ("modality", "camera", "identity")
@@ -37,26 +27,24 @@ def point_colours(
     Raises:
         ValueError: an unknown colouring, or its `cams` or `pids` are missing.
 
-    >>> point_colours("camera", np.array([False]), np.array([2]), None)[1]
-    {'camera 2': '#1f77b4'}
+    >>> point_colours("camera", np.array([False]), np.array([2]), None)[1]["camera 2"]
+    '#1f77b4'
     """
     if colouring == "modality":
         colors = np.where(infrared, PALETTE["infrared"], PALETTE["visible"])
         return colors, {name: PALETTE[name] for name in ("visible", "infrared")}
     if colouring not in COLOURINGS:
         raise ValueError(f"colouring {colouring!r} is unknown; use one of {', '.join(COLOURINGS)}")
-    groups, word = (cams, "camera") if colouring == "camera" else (pids, "identity")
+    groups, needed = (cams, "cams") if colouring == "camera" else (pids, "pids")
     if groups is None:
-        raise ValueError(f"colouring by {colouring} needs {'cams' if word == 'camera' else 'pids'}")
-    known = list(np.unique(groups))
-    table = colormaps["tab10" if word == "camera" else "hsv"]  # few cameras, many identities
-    steps = np.arange(len(known)) % 10 if word == "camera" else np.linspace(0, 0.92, len(known))
-    colors = table(steps)  # (n, 4): red, green, blue, alpha
-    color_of = {
-        key: to_hex(tuple(color.tolist())) for key, color in zip(known, colors, strict=True)
-    }
-    legend = {f"{word} {key}": color for key, color in color_of.items()} if len(known) <= 8 else {}
-    return np.array([color_of[key] for key in groups]), legend
+        raise ValueError(f"colouring by {colouring} needs {needed}")
+    known, number = np.unique(groups, return_inverse=True)
+    palette = "tab10" if colouring == "camera" else "hsv"  # few cameras, many identities
+    colors = seaborn.color_palette(palette, len(known)).as_hex()
+    legend = {f"{colouring} {key}": color for key, color in zip(known, colors, strict=True)}
+    legend = legend if len(known) <= 8 else {}
+    shapes = {"visible": PALETTE["muted"], "infrared": PALETTE["muted"]}
+    return np.array(colors)[number], legend | shapes
 
 
 @styled
@@ -78,7 +66,6 @@ def modality_maps(
         colouring: ``"modality"``, ``"camera"`` (needs `cams`) or ``"identity"`` (needs `pids`).
         cams, pids: (N,) each.
         captions: network -> text below its map, for example measures of its gap.
-        title: of the figure.
 
     Raises:
         ValueError: an unknown colouring, or points of another shape.
@@ -95,15 +82,12 @@ def modality_maps(
         _scatter(axes, np.asarray(xy), infrared, colors)
         axes.set_title(name)
         axes.set_xlabel((captions or {}).get(name, ""), fontsize=SMALL, color=PALETTE["text"])
-    if colouring != "modality":
-        legend |= {"visible": PALETTE["muted"], "infrared": PALETTE["muted"]}
     handles = [
         Line2D([], [], linestyle="", marker=MARKERS[text == "infrared"], color=color, label=text)
         for text, color in legend.items()
     ]
-    figure.legend(
-        handles=handles, loc="outside lower center", ncols=8, columnspacing=0.9, handletextpad=0.1
-    )
+    spacing = {"columnspacing": 0.9, "handletextpad": 0.1}
+    figure.legend(handles=handles, loc="outside lower center", ncols=8, **spacing)
     return figure
 
 
@@ -132,7 +116,6 @@ def gap_bars(
         measures: columns to show; None shows all.
         seeds: the same columns, with any number of rows per name; each value is a dot below the
             bar of its name.
-        title: of the figure.
 
     Raises:
         ValueError: a measure is not in a table.
@@ -149,34 +132,31 @@ def gap_bars(
     for axes, measure in zip(grid.flat, shown, strict=False):
         _bars(axes, table[measure], None if seeds is None else seeds[measure])
         axes.set_title(measure, fontsize=BODY)
-    for axes in list(grid.flat)[len(shown) :]:
+    for axes in grid.flat[len(shown) :]:
         axes.set_axis_off()
     return figure
 
 
 def _bars(axes: Axes, values: pd.Series, seeds: pd.Series | None) -> None:
     """Draw each value as a bar with its number, and below it one dot per seed of its name."""
-    colors = [colour(str(name)) for name in values.index]
+    colors = {name: colour(str(name)) for name in values.index}
     height, lift = (0.72, 0.0) if seeds is None else (0.5, 0.12)
-    axes.barh(np.arange(len(values)) - lift, values, color=colors, height=height)
+    rows = np.arange(len(values))
+    axes.barh(rows - lift, values, color=list(colors.values()), height=height)
+    for row, value in enumerate(values):
+        text = f"  {round(value, 3) + 0.0:.3f}"  # no -0.000
+        axes.text(max(value, 0), row - lift, text, va="center", fontsize=SMALL)
     reach = [0.0, *values]
-    for row, (name, color) in enumerate(zip(values.index, colors, strict=True)):
-        if seeds is not None and name in seeds.index:
-            dots = list(seeds[seeds.index == name])
-            reach += dots
-            axes.scatter(dots, [row + 0.28] * len(dots), s=16, color=color, linewidth=0.6,
-                         edgecolor=PALETTE["text"], clip_on=False)  # fmt: skip
-    most = max(*reach, 1e-3)
-    for row, (value, color) in enumerate(zip(values, colors, strict=True)):
-        inside = value > 0.55 * most
-        axes.annotate(f"{round(value, 3) + 0.0:.3f}", (max(value, 0), row - lift), va="center",
-                      ha="right" if inside else "left", xytext=(-4 if inside else 4, 0),
-                      textcoords="offset points", fontsize=SMALL,
-                      color=text_colour_on(color) if inside else PALETTE["text"])  # fmt: skip
-    axes.set_xlim(1.6 * min(reach), 1.05 * most)
+    if seeds is not None:
+        dots = seeds[seeds.index.isin(values.index)]
+        reach += list(dots)
+        place, fill = values.index.get_indexer(dots.index) + 0.28, dots.index.map(colors)
+        axes.scatter(dots, place, s=16, c=list(fill), linewidth=0.6, edgecolor=PALETTE["text"],
+                     clip_on=False)  # fmt: skip
+    axes.set_xlim(1.6 * min(reach), 1.4 * max(*reach, 1e-3))
     axes.spines["left"].set_position("zero")
-    axes.set_xticks([])
+    axes.spines["bottom"].set_visible(False)
     axes.grid(False)
-    axes.spines[["bottom"]].set_visible(False)
-    axes.set_yticks(range(len(values)), [str(name) for name in values.index])
+    axes.set_xticks([])
+    axes.set_yticks(rows, [str(name) for name in values.index])
     axes.set_ylim(len(values) - 0.5, -0.5)

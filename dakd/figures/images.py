@@ -45,7 +45,6 @@ def image_grid(
         images: (R, C, 3, H, W), or R lists of up to C images; None is an empty cell.
         row_titles, column_titles: R and C texts.
         column_modalities: ``"visible"`` or ``"infrared"`` for each column; colours its title.
-        title: of the figure.
 
     Raises:
         ValueError: the number of titles does not match, there is no image, images differ in size,
@@ -55,8 +54,8 @@ def image_grid(
     columns = max((len(row) for row in rows), default=0)
     names = _titles(row_titles, len(rows), "row")
     heads = _titles(column_titles, columns, "column")
+    above = [heads, *[[""] * columns] * (len(rows) - 1)]
     full = [[*row, *[None] * (columns - len(row))] for row in rows]
-    above = [heads if r == 0 else [""] * columns for r in range(len(rows))]
     tiles = [_headed(*row, column_modalities) for row in zip(full, above, strict=True)]
     return tile_grid(tiles, row_titles=names, title=title)
 
@@ -105,16 +104,11 @@ def cutswap_strip(
     Args:
         original, paper, release: (n, 3, H, W) each, one column per image.
         rectangles: top, left, height, width in pixels, (n, 4); none is drawn for height 0.
-        title: of the figure.
     """
     boxes = [box if box[2] else None for box in np.asarray(rectangles).tolist()]
-    pairs = zip(original, boxes, strict=True)
-    rows = [
-        [Tile(image=image) for image in original],
-        [Tile(image=image, box=box) for image, box in pairs],
-        [Tile(image=image) for image in paper],
-        [Tile(image=image) for image in release],
-    ]
+    plain = [[Tile(image=image) for image in images] for images in (original, paper, release)]
+    boxed = [Tile(image=image, box=box) for image, box in zip(original, boxes, strict=True)]
+    rows = [plain[0], boxed, *plain[1:]]
     names = ["image", "rectangle", "paper:\ninside", "release:\neverywhere"]
     return tile_grid(rows, row_titles=names, title=title)
 
@@ -133,7 +127,6 @@ def gradcam_overlay(
         images: (n, 3, H, W).
         heatmaps: importance in 0..1, (n, H, W), see `dakd.analysis.gradcam`.
         titles: one per image.
-        title: of the figure.
 
     Raises:
         ValueError: the numbers of images, heat maps and titles differ.
@@ -144,10 +137,7 @@ def gradcam_overlay(
     hot = colormaps["inferno"](np.asarray(heatmaps))[..., :3]  # (n, H, W, 3)
     mixed = torch.from_numpy(0.4 * np.stack(plain) / 255 + 0.6 * hot).movedim(-1, 1)
     heads = _titles(titles, len(plain), "column")
-    rows = [
-        [Tile(image=image, above=text) for image, text in zip(images, heads, strict=True)],
-        [Tile(image=image) for image in mixed],
-    ]
+    rows = [_headed(list(images), heads, None), [Tile(image=image) for image in mixed]]
     figure = tile_grid(rows, row_titles=["image", "Grad-CAM"], title=title, right=0.75)
     width, height = figure.get_size_inches()
     place = (1 - 0.65 / width, 0.1 / height, 0.1 / width, 1 - 0.9 / height)

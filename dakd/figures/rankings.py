@@ -20,7 +20,6 @@ from dakd.figures.style import (
     new_figure,
     percent_axis,
     styled,
-    text_colour_on,
 )
 from dakd.figures.tiles import WIDTH, Images, Tile, tile_grid
 
@@ -62,7 +61,6 @@ def ranking(
         captions: printed below each image, for example its camera.
         ap: average precision of this query, 0..1, printed below the query.
         modality: of the query, ``"visible"`` or ``"infrared"``; colours its frame.
-        title: of the figure.
         columns: images per line.
         shown: number of images to show; if none of them is right, the first right one follows.
 
@@ -79,10 +77,9 @@ def ranking(
     for i, (color, sign) in enumerate(marks):
         texts = [captions[i]] if captions is not None else []
         texts += [f"{np.asarray(similarity)[i]:.2f}"] if similarity is not None else []
-        style = {"above": "–", "opacity": 0.35} if sign == "–" else {"above": f"{ranks[i]} {sign}"}
-        tiles.append(
-            Tile(image=images[i], frame=color, color=color, below="\n".join(texts), **style)
-        )
+        style: Any = {"frame": color, "color": color, "below": "\n".join(texts)}
+        style |= {"above": "–", "opacity": 0.35} if sign == "–" else {"above": f"{ranks[i]} {sign}"}
+        tiles.append(Tile(image=images[i], **style))
     line = _shortened(tiles, signs, shown)
     start = Tile(image=query, frame=colour(modality), above="query",
                  below="" if ap is None else f"AP {ap:.2f}")  # fmt: skip
@@ -117,24 +114,22 @@ def ranked_items(
 
     Args:
         correct, dropped: of each item, best first, (n,) bool; a dropped one takes no rank.
-        title: of the figure, for example its metrics.
     """
     marks = _marks(correct, dropped)
     figure = new_figure(min(WIDTH, max(5.0, 0.75 * len(marks))), 1.75, title=title)
     axes = hide_axes(figure.subplots())
     rank = hits = 0
     for i, (color, sign) in enumerate(marks):
+        gone = sign == "–"
         tile = FancyBboxPatch((i + 0.12, 0), 0.76, 1, boxstyle="round,pad=0,rounding_size=0.12")
-        tile.set(facecolor=color, alpha=0.35 if sign == "–" else 1.0)
+        tile.set(facecolor=color, alpha=0.35 if gone else 1.0)
         axes.add_patch(tile)
-        axes.text(
-            i + 0.5, 0.5, sign, ha="center", va="center", fontsize=18, color=text_colour_on(color)
-        )
-        if sign == "–":
-            axes.text(i + 0.5, 1.25, "dropped", ha="center", fontsize=SMALL, color=color)
-            continue
-        rank, hits = rank + 1, hits + (sign == "✓")
-        axes.text(i + 0.5, 1.25, f"rank {rank}", ha="center", fontsize=SMALL)
+        rank, hits = rank + (not gone), hits + (sign == "✓")
+        dark = PALETTE["text"]
+        on_tile: Any = {"fontsize": 18, "ha": "center", "va": "center"}
+        axes.text(i + 0.5, 0.5, sign, color=dark if gone else "white", **on_tile)
+        head, head_color = ("dropped", color) if gone else (f"rank {rank}", dark)
+        axes.text(i + 0.5, 1.25, head, color=head_color, ha="center", fontsize=SMALL)
         if sign == "✓":
             axes.text(i + 0.5, -0.45, f"{hits}/{rank}", ha="center", fontsize=BODY, color=color)
     axes.set(xlim=(0, len(marks)), ylim=(-0.6, 1.6))
@@ -153,25 +148,18 @@ def cmc_curve(
 
     Args:
         curves: name -> `RankMetrics.cmc`, {rank: fraction}.
-        labels: name -> name in the figure; other names stay.
-        title: of the figure.
         chance: the same for a random ranking, drawn as a thin dashed line.
     """
     figure = new_figure(5.6, 3.6, title=title)
     axes = figure.subplots()
     for marker, (name, curve) in zip("osD^vP*", curves.items(), strict=False):
-        ranks = sorted(curve)
-        values = [curve[k] for k in ranks]
-        label = (labels or {}).get(name, name)
-        axes.plot(ranks, values, marker=marker, markersize=5, color=colour(name), label=label)
+        points, label = pd.Series(curve).sort_index(), (labels or {}).get(name, name)
+        axes.plot(points, marker=marker, markersize=5, color=colour(name), label=label)
     if chance is not None:
-        ranks = sorted(chance)
-        axes.plot(ranks, [chance[k] for k in ranks], color=PALETTE["text"], linestyle="--",
-                  linewidth=1, label="chance")  # fmt: skip
-    axes.set(
-        xlabel="rank k (identities)", ylabel="queries with a match up to rank k", ylim=(0, 1.02)
-    )
-    axes.set_xticks(sorted({k for curve in curves.values() for k in curve}))
+        points = pd.Series(chance).sort_index()
+        axes.plot(points, color=PALETTE["text"], linestyle="--", linewidth=1, label="chance")
+    axes.set(xlabel="rank k (identities)", ylabel="queries with a match up to rank k")
+    axes.set(ylim=(0, 1.02), xticks=sorted({k for curve in curves.values() for k in curve}))
     percent_axis(axes.yaxis)
     axes.legend()
     return figure
@@ -190,8 +178,6 @@ def trial_spread(
     Args:
         tables: setting -> `Result.trials` (one row per trial, fractions).
         measures: columns to show, one panel each.
-        labels: setting -> name in the figure; other settings keep their name.
-        title: of the figure.
     """
     figure = new_figure(WIDTH, 0.9 + 0.42 * len(tables) + 0.3 * bool(title), title=title)
     panels = figure.subplots(1, len(measures), sharey=True, squeeze=False)[0]

@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,8 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from dakd.corruption import FAMILIES, SEVERITIES, corrupt
-from dakd.figures.images import image_grid
+from dakd.corruption import FAMILIES, corrupt
 from dakd.figures.rankings import NAMES
 from dakd.figures.style import PALETTE, colour, new_figure, percent_axis, styled
 from dakd.figures.tiles import WIDTH, Tile, tile_grid
@@ -44,34 +43,16 @@ def corruption_grid(
         images: uint8 (n, 3, H, W), shown side by side, for example a visible and an infrared one.
         severity: 1 to 5.
         seed: of the corruptions.
-        title: of the figure.
     """
-    rows: list[list[Tile]] = []
-    for kinds in FAMILIES.values():
-        rows.append([])
-        for kind in ("clean", *kinds):
-            generator = make_generator(seed, images.device)
-            shown = images if kind == "clean" else corrupt(images, kind, severity, generator)
-            joined = torch.cat(list(shown), dim=-1)  # (3, H, n * W)
-            rows[-1].append(Tile(image=joined, above=kind.replace("_", " ")))
+
+    def tile(kind: str) -> Tile:
+        generator = make_generator(seed, images.device)
+        shown = images if kind == "clean" else corrupt(images, kind, severity, generator)
+        joined = torch.cat(list(shown), dim=-1)  # (3, H, n * W)
+        return Tile(image=joined, above=kind.replace("_", " "))
+
+    rows = [[tile(kind) for kind in ("clean", *kinds)] for kinds in FAMILIES.values()]
     return tile_grid(rows, row_titles=list(FAMILIES), title=title, cell_width=WIDTH)
-
-
-def severity_grid(
-    image: Tensor, kinds: Sequence[str], *, seed: int = 0, title: str | None = None
-) -> Figure:
-    """Show one image, uint8 (3, H, W), clean and at five severities, one row per kind."""
-    rows = [
-        [image]
-        + [corrupt(image[None], kind, s, make_generator(seed, image.device))[0] for s in SEVERITIES]
-        for kind in kinds
-    ]
-    return image_grid(
-        rows,
-        row_titles=[kind.replace("_", " ") for kind in kinds],
-        column_titles=["clean", *map(str, SEVERITIES)],
-        title=title,
-    )
 
 
 @styled
@@ -94,9 +75,7 @@ def robustness_bars(
             `dakd.studies.evidence.robustness_tables`.
         measures: columns to show, one panel each.
         curves: a column to plot over the severity below, as `severity_curves` does.
-        labels: method -> name in the figure; other methods keep their name.
         hollow: method -> another one, in whose colour it is drawn hollow.
-        title: of the figure.
 
     Raises:
         ValueError: a missing column, or no row of a side or of a family.
@@ -105,14 +84,15 @@ def robustness_bars(
     styles = _styles(table, labels or {}, hollow or {})
     families = _families(table) if curves else []
     figure = new_figure(WIDTH, 2.9 + 2.2 * bool(curves) + 0.35 * bool(title), title=title)
-    panels = _panels(figure, measures, families)
+    width = math.lcm(len(measures), len(families) or 1)
+    mosaic: Any = [[name for name in line for _ in range(width // len(line))]
+                   for line in (measures, families) if line]  # fmt: skip
+    panels = figure.subplot_mosaic(mosaic)
     for measure in measures:
         _bars(panels[measure], rows, styles, measure)
     if curves:
         _curves({family: panels[family] for family in families}, table, styles, curves)
-    handles = panels[measures[0]].get_legend_handles_labels()
-    figure.legend(*handles, loc="outside lower center", ncols=3)
-    return figure
+    return _with_legend(figure)
 
 
 @styled
@@ -128,7 +108,7 @@ def severity_curves(
     Severity 0 is clean; error bars are ± one standard deviation.
 
     Args:
-        table, labels, title: as in `robustness_bars`.
+        table: as in `robustness_bars`.
         measure: a column of the table.
 
     Raises:
@@ -137,20 +117,16 @@ def severity_curves(
     families = _families(table)
     width = min(WIDTH, 2.6 + 2.9 * len(families))
     figure = new_figure(width, 2.7 + 0.35 * bool(title), title=title)
-    panels = _panels(figure, families)
-    _curves(panels, table, _styles(table, labels or {}, {}), measure)
-    handles = next(iter(panels.values())).get_legend_handles_labels()
+    panels = figure.subplots(1, len(families), squeeze=False)[0]
+    styles = _styles(table, labels or {}, {})
+    _curves(dict(zip(families, panels, strict=True)), table, styles, measure)
+    return _with_legend(figure)
+
+
+def _with_legend(figure: Figure) -> Figure:
+    handles = figure.axes[0].get_legend_handles_labels()
     figure.legend(*handles, loc="outside lower center", ncols=3)
     return figure
-
-
-def _panels(figure: Figure, *lines: Sequence[str]) -> dict[str, Axes]:
-    """Return panels by name, in lines that span the width of the figure."""
-    lines = tuple(line for line in lines if len(line))
-    width = math.lcm(*map(len, lines))
-    return figure.subplot_mosaic(
-        [[n for n in line for _ in range(width // len(line))] for line in lines]
-    )
 
 
 def _bars(axes: Axes, rows: pd.DataFrame, styles: Mapping[str, MethodStyle], measure: str) -> None:
@@ -161,11 +137,10 @@ def _bars(axes: Axes, rows: pd.DataFrame, styles: Mapping[str, MethodStyle], mea
         own = rows[rows["method"] == method]
         cells = _cells(own, measure).set_index("where").reindex(sides)
         place = np.arange(len(sides)) + (i - (len(styles) - 1) / 2) * width
-        bars = axes.bar(place, cells["mean"], 0.82 * width, color=style.fill, edgecolor=style.color,
-                        linewidth=1, label=style.label, yerr=cells["spread"],
-                        error_kw={"ecolor": color, "elinewidth": 1.2})  # fmt: skip
-        for bar in bars:
-            bar.set_hatch("/////" if style.fill != style.color else "")
+        hatch = "/////" if style.fill != style.color else ""
+        axes.bar(place, cells["mean"], 0.82 * width, color=style.fill, edgecolor=style.color,
+                 hatch=hatch, linewidth=1, label=style.label, yerr=cells["spread"],
+                 error_kw={"ecolor": color, "elinewidth": 1.2})  # fmt: skip
         if _seeds(own) > 1:
             at = own["where"].map(dict(zip(sides, place, strict=True)))
             axes.plot(at, own[measure], "o", markersize=3, color=PALETTE["background"],

@@ -9,7 +9,6 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image
@@ -83,12 +82,7 @@ class NotebookFigure(Figure):
 
 
 def new_figure(width: float, height: float, *, title: str | None = None) -> Figure:
-    """Return an empty figure of `width` x `height` inches with constrained layout.
-
-    Args:
-        width, height: inches.
-        title: above the figure.
-    """
+    """Return an empty figure of `width` x `height` inches with constrained layout."""
     figure = NotebookFigure(figsize=(width, height), facecolor=PALETTE["background"])
     figure.set_layout_engine("constrained", w_pad=0.06, h_pad=0.06, wspace=0.04, hspace=0.04)
     FigureCanvasAgg(figure)
@@ -109,7 +103,10 @@ def add_note(figure: Figure, *lines: str) -> Figure:
     figure.set_size_inches(width, height + extra)
     style: Any = {"fontsize": SMALL, "color": PALETTE["muted"], "ha": "left", "linespacing": 1.2}
     if not isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):
-        _shift_axes_up(figure, extra)
+        for axes in figure.axes:  # up; their size in inches stays
+            box = axes.get_position()
+            low, high = ((y * height + extra) / (height + extra) for y in (box.y0, box.y1))
+            axes.set_position((box.x0, low, box.width, high - low))
         figure.text(0.07 / width, 0.07 / (height + extra), text, **style)
     elif figure.legends:
         figure.legends[0].set_title(text)
@@ -117,15 +114,6 @@ def add_note(figure: Figure, *lines: str) -> Figure:
     else:
         figure.supxlabel(text, x=0.01, **style)
     return figure
-
-
-def _shift_axes_up(figure: Figure, inches: float) -> None:
-    """Move axes with fixed positions up; their size in inches stays."""
-    total = figure.get_size_inches()[1]
-    for axes in figure.axes:
-        x, y, width, height = axes.get_position().bounds
-        share = (total - inches) / total
-        axes.set_position((x, y * share + inches / total, width, height * share))
 
 
 def colour(name: str) -> str:
@@ -138,12 +126,6 @@ def colour(name: str) -> str:
     key = name.lower().replace(" ", "_")
     aliases = {"dakd": "student", "full_mlkd": "student", "rgb": "visible", "ir": "infrared"}
     return PALETTE.get(aliases.get(key, key), PALETTE["muted"])
-
-
-def text_colour_on(background: str) -> str:
-    """Return black or white, whichever has more contrast with a background."""
-    red, green, blue = to_rgb(background)
-    return PALETTE["text"] if 0.299 * red + 0.587 * green + 0.114 * blue > 0.6 else "#FFFFFF"
 
 
 def percent_axis(axis: Any) -> None:

@@ -5,7 +5,7 @@ as with one axes per image and constrained layout: see benchmarks/bench_widgets.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -128,6 +128,12 @@ class _Layout:
     lefts: list[int]
     tops: list[int]
 
+    def places(self, rows: Sequence[Sequence[Tile]]) -> Iterator[tuple[Tile, int, int]]:
+        """Yield each tile and the upper left corner of its image."""
+        for top, row in zip(self.tops, rows, strict=True):
+            for left, tile in zip(self.lefts, row, strict=False):
+                yield tile, top, left
+
 
 def _lines(texts: Iterable[str]) -> int:
     return max((text.count("\n") + 1 for text in texts if text), default=0)
@@ -144,20 +150,16 @@ def _image_size(rows: Sequence[Sequence[Tile]]) -> tuple[int, int]:
 
 
 def _lay_out(
-    rows: Sequence[Sequence[Tile]],
-    cell: float,
-    left: float,
-    right: float,
-    first_gap: float,
-    head: float,
+    rows: Sequence[Sequence[Tile]], cell: float, sides: tuple[float, float], gap: float, head: float
 ) -> _Layout:
     """Return the layout of `tile_grid`; `head` is the height of the title in inches."""
+    left, right = sides
     rows_of_pixels, pixels = _image_size(rows)
     tiles = [tile for row in rows for tile in row]
     columns = max(map(len, rows))
     cell = cell or min(1.65, 6.4 / len(rows)) * pixels / rows_of_pixels
     text = _widest(tiles)
-    available = WIDTH - left - right - first_gap + GAP
+    available = WIDTH - left - right - gap + GAP
     cell = min(max(cell, text), available / columns - GAP)
     if cell < (least := max(NARROWEST, text - GAP / 2)):
         most = int(available / (least + GAP))
@@ -169,7 +171,7 @@ def _lay_out(
     zoom = math.ceil(FINE * cell / pixels)
     height, width, unit = zoom * rows_of_pixels, zoom * pixels, zoom * pixels / cell
     pitch = width + round(GAP * unit)
-    lefts = [round((left + first_gap * (c > 0)) * unit) + c * pitch for c in range(columns)]
+    lefts = [round((left + gap * (c > 0)) * unit) + c * pitch for c in range(columns)]
     tops: list[int] = []
     y = PAD + head
     for row in rows:
@@ -188,10 +190,8 @@ def _compose(rows: Sequence[Sequence[Tile]], layout: _Layout) -> np.ndarray:
     """
     canvas = np.ones((*layout.size, 4), dtype=np.float32)
     height, width = layout.tile
-    for top, row in zip(layout.tops, rows, strict=True):
-        for left, tile in zip(layout.lefts, row, strict=False):
-            if tile.image is None:
-                continue
+    for tile, top, left in layout.places(rows):
+        if tile.image is not None:
             pixels = 1 - tile.opacity * (1 - to_uint8(tile.image) / np.float32(255))
             large = pixels.repeat(layout.zoom, 0).repeat(layout.zoom, 1)
             canvas[top : top + height, left : left + width, :3] = large
@@ -203,25 +203,20 @@ def _annotate(axes: Axes, tile: Tile, top: int, left: int, layout: _Layout) -> N
     (height, width), gap = layout.tile, GAP / 2 * layout.unit
     middle = left + width / 2
     if tile.image is None:
-        _text(
-            axes, middle, top + height / 2, tile.placeholder, va="center", color=PALETTE["dropped"]
-        )
+        center = top + height / 2
+        _text(axes, middle, center, tile.placeholder, va="center", color=PALETTE["dropped"])
     if tile.box is not None:
         y, x, h, w = (layout.zoom * side for side in tile.box)
-        for color, thick in (
-            (PALETTE["background"], 3.5),
-            (PALETTE["text"], 1.5),
-        ):  # visible on any image
-            axes.add_patch(Rectangle((left + x, top + y), w, h, fill=False, edgecolor=color,
-                                     linewidth=thick))  # fmt: skip
+        for color, thick in (("background", 3.5), ("text", 1.5)):  # visible on any image
+            line: Any = {"fill": False, "edgecolor": PALETTE[color], "linewidth": thick}
+            axes.add_patch(Rectangle((left + x, top + y), w, h, **line))
     if tile.above:
         _text(axes, middle, top - gap, tile.above, fontweight="bold", color=tile.color)
-    for i, text in enumerate(tile.below.split("\n") if tile.below else []):
-        color, weight = (
-            (PALETTE["right"], "bold") if i == tile.highlighted else (PALETTE["muted"], None)
-        )
+    for i, text in enumerate(tile.below.splitlines()):
+        color, weight = ("right", "bold") if i == tile.highlighted else ("muted", None)
         under = top + height + gap + (i + 0.5) * LINE * layout.unit
-        _text(axes, middle, under, text, va="center_baseline", color=color, fontweight=weight)
+        style: Any = {"va": "center_baseline", "color": PALETTE[color], "fontweight": weight}
+        _text(axes, middle, under, text, **style)
 
 
 def _text(axes: Any, x: float, y: float, text: str, **style: Any) -> None:
@@ -233,12 +228,9 @@ def _text(axes: Any, x: float, y: float, text: str, **style: Any) -> None:
 
 def _frames(rows: Sequence[Sequence[Tile]], layout: _Layout) -> PatchCollection:
     """Return the frames of all tiles as one artist."""
-    colors, boxes = [], []
-    for top, row in zip(layout.tops, rows, strict=True):
-        for left, tile in zip(layout.lefts, row, strict=False):
-            if tile.frame:
-                colors.append(tile.frame)
-                boxes.append(Rectangle((left, top), layout.tile[1], layout.tile[0]))
+    framed = [(tile.frame, (left, top)) for tile, top, left in layout.places(rows) if tile.frame]
+    boxes = [Rectangle(corner, layout.tile[1], layout.tile[0]) for _, corner in framed]
+    colors = [color for color, _ in framed]
     return PatchCollection(boxes, facecolor="none", edgecolor=colors, linewidth=2.5)
 
 
@@ -257,7 +249,6 @@ def tile_grid(
     Args:
         rows: tiles; rows may differ in length. All images have one size.
         row_titles: a text to the left of each row.
-        title: of the figure.
         cell_width: width of an image in inches; 0 chooses one by the number of rows. It grows to
             the widest text, and shrinks until the grid is at most `WIDTH` wide.
         right: margin at the right in inches.
@@ -272,7 +263,7 @@ def tile_grid(
     """
     names = row_titles if row_titles is not None else [""] * len(rows)
     margin = PAD + bool(any(names)) * (text_width(names, weight="normal") + PAD)
-    layout = _lay_out(rows, cell_width, margin, right, first_gap, 0.28 * bool(title))
+    layout = _lay_out(rows, cell_width, (margin, right), first_gap, 0.28 * bool(title))
     inches = max(layout.size[1] / layout.unit, text_width([title or ""], TITLE) + 2 * PAD)
     figure = new_figure(inches, layout.size[0] / layout.unit)
     figure.set_layout_engine("none")
@@ -282,11 +273,11 @@ def tile_grid(
     axes.imshow(_compose(rows, layout), interpolation=interpolation, extent=extent, aspect="auto")
     axes.set(xlim=(0, inches * layout.unit), ylim=(layout.size[0], 0))
     axes.add_collection(_frames(rows, layout), autolim=False)
-    for name, top, row in zip(names, layout.tops, rows, strict=True):
+    for tile, top, left in layout.places(rows):
+        _annotate(axes, tile, top, left, layout)
+    for name, top in zip(names, layout.tops, strict=True):
         x, middle = layout.lefts[0] - PAD * layout.unit, top + layout.tile[0] / 2
         _text(axes, x, middle, name, ha="right", va="center", color=PALETTE["muted"])
-        for left, tile in zip(layout.lefts, row, strict=False):
-            _annotate(axes, tile, top, left, layout)
     corner = PAD * layout.unit
     _text(axes, corner, corner, title or "", ha="left", va="top", fontsize=TITLE, fontweight="bold")
     return figure

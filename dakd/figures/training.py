@@ -4,17 +4,14 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dakd.figures.style import PALETTE, SMALL, new_figure, styled
-from dakd.figures.tiles import text_width
 
 NOT_LOSSES = ("epoch", "step", "loss", "lr", "images_per_second", "memory_mb")
 SIDES = ("visible", "infrared")  # a term of one modality has its colour
 COLORS = ("#7F3C8D", "#8C6D31", "#1CA3A3", "#B2182B", "#5E6772", "#7A9A01")  # not used for a method
 LINESTYLES = ("-", "--", "-.", ":")
-WIDTH, HEIGHT, LEFT = 8.6, 4.4, 0.8  # inches: the figure, and its left margin
 
 
 def loss_parts(history: pd.DataFrame) -> list[str]:
@@ -37,7 +34,6 @@ def loss_curves(
         parts: terms to show; None shows all.
         smooth: 0..1, weight of the past in the exponential moving average; raw values are drawn
             in a light shade.
-        title: of the figure.
 
     Raises:
         ValueError: the history has no such term.
@@ -47,8 +43,9 @@ def loss_curves(
     missing = [part for part in parts if part not in known]
     if missing:
         raise ValueError(f"the history has no term {missing[0]!r}; it has {', '.join(known)}")
-    labels = [name.replace("_", " ") for name in parts]
-    figure, (total, pieces, rate) = _panels(labels, title)
+    figure = new_figure(8.6, 4.4, title=title)
+    panels = figure.subplots(3, 1, sharex=True, height_ratios=[1.2, 2, 0.6])
+    total, pieces, rate = panels
     steps = np.arange(1, len(history) + 1)
     for axes, names in ((total, ["loss"]), (pieces, parts)):
         for name in names:
@@ -62,38 +59,11 @@ def loss_curves(
     rate.plot(steps, history["lr"], color=PALETTE["muted"], linewidth=1.4)
     rate.set_ylim(0, None)
     rate.set_yticks([0, history["lr"].max()], ["0", f"{history['lr'].max():.1g}"])
-    _draw_step_grid((total, pieces), rate)
-    return figure
-
-
-def _panels(labels: Sequence[str], title: str | None) -> tuple[Figure, Sequence[Axes]]:
-    """Return a figure with panels for the total, the terms and the learning rate.
-
-    Positions are computed here: constrained layout would measure all ticks and texts once more.
-    """
-    figure = new_figure(WIDTH, HEIGHT, title=title)
-    figure.set_layout_engine("none")
-    right = WIDTH - 0.15 - bool(labels) * (0.55 + text_width(labels, weight="normal"))
-    sides = {"left": LEFT / WIDTH, "right": right / WIDTH, "bottom": 0.5 / HEIGHT,
-             "top": 1 - (0.1 + 0.3 * bool(title)) / HEIGHT, "hspace": 0.15}  # fmt: skip
-    panels = figure.subplots(3, 1, sharex=True,
-                             gridspec_kw={"height_ratios": [1.2, 2, 0.6], **sides})  # fmt: skip
+    rate.set_xlabel("step")
     for axes, label in zip(panels, ("total loss", "terms, unweighted", "lr"), strict=True):
         axes.set_ylabel(label)
-        axes.yaxis.set_label_coords((0.24 - LEFT) / (right - LEFT), 0.5)
-    panels[-1].set_xlabel("step")
-    return figure, panels
-
-
-def _draw_step_grid(upper: Sequence[Axes], lowest: Axes) -> None:
-    """Draw the vertical grid lines of the upper panels; ticks of their own would be slow."""
-    first, last = lowest.get_xlim()
-    lowest.set_xlim(first, last)
-    ticks = [x for x in lowest.get_xticks() if first <= x <= last]
-    for axes in upper:
-        axes.xaxis.set_visible(False)
-        axes.vlines(ticks, 0, 1, transform=axes.get_xaxis_transform(), zorder=0.5,
-                    colors=PALETTE["grid"], linewidths=0.6)  # fmt: skip
+    figure.align_ylabels()
+    return figure
 
 
 def _line_style(name: str, parts: Sequence[str]) -> tuple[str, str]:

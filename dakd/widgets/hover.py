@@ -89,8 +89,6 @@ def hover_map(
         f'<figure style="--x:{-(i % COLUMNS)};--y:{-(i // COLUMNS)}">{names[i]}</figure>\n'
         for i in order
     )
-    if colouring != "modality":
-        legend |= {"visible": PALETTE["muted"], "infrared": PALETTE["muted"]}
     keys = "".join(
         f'<i class="{"ir" * (text == "infrared")}" style="--color:{color}"></i>{escape(text)}'
         for text, color in legend.items()

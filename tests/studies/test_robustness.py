@@ -317,14 +317,6 @@ def test_the_grid_shows_every_kind_as_corrupt_computes_it(data):
     )
 
 
-def test_severity_grid_has_one_row_per_kind(data):
-    figure = figures.severity_grid(data.test.images([0])[0], ["fog", "motion_blur"])
-    assert {"fog", "motion blur", "clean", "1", "5"} <= words(figure)
-    white = (paper_of(figure) == 255).all(axis=2)
-    gaps = [np.diff(white.all(axis=1 - side).astype(int)) for side in (0, 1)]
-    assert [int((gap == -1).sum()) for gap in gaps] == [2, 6]  # rows and columns of images
-
-
 def test_bars_and_curves_show_the_numbers():
     table = table_of("teacher", "dakd", "something else")
     bars = figures.robustness_bars(table, labels={"dakd": "DAKD"}, title="t")
