@@ -21,7 +21,6 @@ and saturate has no effect.
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor
@@ -34,31 +33,17 @@ __all__ = ["FAMILIES", "KINDS", "SEVERITIES", "Corruption", "corrupt", "mixed"]
 SEVERITIES = (1, 2, 3, 4, 5)
 
 
-class Corruption(NamedTuple):
-    """One kind of corruption.
-
-    Attributes:
-        family: ``"noise"``, ``"blur"``, ``"weather"`` or ``"digital"``.
-        function: (images (n, 3, H, W) float32 in 0..1, severity, generator) -> images, which are
-            clipped to 0..1 afterwards.
-    """
-
-    family: str
-    function: Callable[[Tensor, int, Generator], Tensor]
-
-
-_MODULES = {
-    noise: ("gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise"),
-    blur: ("defocus_blur", "glass_blur", "motion_blur", "zoom_blur", "gaussian_blur"),
-    weather: ("snow", "frost", "fog", "brightness", "spatter", "rain"),
-    digital: ("contrast", "elastic", "pixelate", "jpeg", "saturate"),
-}
-FAMILIES: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {module.__name__.rpartition(".")[2]: kinds for module, kinds in _MODULES.items()}
-)
+# (images (n, 3, H, W) float32 in 0..1, severity, generator) -> images, clipped to 0..1 afterwards
+Corruption = Callable[[Tensor, int, Generator], Tensor]
+FAMILIES: Mapping[str, tuple[str, ...]] = MappingProxyType({
+    "noise": ("gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise"),
+    "blur": ("defocus_blur", "glass_blur", "motion_blur", "zoom_blur", "gaussian_blur"),
+    "weather": ("snow", "frost", "fog", "brightness", "spatter", "rain"),
+    "digital": ("contrast", "elastic", "pixelate", "jpeg", "saturate"),
+})  # fmt: skip
 KINDS: Mapping[str, Corruption] = MappingProxyType({
-    kind: Corruption(family, getattr(module, kind))
-    for (family, kinds), module in zip(FAMILIES.items(), _MODULES, strict=True)
+    kind: getattr(module, kind)
+    for module, kinds in zip((noise, blur, weather, digital), FAMILIES.values(), strict=True)
     for kind in kinds
 })  # fmt: skip
 
@@ -83,7 +68,7 @@ def corrupt(images: Tensor, kind: str, severity: int, generator: Generator) -> T
     _check(images, (kind,), generator)
     if images.numel() == 0:
         return images.clone()
-    changed = KINDS[kind].function(images.float() / 255, severity, generator)
+    changed = KINDS[kind](images.float() / 255, severity, generator)
     out = (changed.clamp(0, 1) * 255).round().to(torch.uint8)
     grey = (images == images[:, :1]).all(dim=(1, 2, 3), keepdim=True)  # (n, 1, 1, 1)
     return torch.where(grey, out[:, 1:2], out).contiguous()

@@ -1,4 +1,8 @@
-"""Tables over several seeds: confidence mask, modality gap and robustness (`dakd evidence`)."""
+"""Tables over several seeds: confidence mask, modality gap and robustness (`dakd evidence`).
+
+Their arguments: `config` is the configuration that all runs share, `seeds` are those of the
+trainings, `runs` are names in `dakd.studies.ablation.GRID`, and `show` shows progress bars.
+"""
 
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -38,8 +42,12 @@ def trust_table(
         (``random``) and the ``best`` order; for each quantile q the accuracy of kept and dropped
         images, ``kept_q`` and ``dropped_q``.
     """
-    experiments = (Experiment(replace(config, seed=seed), show=show) for seed in seeds)
+    experiments = _experiments(config, seeds, show)
     return pd.DataFrame([row for experiment in experiments for row in _trust(experiment)])
+
+
+def _experiments(config: Config, seeds: Sequence[int], show: bool) -> Iterator[Experiment]:
+    return (Experiment(replace(config, seed=seed), show=show) for seed in seeds)
 
 
 def augmented_predictions(experiment: Experiment) -> Iterator[tuple[Modality, Predictions]]:
@@ -82,13 +90,12 @@ def gap_table(
     See `dakd.analysis.modality_gap` for the columns.
     """
     rows = []
-    for seed in seeds:
-        experiment = Experiment(replace(config, seed=seed), show=show)
+    for experiment in _experiments(config, seeds, show):
         test = experiment.dataset.test
         for run in runs:
             z = experiment.embeddings(network(experiment, run).model)
             gap = modality_gap(z, test.infrared, test.pids)
-            rows.append({"run": run, "seed": seed, **gap})
+            rows.append({"run": run, "seed": experiment.config.seed, **gap})
     return pd.DataFrame(rows)
 
 
@@ -103,17 +110,14 @@ def robustness_tables(
     """Return the metrics on corrupted test images, with a column for the seed of the training.
 
     Args:
-        config: the configuration that all runs share.
-        seeds: of the trainings; the corruptions are the same for all.
-        runs: names in `dakd.studies.grid.GRID`.
-        show: show progress bars.
+        config, seeds, runs, show: see `dakd.studies.evidence`; the corruptions are the same for all
+            seeds.
         settings: see `dakd.studies.robustness.robustness_table`, which also describes the columns.
     """
     tables = []
-    for seed in seeds:
-        experiment = Experiment(replace(config, seed=seed), show=show)
+    how = vars(config.evaluation) | {"device": config.device, "show": show} | settings
+    for experiment in _experiments(config, seeds, show):
         models = {run: network(experiment, run).model for run in runs}
-        configured = vars(config.evaluation) | {"device": config.device}
-        table = robustness_table(models, experiment.dataset, show=show, **configured | settings)
-        tables.append(table.assign(seed=seed))
+        table = robustness_table(models, experiment.dataset, **how)
+        tables.append(table.assign(seed=experiment.config.seed))
     return pd.concat(tables, ignore_index=True)

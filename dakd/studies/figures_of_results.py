@@ -1,6 +1,7 @@
 """The figures of README, docs and slides that need no network: of images and of tables."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -59,30 +60,26 @@ def cutswap(images: ImageSet, count: int = 6) -> Figure:
     return figures.cutswap_strip(x, rectangles, swap.apply(x, draws), release)
 
 
-def ablation(table: pd.DataFrame, *, metric: str, measure: str) -> Figure:
+def ablation(table: pd.DataFrame, *, metric: str) -> Figure:
     """Show the difference of every variant from the teacher.
 
     Args:
         table: from `dakd.studies.ablation.run_grid`.
-        metric, measure: the metric's name in the table and on the axis.
+        metric: a key of `METRICS`.
     """
     rows = differences(table, metric=metric).drop("untrained", errors="ignore")
-    title = f"{measure}: every variant against the teacher of its seed"
-    figure = figures.difference_plot(rows, baseline="the teacher", measure=measure, title=title)
-    return add_note(figure, _seeds(table), LINES)
+    texts: Any = {"baseline": "the teacher", "measure": METRICS[metric]}
+    title = f"{METRICS[metric]}: every variant against the teacher of its seed"
+    return add_note(figures.difference_plot(rows, title=title, **texts), _seeds(table), LINES)
 
 
 def ablation_slide(table: pd.DataFrame) -> Figure:
     """Show the variants that answer the main questions, in rank-1 and mAP, for a slide."""
     both = [differences(table, metric=metric) for metric in METRICS]
     rank1, mean_ap = (rows[rows.index.isin(SLIDE)] for rows in both)
-    figure = figures.difference_plot(
-        rank1,
-        baseline="the teacher",
-        measure="rank-1",
-        further={"mAP": mean_ap},
-        title="The main variants against the teacher of their seed",
-    )
+    texts: Any = {"baseline": "the teacher", "measure": "rank-1"}
+    title = "The main variants against the teacher of their seed"
+    figure = figures.difference_plot(rank1, further={"mAP": mean_ap}, title=title, **texts)
     return add_note(figure, _seeds(table), LINES)
 
 
@@ -90,18 +87,6 @@ def _seeds(table: pd.DataFrame) -> str:
     """Return the data and seeds of a committed table as a note."""
     seeds = ", ".join(map(str, sorted(table["seed"].unique())))
     return f"Drawn people of the embedded benchmark, demo profile; seeds {seeds} (dots)."
-
-
-def robustness(table: pd.DataFrame) -> Figure:
-    """Show the accuracy on corrupted images: rank-1 and mAP by side, mAP by family and severity.
-
-    Args:
-        table: from `dakd.studies.evidence.robustness_tables`.
-    """
-    title = f"Corrupted test images, seeds {', '.join(map(str, table['seed'].unique()))}"
-    return figures.robustness_bars(
-        table, curves="mAP", labels=LABELS, hollow=WITHOUT_CUTSWAP, title=title
-    )
 
 
 def result_figures(folder: Path) -> dict[str, Figure]:
@@ -118,12 +103,14 @@ def result_figures(folder: Path) -> dict[str, Figure]:
         main = table.set_index("run").loc[runs].reset_index().rename(columns=names)
         bars = figures.benchmark_bars(main, labels=LABELS)
         drawn["benchmark_demo"] = add_note(bars, _seeds(main))
-        for metric, measure in METRICS.items():
-            drawn[f"ablation_{metric}"] = ablation(table, metric=metric, measure=measure)
+        drawn |= {f"ablation_{metric}": ablation(table, metric=metric) for metric in METRICS}
         drawn["ablation_main"] = ablation_slide(table)
     if (path := folder / "robustness_demo.csv").is_file():
         table = pd.read_csv(path)
-        drawn["robustness_demo"] = add_note(robustness(table), _seeds(table))
+        how: Any = {"curves": "mAP", "labels": LABELS, "hollow": WITHOUT_CUTSWAP}
+        title = f"Corrupted test images, seeds {', '.join(map(str, table['seed'].unique()))}"
+        bars = figures.robustness_bars(table, title=title, **how)
+        drawn["robustness_demo"] = add_note(bars, _seeds(table))
     return drawn
 
 

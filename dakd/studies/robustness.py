@@ -6,7 +6,7 @@ leave infrared images clean, which for infrared queries is ``"gallery"`` here.
 """
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
@@ -66,22 +66,15 @@ def corrupted_embeddings(
     torch_device = pick_device(device)
     generator = make_generator(seed, torch_device)
     parts: dict[str, list[Tensor]] = {name: [] for name in models}
-    for rows in _chunks(images):
-        pixels = images.images(rows).to(torch_device)  # (n, 3, H, W)
+    height, width = images.images([0]).shape[-2:]
+    for rows in torch.arange(len(images)).split(max(1, CHUNK // (height * width))):
+        pixels = images.images(rows.numpy()).to(torch_device)  # (n, 3, H, W)
         source = _InMemory(mixed(pixels, generator, kinds=kinds, severity=severity))
         records = [images.records[row] for row in rows]
         chunk = ImageSet(records, source, keep=False, pipeline=images.pipeline)
         for name, model in models.items():
             parts[name].append(extract(model, chunk, device=device, **arguments))
     return {name: torch.cat(z) for name, z in parts.items()}
-
-
-def _chunks(images: ImageSet) -> Iterator[np.ndarray]:
-    """Yield rows in chunks of `CHUNK` pixels."""
-    height, width = images.images([0]).shape[-2:]
-    size = max(1, CHUNK // (height * width))
-    for start in range(0, len(images), size):
-        yield np.arange(start, min(start + size, len(images)))
 
 
 def corrupted_evaluation(
@@ -196,12 +189,11 @@ class _Benchmark:
     ) -> None:
         self.models, self.dataset, self.setting = models, dataset, setting
         self.arguments: dict[str, Any] = {k: setting[k] for k in _EXTRACTION if k in setting}
-        query, gallery = (
-            torch.from_numpy(dataset.test.infrared == (modality == "infrared"))[:, None]  # (N, 1)
-            for modality in (setting.get("query", "infrared"), setting.get("gallery", "visible"))
-        )
-        both = query | gallery
-        self.rows = {"none": ~both & both, "query": query, "gallery": gallery, "both": both}
+        infrared = torch.from_numpy(dataset.test.infrared)[:, None]  # (N, 1)
+        query = infrared == (setting.get("query", "infrared") == "infrared")
+        gallery = infrared == (setting.get("gallery", "visible") == "infrared")
+        none, both = torch.zeros_like(infrared), query | gallery
+        self.rows = {"none": none, "query": query, "gallery": gallery, "both": both}
 
     @cached_property
     def clean(self) -> dict[str, Tensor]:

@@ -40,12 +40,11 @@ def benchmark_table(table: pd.DataFrame) -> str:
         "rank-1, indoor-search": "indoor-1/rank1",
         "rank-1, all-search, multi-shot": "all-10/rank1",
     }
-    lines = _header("method", *columns)
+    lines = [["method", *columns]]
     for run in MAIN:
-        rows = table[table["run"] == run]
-        cells = [_mean_std(100 * rows[column], 1) for column in columns.values()]
-        lines.append(_row(LABELS[run], *cells))
-    return "\n".join(lines)
+        rows = 100 * table.loc[table["run"] == run, [*columns.values()]]
+        lines.append([LABELS[run], *(_mean_std(rows[column], 1) for column in rows)])
+    return _markdown(lines)
 
 
 def differences(table: pd.DataFrame, *, metric: str, baseline: str = "teacher") -> pd.DataFrame:
@@ -54,7 +53,7 @@ def differences(table: pd.DataFrame, *, metric: str, baseline: str = "teacher") 
     Args:
         table: from `dakd.studies.ablation.run_grid`.
         metric, baseline: see `dakd.analysis.paired_differences`, which describes the columns
-            except ``label`` and ``group`` of `dakd.studies.grid.GRID`.
+            except ``label`` and ``group`` of `dakd.studies.ablation_variants.GRID`.
     """
     rows = paired_differences(table, metric=metric, baseline=baseline)
     rows = rows.reindex([run for run in GRID if run in rows.index and run != baseline])
@@ -89,11 +88,9 @@ def difference_table(table: pd.DataFrame, baseline: str = "teacher") -> str:
         table: from `dakd.studies.ablation.run_grid`.
         baseline: the run to compare with.
     """
-    lines = _header("variant", "seeds", *MEASURES.values())
-    for run, cells in _intervals(table, baseline).items():
-        if run != "untrained":
-            lines.append(_row(LABELS[run], *cells))
-    return "\n".join(lines)
+    intervals = _intervals(table, baseline)
+    lines = [[LABELS[run], *cells] for run, cells in intervals.items() if run != "untrained"]
+    return _markdown([["variant", "seeds", *MEASURES.values()], *lines])
 
 
 def question_table(table: pd.DataFrame, baseline: str = "dakd") -> str:
@@ -104,29 +101,23 @@ def question_table(table: pd.DataFrame, baseline: str = "dakd") -> str:
         baseline: the run to compare with.
     """
     intervals, missing = _intervals(table, baseline), ["–"] * (1 + len(MEASURES))
-    lines = _header("change", "whose", "seeds", *MEASURES.values())
+    lines = [["change", "whose", "seeds", *MEASURES.values()]]
     for question, runs in QUESTIONS.items():
-        lines.append(_row(f"**{question}**", *[""] * (2 + len(MEASURES))))
+        lines.append([f"**{question}**", *[""] * (2 + len(MEASURES))])
         for run in runs:
             cells = intervals.get(run, missing)
-            lines.append(_row(LABELS[run], SOURCES.get(run, "ours"), *cells))
-    return "\n".join(lines)
+            lines.append([LABELS[run], SOURCES.get(run, "ours"), *cells])
+    return _markdown(lines)
 
 
 def trust_summary(table: pd.DataFrame) -> str:
     """Return `dakd.studies.evidence.trust_table` as Markdown, in per cent except for the areas."""
-    percent = ["accuracy", "ece", "kept_0.5", "dropped_0.5"]
-    scaled = table.assign(**{column: 100 * table[column] for column in percent})
-    columns = {
-        "accuracy": "accuracy",
-        "ece": "ECE",
-        "area": "area",
-        "random": "random order",
-        "kept_0.5": "kept",
-        "dropped_0.5": "dropped",
-    }
-    digits = {column: 1 if column in percent else 3 for column in columns}
-    return _summary(scaled, ["modality", "level"], columns, digits)
+    percent = {"accuracy": "accuracy", "ece": "ECE"}
+    areas = {"area": "area", "random": "random order"}
+    masked = {"kept_0.5": "kept", "dropped_0.5": "dropped"}
+    digits = dict.fromkeys(percent | masked, 1) | dict.fromkeys(areas, 3)
+    scaled = table.assign(**{column: 100 * table[column] for column in percent | masked})
+    return _summary(scaled, ["modality", "level"], percent | areas | masked, digits)
 
 
 def gap_summary(table: pd.DataFrame) -> str:
@@ -140,10 +131,10 @@ def _summary(
     table: pd.DataFrame, by: list[str], columns: dict[str, str], digits: dict[str, int]
 ) -> str:
     """Return mean ± standard deviation over seeds of every group."""
-    lines = _header(*by, *columns.values())
+    lines = [[*by, *columns.values()]]
     for key, rows in table.groupby(by, sort=False):
-        lines.append(_row(*key, *(_mean_std(rows[c], digits[c]) for c in columns)))
-    return "\n".join(lines)
+        lines.append([*key, *(_mean_std(rows[c], digits[c]) for c in columns)])
+    return _markdown(lines)
 
 
 def robustness_summary(table: pd.DataFrame, measure: str = "mAP") -> str:
@@ -169,11 +160,9 @@ def robustness_summary(table: pd.DataFrame, measure: str = "mAP") -> str:
     if {"nothing", "both"} <= rows.keys():
         rows["left with both"] = 100 * rows["both"] / rows["nothing"]
     methods = table["method"].unique()
-    lines = _header("corrupted", *(LABELS[method] for method in methods))
-    lines += [
-        _row(row, *(_mean_std(v[method], 1) for method in methods)) for row, v in rows.items()
-    ]
-    return "\n".join(lines)
+    lines = [["corrupted", *(LABELS[method] for method in methods)]]
+    lines += [[row, *(_mean_std(v[method], 1) for method in methods)] for row, v in rows.items()]
+    return _markdown(lines)
 
 
 def _mean_std(values: pd.Series, digits: int) -> str:
@@ -188,9 +177,7 @@ def _mean_std(values: pd.Series, digits: int) -> str:
     return f"{values.mean():.{digits}f}{std}"
 
 
-def _row(*cells: str) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _header(*names: str) -> list[str]:
-    return [_row(*names), "|---" * len(names) + "|"]
+def _markdown(rows: list[list[str]]) -> str:
+    """Return a Markdown table of rows of cells, the first of which is the header."""
+    head, *lines = (f"| {' | '.join(cells)} |" for cells in rows)
+    return "\n".join([head, "|---" * len(rows[0]) + "|", *lines])
