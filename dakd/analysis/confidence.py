@@ -11,31 +11,23 @@ from torch import Tensor
 
 from dakd.distill import centre_logits, confidence_mask
 from dakd.distill import confidence as max_probability
+from dakd.runtime import require
 
 Array = np.ndarray | Tensor | Sequence[float]
 Keep = Literal["confident", "uncertain", "none"]
 
 
-def _rows(values: Array, name: str) -> np.ndarray:
-    """Check that `values` are a finite, non-empty vector, and return it as float64."""
-    values = np.asarray(values, dtype=np.float64)
-    if values.ndim != 1 or not values.size:
-        raise ValueError(f"{name} must be a non-empty vector, not of shape {values.shape}")
-    if not np.isfinite(values).all():
-        raise ValueError(f"{name} holds {(~np.isfinite(values)).sum()} values that are not finite")
-    return values
-
-
 def _scores(confidence: Array, correct: Array) -> tuple[np.ndarray, np.ndarray]:
-    """Check the confidence and the correctness of each sample."""
-    confidence, correct = _rows(confidence, "confidence"), _rows(correct, "correct")
-    if len(confidence) != len(correct):
-        raise ValueError(f"{len(confidence)} confidences, but {len(correct)} values of correct")
-    if confidence.min() < 0 or confidence.max() > 1:
-        raise ValueError(f"confidence must lie in 0..1, not {confidence.min()}..{confidence.max()}")
-    if not np.isin(correct, (0, 1)).all():
-        raise ValueError("correct must hold only True and False (1 and 0)")
-    return confidence, correct
+    """Check the confidence and the correctness of each sample, and return them as float64."""
+    values, right = np.asarray(confidence, np.float64), np.asarray(correct, np.float64)
+    known = f"confidence must be a non-empty vector, not of shape {values.shape}"
+    require(values.ndim == 1 and values.size > 0, known)
+    require(values.shape == right.shape, f"{len(values)} confidences, but {right.size} of correct")
+    require(bool(np.isfinite(values).all()), "confidence holds values that are not finite")
+    low, high = values.min(), values.max()
+    require(0 <= low <= high <= 1, f"confidence must lie in 0..1, not {low}..{high}")
+    require(set(right) <= {0, 1}, "correct must hold only True and False (1 and 0)")
+    return values, right
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,21 +69,18 @@ def predict(
     Raises:
         ValueError: no images, shapes that do not match, labels without a centre, or NaN.
     """
-    labels = np.asarray(labels)
-    if embeddings.ndim != 2 or centres.ndim != 2 or embeddings.shape[1] != centres.shape[1]:
-        raise ValueError(
-            f"embeddings must be (N, D) and centres (K, D), not {tuple(embeddings.shape)} and "
-            f"{tuple(centres.shape)}"
-        )
-    if labels.shape != (len(embeddings),) or not labels.size:
-        raise ValueError(f"{len(embeddings)} embeddings, but labels of shape {labels.shape}")
-    if labels.min() < 0 or labels.max() >= len(centres):
-        raise ValueError(
-            f"labels {labels.min()}..{labels.max()} for {len(centres)} centres; every label needs "
-            "a centre"
-        )
-    if not embeddings.isfinite().all() or not centres.isfinite().all():
-        raise ValueError("embeddings or centres hold values that are not finite")
+    labels, shapes = np.asarray(labels), f"{tuple(embeddings.shape)} and {tuple(centres.shape)}"
+    require(
+        embeddings.ndim == centres.ndim == 2 and embeddings.shape[1] == centres.shape[1],
+        f"embeddings must be (N, D) and centres (K, D), not {shapes}",
+    )
+    count = len(embeddings)
+    matching = labels.shape == (count,) and count > 0
+    require(matching, f"{count} embeddings, but labels of shape {labels.shape}")
+    known = f"labels {labels.min()}..{labels.max()} for {len(centres)} centres"
+    require(labels.min() >= 0 and labels.max() < len(centres), f"{known}; every one needs a centre")
+    finite = bool(embeddings.isfinite().all() and centres.isfinite().all())
+    require(finite, "embeddings or centres hold values that are not finite")
     logits = centre_logits(embeddings, centres, temperature)  # (N, K)
     predicted = logits.argmax(dim=1).numpy()
     return Predictions(

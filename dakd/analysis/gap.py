@@ -2,7 +2,10 @@
 
 import numpy as np
 import pandas as pd
+from scipy.spatial.distance import pdist, squareform
 from torch import Tensor
+
+from dakd.runtime import require
 
 Array = np.ndarray | Tensor
 
@@ -10,18 +13,15 @@ Array = np.ndarray | Tensor
 def _two_modalities(embeddings: Array, infrared: Array) -> tuple[np.ndarray, np.ndarray]:
     """Check embeddings (N, D) and modalities (N,); return them as float64 and bool."""
     z, infrared = np.asarray(embeddings, dtype=np.float64), np.asarray(infrared, dtype=bool)
-    if z.ndim != 2:
-        raise ValueError(f"embeddings must be (N, D), not of shape {z.shape}")
-    if infrared.shape != (len(z),):
-        raise ValueError(f"{len(z)} embeddings, but modalities of shape {infrared.shape}")
+    require(z.ndim == 2, f"embeddings must be (N, D), not of shape {z.shape}")
+    matching = infrared.shape == (len(z),)
+    require(matching, f"{len(z)} embeddings, but modalities of shape {infrared.shape}")
     bad = np.flatnonzero(~np.isfinite(z).all(axis=1))
     if bad.size:
         raise ValueError(f"{len(bad)} embeddings are not finite, the first in row {bad[0]}")
-    if infrared.sum() < 2 or (~infrared).sum() < 2:
-        raise ValueError(
-            f"the gap needs at least two images of each modality; there are "
-            f"{(~infrared).sum()} visible and {infrared.sum()} infrared ones"
-        )
+    there = f"there are {(~infrared).sum()} visible and {infrared.sum()} infrared ones"
+    enough = min(infrared.sum(), (~infrared).sum()) >= 2
+    require(enough, f"the gap needs at least two images of each modality; {there}")
     return z, infrared
 
 
@@ -104,12 +104,10 @@ def mmd(embeddings: Array, infrared: Array, *, bandwidth: float | None = None) -
         ValueError: NaN, or fewer than two images of a modality.
     """
     z, infrared = _two_modalities(embeddings, infrared)
-    square = (z**2).sum(1)
-    d2 = (square[:, None] + square[None] - 2 * z @ z.T).clip(0)  # (N, N)
-    if bandwidth is None:
-        bandwidth = float(np.median(np.sqrt(d2[np.triu_indices(len(z), 1)]))) or 1.0
-    kernel = np.exp(-d2 / (2 * bandwidth**2))
-    np.fill_diagonal(kernel, 0)  # unbiased: no image is compared with itself
+    distance = pdist(z)
+    bandwidth = bandwidth or float(np.median(distance)) or 1.0
+    kernel = squareform(np.exp(-(distance**2) / (2 * bandwidth**2)))  # (N, N)
+    # Unbiased: the diagonal is 0, so that no image is compared with itself.
     within = [kernel[np.ix_(s, s)].sum() / (s.sum() * (s.sum() - 1)) for s in (infrared, ~infrared)]
     return float(sum(within) - 2 * kernel[np.ix_(infrared, ~infrared)].mean())
 

@@ -6,6 +6,7 @@ import numpy as np
 from torch import Tensor
 
 from dakd.model import ReIDModel
+from dakd.runtime import require
 
 
 def umap_map(
@@ -34,14 +35,12 @@ def umap_map(
         ValueError: fewer than `neighbours` + 1 rows.
     """
     z = np.asarray(embeddings, dtype=np.float32)
-    if len(z) <= neighbours:
-        raise ValueError(f"a map with {neighbours} neighbours needs more than {len(z)} rows")
+    enough = len(z) > neighbours
+    require(enough, f"a map with {neighbours} neighbours needs more than {len(z)} rows")
     import umap
 
-    mapper = umap.UMAP(
-        n_neighbors=neighbours, min_dist=min_dist, metric=metric, random_state=seed, n_jobs=1
-    )
-    return np.asarray(mapper.fit_transform(z))  # (N, 2)
+    how = {"min_dist": min_dist, "metric": metric, "random_state": seed}
+    return np.asarray(umap.UMAP(n_neighbors=neighbours, n_jobs=1, **how).fit_transform(z))  # (N, 2)
 
 
 def gradcam(model: ReIDModel, images: Tensor, targets: Tensor) -> np.ndarray:
@@ -61,11 +60,11 @@ def gradcam(model: ReIDModel, images: Tensor, targets: Tensor) -> np.ndarray:
     """
     from pytorch_grad_cam import GradCAM
 
-    if images.ndim != 4 or targets.shape[-1] != model.embedding_dim:
-        raise ValueError(
-            f"images must be (B, 3, H, W) and targets (B, {model.embedding_dim}), not "
-            f"{tuple(images.shape)} and {tuple(targets.shape)}"
-        )
+    shapes = f"{tuple(images.shape)} and {tuple(targets.shape)}"
+    require(
+        images.ndim == 4 and targets.shape[-1] == model.embedding_dim,
+        f"images must be (B, 3, H, W) and targets (B, {model.embedding_dim}), not {shapes}",
+    )
     targets = targets.expand(len(images), -1)  # (B, D)
     network = copy.deepcopy(model).eval().requires_grad_(True)
     similarities = [lambda z, t=t: (z * t.to(z)).sum() for t in targets]

@@ -109,12 +109,8 @@ def mask_gallery(
     return tile_grid(rows, row_titles=names, title=title, cell_width=0.5)
 
 
-def short(value: float, digits: int = 2) -> str:
-    """Return a probability without its leading zero.
-
-    >>> short(0.8149), short(0.00812, 5), short(0.9999)
-    ('.81', '.00812', '1.00')
-    """
+def _short(value: float, digits: int = 2) -> str:
+    """Return a probability without its leading zero."""
     return f"{value:.{digits}f}".removeprefix("0")
 
 
@@ -125,9 +121,9 @@ def _tile(
     color, sign = (PALETTE["right"], "✓") if right else (PALETTE["wrong"], "✗")
     best = max(top.values(), default=-1.0)
     printed = {name: p for name, p in top.items() if p >= min(best, LEAST)}
-    lines = [] if np.isclose(best, score) else [short(score, digits)]
+    lines = [] if np.isclose(best, score) else [_short(score, digits)]
     highlighted = len(lines) + list(printed).index(label) if label in printed else None
-    lines += [f"{name}: {short(p)}" for name, p in printed.items()]
+    lines += [f"{name}: {_short(p)}" for name, p in printed.items()]
     above = f"{label} {sign}" if label >= 0 else sign
     below = "\n".join(lines)
     return Tile(

@@ -1,7 +1,7 @@
 """Tables over several seeds: confidence mask, modality gap and robustness (`dakd evidence`).
 
-Their arguments: `config` is the configuration that all runs share, `seeds` are those of the
-trainings, `runs` are names in `dakd.studies.ablation.GRID`, and `show` shows progress bars.
+All runs share a configuration; `seeds` are those of the trainings, `runs` names of
+`dakd.studies.ablation.GRID`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -67,11 +67,14 @@ def _trust(experiment: Experiment) -> Iterator[dict[str, Any]]:
         levels = {"class": predictions.confidence, "instance": predictions.instance_confidence}
         for level, confidence in levels.items():
             curve = risk_coverage(confidence, correct)
-            row: dict[str, Any] = {"seed": experiment.config.seed}
-            row |= {"modality": modality, "level": level, "accuracy": correct.mean(), "ece": np.nan}
-            if level == "class":
-                row["ece"] = reliability(confidence, correct).ece
-            row |= {"area": curve.area, "random": 1 - row["accuracy"], "best": curve.best}
+            ece = reliability(confidence, correct).ece if level == "class" else np.nan
+            row: dict[str, Any] = {
+                "seed": experiment.config.seed,
+                "modality": modality,
+                "level": level,
+            }
+            row |= {"accuracy": correct.mean(), "ece": ece}
+            row |= {"area": curve.area, "random": 1 - correct.mean(), "best": curve.best}
             for q in QUANTILES:
                 accuracy = kept_accuracy(confidence, correct, quantile=q)
                 row |= {f"kept_{q}": accuracy.kept, f"dropped_{q}": accuracy.dropped}
@@ -109,10 +112,8 @@ def robustness_tables(
 ) -> pd.DataFrame:
     """Return the metrics on corrupted test images, with a column for the seed of the training.
 
-    Args:
-        config, seeds, runs, show: see `dakd.studies.evidence`; the corruptions are the same for all
-            seeds.
-        settings: see `dakd.studies.robustness.robustness_table`, which also describes the columns.
+    The corruptions are the same for all seeds. See `dakd.studies.robustness.robustness_table` for
+    `settings` and for the other columns.
     """
     tables = []
     how = vars(config.evaluation) | {"device": config.device, "show": show} | settings

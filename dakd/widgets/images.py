@@ -1,5 +1,6 @@
 """Browse people and cameras; try CutSwap."""
 
+import itertools
 from collections.abc import Sequence
 
 import ipywidgets as w
@@ -12,9 +13,15 @@ from dakd import figures
 from dakd.augment import CutSwap
 from dakd.data.records import ImageSet
 from dakd.runtime import make_generator
-from dakd.widgets.panel import Panel, choice, slider
+from dakd.widgets.panel import Panel, choice, fine_slider, slider
 
 CHANNELS = ("random", "red", "green", "blue")
+
+
+def _cameras(images: ImageSet, cams: np.ndarray) -> tuple[list[str], list[str]]:
+    """Return the names of cameras, and the modality of each."""
+    kinds = ["infrared" if images.infrared[images.cams == cam][0] else "visible" for cam in cams]
+    return [f"camera {cam}\n{kind}" for cam, kind in zip(cams, kinds, strict=True)], kinds
 
 
 def render_person(images: ImageSet, *, person: int, camera: str | int = "all") -> Figure:
@@ -30,7 +37,7 @@ def render_person(images: ImageSet, *, person: int, camera: str | int = "all") -
     cams = np.unique(images.cams) if camera == "all" else np.array([camera])
     seen = images.images(mine)
     columns = [list(seen[images.cams[mine] == cam]) for cam in cams]
-    kinds = ["infrared" if images.infrared[images.cams == cam][0] else "visible" for cam in cams]
+    names, kinds = _cameras(images, cams)
     title = f"Person {pid}"
     if camera != "all":
         title += f" in camera {camera}"
@@ -38,9 +45,7 @@ def render_person(images: ImageSet, *, person: int, camera: str | int = "all") -
             return figures.image_grid([[None] * 4], title=f"{title}: no image")
         names = [f"image {n + 1}" for n in range(len(columns[0]))]
         return figures.strip(columns[0], titles=names, modalities=kinds * len(names), title=title)
-    depth = max(map(len, columns))
-    rows = [[c[i] if i < len(c) else None for c in columns] for i in range(depth)]
-    names = [f"camera {cam}\n{kind}" for cam, kind in zip(cams, kinds, strict=True)]
+    rows = list(itertools.zip_longest(*columns))
     return figures.image_grid(rows, column_titles=names, column_modalities=kinds, title=title)
 
 
@@ -52,15 +57,17 @@ def render_people(images: ImageSet, *, people: Sequence[int], title: str | None 
         people: indices into ``images.classes``.
         title: of the figure.
     """
-    first = images.table.drop_duplicates(["pid", "cam"]).reset_index()
-    row_of = dict(zip(zip(first["pid"], first["cam"], strict=True), first["index"], strict=True))
     pids, cams = images.classes[list(people)], np.unique(images.cams)
-    rows = [[row_of.get((pid, cam)) for cam in cams] for pid in pids]
-    kinds = ["infrared" if images.infrared[images.cams == cam][0] else "visible" for cam in cams]
+    names, kinds = _cameras(images, cams)
+
+    def first(pid: int, cam: int) -> Tensor | None:
+        rows = np.flatnonzero((images.pids == pid) & (images.cams == cam))[:1]
+        return images.images(rows)[0] if len(rows) else None
+
     return figures.image_grid(
-        [[None if row is None else images.images([row])[0] for row in line] for line in rows],
+        [[first(pid, cam) for cam in cams] for pid in pids],
         row_titles=[f"person {pid}" for pid in pids],
-        column_titles=[f"camera {cam}\n{kind}" for cam, kind in zip(cams, kinds, strict=True)],
+        column_titles=names,
         column_modalities=kinds,
         title=title,
     )
@@ -105,13 +112,9 @@ def render_cutswap(
         draws = draws._replace(channel=torch.full_like(draws.channel, number))
     rectangles = torch.stack(draws.box, 1) * draws.active[:, None]  # (n, 4)
     changed = int(draws.active.sum())
-    return figures.cutswap_strip(
-        images,
-        rectangles,
-        paper.apply(images, draws),
-        release.apply(images, draws),
-        title=f"CutSwap: {changed} of {len(images)} images changed, {channel} channel",
-    )
+    title = f"CutSwap: {changed} of {len(images)} images changed, {channel} channel"
+    results = (swap.apply(images, draws) for swap in (paper, release))
+    return figures.cutswap_strip(images, rectangles, *results, title=title)
 
 
 def cutswap_playground(visible: Tensor, infrared: Tensor | None = None) -> Panel:
@@ -122,8 +125,9 @@ def cutswap_playground(visible: Tensor, infrared: Tensor | None = None) -> Panel
         infrared: images (m, 3, H, W) that can be selected instead.
     """
     both = {"visible": visible, "infrared": visible if infrared is None else infrared}
-    share = {"continuous_update": False, "readout_format": ".2f"}
     text = "Change the settings; the seed changes the draws. The release changes the whole image."
+    sides = w.FloatRangeSlider(value=(0.3, 0.6), min=0.1, max=1, step=0.05, description="sides")
+    sides.continuous_update = False
     switch = {}
     if infrared is not None:
         text += " Then select infrared images: what is left to swap?"
@@ -132,10 +136,8 @@ def cutswap_playground(visible: Tensor, infrared: Tensor | None = None) -> Panel
         lambda kind="visible", **values: render_cutswap(both[kind], **values),
         text,
         **switch,
-        p=w.FloatSlider(1.0, min=0, max=1, step=0.1, description="probability", **share),
-        ratio=w.FloatRangeSlider(
-            value=(0.3, 0.6), min=0.1, max=1, step=0.05, description="sides", **share
-        ),
+        p=fine_slider(1.0, 1.0, 0.1, "probability"),
+        ratio=sides,
         channel=choice(CHANNELS, "channel"),
         seed=slider(0, 20, 1, "seed"),
     )

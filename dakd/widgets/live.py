@@ -4,17 +4,15 @@ import contextlib
 import threading
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
-import ipywidgets as w
 import pandas as pd
 from IPython.display import display
 from matplotlib.figure import Figure
 
 from dakd import figures
 from dakd.train.history import HISTORY, read_history
-from dakd.widgets.panel import Panel
+from dakd.widgets.panel import Panel, fine_slider
 
 PAUSE = 20  # between two redraws, in durations of a redraw: the training keeps the CPU
 
@@ -51,17 +49,14 @@ class LiveCurves(Panel):
         super().__init__(
             self._render,
             "Redrawn from the history file during training.",
-            smooth=w.FloatSlider(
-                0.8, min=0, max=0.98, step=0.02, description="smoothing", continuous_update=False
-            ),
+            smooth=fine_slider(0.98, 0.8, 0.02, "smoothing"),
         )
 
     def _render(self, smooth: float) -> Figure | str:
+        if self.history.empty and self._over.is_set():
+            return "Nothing was trained: the network exists already."
         if self.history.empty:
-            over = self._over.is_set()
-            return (
-                "No step yet." if not over else "Nothing was trained: the network exists already."
-            )
+            return "No step yet."
         title = f"{len(self.history):,} steps"
         return figures.loss_curves(self.history, smooth=smooth, title=title)
 
@@ -83,12 +78,7 @@ class LiveCurves(Panel):
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self._over.set()
         self._thread.join()
         self._update()  # with the last steps

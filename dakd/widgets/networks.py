@@ -12,7 +12,7 @@ from torch import Tensor
 from dakd import figures
 from dakd.analysis import kept_accuracy, predict
 from dakd.widgets.hover import hover_map
-from dakd.widgets.panel import Panel, choice
+from dakd.widgets.panel import Panel, choice, fine_slider
 
 KEPT = [("confident", "confident"), ("uncertain", "uncertain"), ("everything", "none")]
 TEMPERATURES = {"as in the method": 0.0, "0.02": 0.02, "0.05": 0.05, "0.2": 0.2, "1": 1.0}
@@ -26,15 +26,9 @@ def loss_terms(history: pd.DataFrame, *, title: str | None = None) -> Panel:
         shown = [part for part in parts if on[part]]
         return figures.loss_curves(history, shown, smooth=smooth, title=title)
 
-    smooth = w.FloatSlider(0.8, min=0, max=0.98, step=0.02, description="smoothing")
-    smooth.continuous_update = False
+    text = "Which term falls first? Hide the large ones to see the small ones."
     boxes = {part: w.Checkbox(value=True, description=part, indent=False) for part in parts}
-    return Panel(
-        render,
-        "Which term falls first? Hide the large ones to see the small ones.",
-        smooth=smooth,
-        **boxes,
-    )
+    return Panel(render, text, smooth=fine_slider(0.98, 0.8, 0.02, "smoothing"), **boxes)
 
 
 def render_mask(
@@ -65,9 +59,8 @@ def render_mask(
     Raises:
         ValueError: see `dakd.analysis.predict`.
     """
-    temperatures = {}
-    if temperature is not None:
-        temperatures = {"temperature": temperature, "instance_temperature": temperature}
+    both = ("temperature", "instance_temperature")
+    temperatures = {} if temperature is None else dict.fromkeys(both, temperature)
     predictions = predict(embeddings, centres, labels, **temperatures)
     confidence = {"class": predictions.confidence, "instance": predictions.instance_confidence}
     mask = kept_accuracy(confidence[level], predictions.correct, quantile=quantile, keep=keep)
@@ -100,9 +93,7 @@ def mask_explorer(images: Tensor, embeddings: Tensor, centres: Tensor, labels: A
         "probabilities, the true class in green. (At the instance level the first number is the "
         "instance-level confidence.)",
         level=choice(["class", "instance"], "level"),
-        quantile=w.FloatSlider(
-            0.5, min=0, max=0.9, step=0.1, description="quantile", continuous_update=False
-        ),
+        quantile=fine_slider(0.9, 0.5, 0.1, "quantile"),
         keep=choice(KEPT, "keep"),
         temperature=w.Dropdown(options=TEMPERATURES, description="temperature"),
     )
@@ -129,14 +120,9 @@ def gap_explorer(
 
     def render(model: str, colouring: str) -> Figure | str:
         if images is not None and model != "all":
-            return hover_map(
-                points[model],
-                images=images,
-                colouring=colouring,
-                title=model,
-                caption=texts.get(model, ""),
-                **colours,
-            )
+            shown_texts = {"title": model, "caption": texts.get(model, "")}
+            given = {"images": images, "colouring": colouring, **shown_texts, **colours}
+            return hover_map(points[model], **given)
         shown = dict(points) if model == "all" else {model: points[model]}
         kept = {name: text for name, text in texts.items() if name in shown}
         return figures.modality_maps(shown, colouring=colouring, captions=kept, **colours)

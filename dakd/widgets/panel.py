@@ -50,9 +50,8 @@ class Panel(w.VBox):
 
 def choice(options: Any, label: str, value: Any = None) -> w.ToggleButtons:
     """Return a row of buttons, one of which is pressed."""
-    options = list(options)
     layout = w.Layout(width="auto")
-    buttons = w.ToggleButtons(options=options, description=label, layout=layout)
+    buttons = w.ToggleButtons(options=list(options), description=label, layout=layout)
     buttons.style.button_width = "auto"
     if value is not None:
         buttons.value = value
@@ -62,3 +61,9 @@ def choice(options: Any, label: str, value: Any = None) -> w.ToggleButtons:
 def slider(low: int, high: int, value: int, label: str) -> w.IntSlider:
     """Return an integer slider that updates when it is released."""
     return w.IntSlider(value, low, high, description=label, continuous_update=False)
+
+
+def fine_slider(high: float, value: float, step: float, label: str) -> w.FloatSlider:
+    """Return a slider from 0 in steps, which updates when it is released."""
+    style = {"description": label, "continuous_update": False}
+    return w.FloatSlider(value, min=0, max=high, step=step, **style)
