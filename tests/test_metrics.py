@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference_metrics import slow_rank_metrics
 
-from dakd.metrics import PROTOCOLS, camera_rule, rank_metrics
+from dakd.metrics import rank_metrics
+from dakd.protocols import PROTOCOLS, camera_rule
 
 ROOT = Path(__file__).parents[1]
 CASES = Path(os.environ.get("DAKD_EVAL_CASES", ROOT.parent / "shared" / "eval_cases"))

@@ -8,21 +8,20 @@ import pytest
 import test_metrics
 import test_protocols
 
-from dakd import metrics, protocols
-from dakd.metrics import PROTOCOLS, _average_precision, rank_metrics
-from dakd.protocols import (
+from dakd import metrics
+from dakd.metrics import _average_precision, rank_metrics
+from dakd.protocols import PROTOCOLS, trials
+from dakd.protocols.trials import (
     _draw_agw,
     _draw_official,
     _group_by_identity_and_camera,
-    _rows_by_modality,
+    _rows,
 )
 
 
 def rule(protocol, **change):
     """A protocol with another rule."""
-    return lambda patch: patch.setitem(
-        metrics.PROTOCOLS, protocol, PROTOCOLS[protocol]._replace(**change)
-    )
+    return lambda patch: patch.setitem(PROTOCOLS, protocol, PROTOCOLS[protocol]._replace(**change))
 
 
 def part(name, wrong, module=metrics):
@@ -149,57 +148,53 @@ def galleries(mode, cams, shots, sampling):
 ALL, INDOOR = (1, 2, 4, 5), (1, 2)
 MUTANTS |= {
     "sysu: global generator": (
-        part("_draw_agw", draw_from_the_global_generator, protocols),
+        part("_draw_agw", draw_from_the_global_generator, trials),
         lambda: test_protocols.test_agw_draws_equal_those_of_the_published_loop("all", 1),
     ),
     "sysu: draws camera by camera": (
-        part("_group_by_identity_and_camera", camera_by_camera, protocols),
+        part("_group_by_identity_and_camera", camera_by_camera, trials),
         lambda: test_protocols.test_agw_draws_equal_those_of_the_published_loop("all", 1),
     ),
     "sysu: shots ignored": (
-        part("_draw_agw", lambda groups, _, number: _draw_agw(groups, 1, number), protocols),
+        part("_draw_agw", lambda groups, _, number: _draw_agw(groups, 1, number), trials),
         galleries("all", ALL, 10, "agw"),
     ),
     "sysu: official shots ignored": (
         part(
             "_draw_official",
             lambda groups, _, *others: _draw_official(groups, 1, *others),
-            protocols,
+            trials,
         ),
         galleries("all", ALL, 10, "official"),
     ),
     "sysu: every trial is the first": (
-        part("_draw_agw", lambda groups, shots, _: _draw_agw(groups, shots, 0), protocols),
+        part("_draw_agw", lambda groups, shots, _: _draw_agw(groups, shots, 0), trials),
         galleries("all", ALL, 1, "agw"),
     ),
     "sysu: official draws of the first row": (
         part(
             "_draw_official",
             lambda groups, shots, _, draws: _draw_official(groups, shots, 0, draws),
-            protocols,
+            trials,
         ),
         test_protocols.test_official_draws_follow_the_permutations,
     ),
     "sysu: indoor search outdoors": (
-        lambda patch: patch.setitem(protocols.GALLERY_CAMS, "indoor", ALL),
+        lambda patch: patch.setitem(trials.GALLERY_CAMS, "indoor", ALL),
         galleries("indoor", INDOOR, 1, "agw"),
     ),
     "sysu: queries of one camera": (
-        part("QUERY_CAMS", (3,), protocols),
+        part("QUERY_CAMS", (3,), trials),
         galleries("all", ALL, 1, "agw"),
     ),
     "regdb: sides exchanged": (
-        part(
-            "_rows_by_modality", lambda *direction: _rows_by_modality(*direction)[::-1], protocols
-        ),
+        part("_rows", lambda *direction: _rows(*direction)[::-1], trials),
         lambda: test_protocols.test_all_images_of_a_modality_are_queries_or_gallery(
-            protocols.regdb_trials, "infrared", "visible"
+            trials.regdb_trials, "infrared", "visible"
         ),
     ),
     "llcm: sides exchanged": (
-        part(
-            "_rows_by_modality", lambda *direction: _rows_by_modality(*direction)[::-1], protocols
-        ),
+        part("_rows", lambda *direction: _rows(*direction)[::-1], trials),
         lambda: test_protocols.test_llcm_draws_are_those_of_the_released_script(
             "infrared", "visible"
         ),

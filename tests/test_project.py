@@ -38,8 +38,8 @@ EXTRAS = [
 ]
 LAYERS = [  # from the ground up; a name imports names of lower layers only
     {"runtime"},
-    {"config", "batchnorm", "memory", "metrics", "protocols", "augment", "corruption"},
-    {"model", "losses"},
+    {"config", "batchnorm", "memory", "protocols", "augment", "corruption"},
+    {"model", "losses", "metrics"},
     {"distill", "data"},
     {"analysis", "evaluate"},
     {"train", "figures"},

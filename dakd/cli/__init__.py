@@ -1,5 +1,5 @@
 """The command line (``dakd``)."""
 
-from dakd.cli.parser import main, parse
+from dakd.cli.entry_point import main, parse
 
 __all__ = ["main", "parse"]

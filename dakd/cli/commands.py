@@ -12,7 +12,7 @@ import tyro
 
 from dakd.config import Config, Profile, SyntheticConfig, load_profile, nested, replace
 from dakd.runtime import atomic_path, require
-from dakd.studies.grid import GRID, MAIN
+from dakd.studies.ablation_variants import GRID, MAIN
 
 if TYPE_CHECKING:
     from dakd.experiment import Experiment
@@ -225,7 +225,7 @@ class Reproduce:
 
     config: Annotated[Config, tyro.conf.arg(name="")]
     runs: tuple[str, ...] = MAIN
-    """Variants by name, or ``all`` (see `dakd.studies.grid.GRID`)."""
+    """Variants by name, or ``all`` (see `dakd.studies.ablation_variants.GRID`)."""
     seeds: tuple[int, ...] = (0, 1, 2)
     out: Path = Path("figures")
 

@@ -15,9 +15,9 @@ from dakd.evaluate.embed import extract
 from dakd.evaluate.request import ProtocolName, Request
 from dakd.evaluate.reranking import K1, K2, k_reciprocal, neighbourhood_sizes
 from dakd.evaluate.result import Result
-from dakd.metrics import PROTOCOLS, RankMetrics, Unit, rank_metrics
+from dakd.metrics import RankMetrics, rank_metrics
 from dakd.model import ReIDModel
-from dakd.protocols import Modality, Trial
+from dakd.protocols import PROTOCOLS, Modality, Trial, Unit
 from dakd.runtime import pick_device, require, versions
 
 RANKS = (1, 5, 10, 20)

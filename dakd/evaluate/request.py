@@ -9,8 +9,18 @@ import numpy as np
 from dakd.data import Dataset, ImageSet
 from dakd.data.lists import some
 from dakd.data.sysu import read_permutations
-from dakd.metrics import PROTOCOLS, People, Rule, Unit
-from dakd.protocols import Modality, Trial, llcm_trials, open_trials, regdb_trials, sysu_trials
+from dakd.protocols import (
+    PROTOCOLS,
+    Modality,
+    People,
+    Rule,
+    Trial,
+    Unit,
+    llcm_trials,
+    open_trials,
+    regdb_trials,
+    sysu_trials,
+)
 from dakd.runtime import pick_device, require
 
 ProtocolName = Literal["sysu", "regdb", "llcm", "llcm-released", "none"]

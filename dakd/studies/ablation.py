@@ -1,4 +1,4 @@
-"""The ablation: train and evaluate the variants of `dakd.studies.grid.GRID` into one table.
+"""The ablation: train and evaluate the variants of `GRID` into one table.
 
 `run_grid` writes each row as soon as it is complete, so that it can be interrupted and repeated at
 any time, and several processes can fill the same table. A JSON file records the configuration,
@@ -30,7 +30,7 @@ from dakd.evaluate.request import setting_name
 from dakd.evaluate.result import Result
 from dakd.experiment import Experiment, training_code
 from dakd.runtime import atomic_path, pick_device, pick_precision, require, versions
-from dakd.studies.grid import GRID, LABELS, MAIN, Variant
+from dakd.studies.ablation_variants import GRID, LABELS, MAIN, Variant
 from dakd.train.run import TrainingResult
 
 __all__ = ["GRID", "LABELS", "MAIN", "Variant", "describe", "network", "run_grid"]

@@ -15,8 +15,8 @@ from dakd.data import ImageSet
 from dakd.experiment import Experiment, NotTrainedError
 from dakd.figures.style import PALETTE, add_note
 from dakd.figures.tiles import Tile, tile_grid
-from dakd.metrics import camera_rule, rank_metrics
-from dakd.protocols import sysu_trials
+from dakd.metrics import rank_metrics
+from dakd.protocols import camera_rule, sysu_trials
 from dakd.runtime import make_generator
 from dakd.studies.evidence import augmented_predictions
 

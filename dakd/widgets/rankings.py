@@ -10,8 +10,8 @@ from torch import Tensor
 from dakd import figures
 from dakd.data.records import Dataset
 from dakd.evaluate import PROTOCOL_OF
-from dakd.metrics import PROTOCOLS, camera_rule, rank_metrics
-from dakd.protocols import Trial
+from dakd.metrics import rank_metrics
+from dakd.protocols import PROTOCOLS, Trial, camera_rule
 from dakd.widgets.panel import Panel, slider
 
 
@@ -71,8 +71,8 @@ def render_query(
         embeddings: unit-length embeddings of its test split, (N, D).
         trial: query and gallery rows of the test split, see `dakd.protocols`.
         query: index into ``trial.query``.
-        apply_rule: grey out what the protocol's `dakd.metrics.camera_rule` drops, which then takes
-            no rank; otherwise every gallery image counts.
+        apply_rule: grey out what the `dakd.protocols.camera_rule` drops, which then takes no rank;
+            otherwise every gallery image counts.
         count: ranked images to show.
 
     Raises:

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from dakd.cli import console, main, parse
-from dakd.cli.parser import Export
+from dakd.cli.entry_point import Export
 from dakd.config import load_profile, replace
 from dakd.data import load_dataset
 from dakd.evaluate.result import Result

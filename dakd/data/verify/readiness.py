@@ -10,8 +10,8 @@ from dakd.data import Name, load_dataset
 from dakd.data.records import Dataset, ImageSet
 from dakd.data.regdb import TRIALS
 from dakd.data.verify.survey import below
-from dakd.metrics import PROTOCOLS, People
-from dakd.protocols import GALLERY_CAMS
+from dakd.protocols import PROTOCOLS, People
+from dakd.protocols.trials import GALLERY_CAMS
 
 BATCH = 8  # identities in a batch, by default
 
