@@ -9,7 +9,7 @@ from types import FrameType
 def main() -> int:
     """Run the command line; Ctrl-C before and after a command ends the process at once."""
     signal.signal(signal.SIGINT, _end)
-    from dakd.cli.parser import main as command
+    from dakd.cli.entry_point import main as command
 
     return command()
 
