@@ -68,12 +68,8 @@ def _trust(experiment: Experiment) -> Iterator[dict[str, Any]]:
         for level, confidence in levels.items():
             curve = risk_coverage(confidence, correct)
             ece = reliability(confidence, correct).ece if level == "class" else np.nan
-            row: dict[str, Any] = {
-                "seed": experiment.config.seed,
-                "modality": modality,
-                "level": level,
-            }
-            row |= {"accuracy": correct.mean(), "ece": ece}
+            row: dict[str, Any] = {"seed": experiment.config.seed}
+            row |= {"modality": modality, "level": level, "accuracy": correct.mean(), "ece": ece}
             row |= {"area": curve.area, "random": 1 - correct.mean(), "best": curve.best}
             for q in QUANTILES:
                 accuracy = kept_accuracy(confidence, correct, quantile=q)

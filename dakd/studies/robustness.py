@@ -15,11 +15,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from dakd.corruption import FAMILIES, KINDS, SEVERITIES, mixed
+from dakd.corruption import FAMILIES, SEVERITIES, mixed
 from dakd.data import Dataset, ImageSet
 from dakd.evaluate.embed import extract
 from dakd.evaluate.evaluation import evaluate
-from dakd.evaluate.result import Result
 from dakd.model import ReIDModel
 from dakd.runtime import make_generator, pick_device, progress, require
 
@@ -77,41 +76,6 @@ def corrupted_embeddings(
     return {name: torch.cat(z) for name, z in parts.items()}
 
 
-def corrupted_evaluation(
-    model: ReIDModel,
-    dataset: Dataset,
-    *,
-    where: Side = "both",
-    repeats: int = 10,
-    seed: int = 0,
-    kinds: Sequence[str] | None = None,
-    severity: int | None = None,
-    **setting: Any,
-) -> Result:
-    """Evaluate a network on corrupted images of the test split.
-
-    Trials and draws are paired in turn, the smaller number being repeated: ten trials and ten draws
-    give ten pairs, three draws are cycled over ten trials, and the single trial of a protocol is
-    evaluated with each of ten draws. The corruption of an image does not depend on `where`.
-
-    Args:
-        model: the network.
-        dataset: from `dakd.data.load_dataset`.
-        where: the corrupted side; ``"none"`` is equivalent to `evaluate`.
-        repeats: number of draws.
-        seed: of the first draw, incremented for the others.
-        kinds, severity: see `dakd.corruption.mixed`.
-        setting: protocol, query, mode, shots, trials, device... of `dakd.evaluate.evaluate`.
-
-    Raises:
-        ValueError: the side, a kind or the severity is unknown, `repeats` is less than 1, or see
-            `evaluate`.
-    """
-    _check((where,), repeats, kinds, severity)
-    benchmark = _Benchmark({"": model}, dataset, setting)
-    return benchmark.run((where,), repeats, seed, kinds, severity)["", where]
-
-
 def robustness_table(
     models: Mapping[str, ReIDModel],
     dataset: Dataset,
@@ -127,17 +91,23 @@ def robustness_table(
 ) -> pd.DataFrame:
     """Evaluate networks on the same corrupted images, by side and by family and severity.
 
+    Trials and draws are paired in turn, the smaller number being repeated: ten trials and ten draws
+    give ten pairs, three draws are cycled over ten trials, and the single trial of a protocol is
+    evaluated with each of ten draws. The corruption of an image does not depend on the side.
+
     Args:
         models: the networks by name.
         dataset: from `dakd.data.load_dataset`.
-        sides: corrupted sides, where every image draws from all kinds and severities.
+        sides: corrupted sides (``"none"``: the same as `dakd.evaluate.evaluate`), where every image
+            draws from all kinds and severities.
         repeats: number of draws for the sides.
         families, severities: evaluated in all combinations with both sides corrupted; either may be
             empty.
         family_repeats: number of draws for each combination.
-        seed: of the first draw; the draws are the same for all networks and severities.
+        seed: of the first draw, incremented for the others; the draws are the same for all networks
+            and severities.
         show: show a progress bar.
-        setting: see `corrupted_evaluation`.
+        setting: protocol, query, mode, shots, trials, device... of `dakd.evaluate.evaluate`.
 
     Returns:
         Columns method, where, family (``"all"`` for the sides), severity (0 for clean images,
@@ -145,40 +115,32 @@ def robustness_table(
         fractions, and their standard deviations rank1_std, mAP_std and mINP_std.
 
     Raises:
-        ValueError: there is no network, neither sides nor families are given, a family is unknown,
-            or see `corrupted_evaluation`.
+        ValueError: there is no network, neither sides nor families are given, a side, a family or a
+            severity is unknown, a number of draws is less than 1, or see `dakd.evaluate.evaluate`.
     """
     require(len(models) > 0, "there is no network to evaluate")
-    unknown = sorted(set(families) - set(FAMILIES))
-    require(not unknown, f"families {unknown} are unknown; use {', '.join(FAMILIES)}")
+    for word, given, known in (("sides", sides, SIDES), ("families", families, FAMILIES)):
+        unknown = sorted(set(given) - set(known))
+        require(not unknown, f"{word} {unknown} are unknown; use {', '.join(known)}")
+    wrong = sorted(set(severities) - set(SEVERITIES))
+    require(not wrong, f"severities must be 1 to 5, not {', '.join(map(str, wrong))}")
     blocks: list[_Block] = [("all", sides, repeats, None)] if sides else []
     blocks += [(family, ("both",), family_repeats, s) for family in families for s in severities]
     require(len(blocks) > 0, "nothing to evaluate: neither sides nor families are given")
-    for family, block_sides, count, severity in blocks:
-        _check(block_sides, count, FAMILIES.get(family), severity)
+    counts = [count for _, _, count, _ in blocks]
+    require(min(counts) >= 1, f"repeats must be 1 or more, not {min(counts)}")
     benchmark, rows = _Benchmark(models, dataset, setting), []
-    total = sum(count for _, _, count, _ in blocks)
-    with progress(None, total=total, title="corruptions", show=show) as bar:
+    with progress(None, total=sum(counts), title="corruptions", show=show) as bar:
         for family, block_sides, count, severity in blocks:
-            kinds = FAMILIES.get(family)
-            results = benchmark.run(block_sides, count, seed, kinds, severity, bar.update)
-            for (name, where), result in results.items():
+            corruptions = {"kinds": FAMILIES.get(family), "severity": severity}
+            results = benchmark.run(block_sides, count, seed, bar.update, **corruptions)
+            for (name, where), trials in results.items():
                 level = 0 if where == "none" else severity
                 keys = {"method": name, "where": where, "family": family, "severity": level}
-                std = result.std[MEASURES].add_suffix("_std")
-                rows.append({**keys, **result.mean[MEASURES], **std})
+                measured = trials[MEASURES]
+                std = measured.std().fillna(0.0).add_suffix("_std")  # 0 for one trial
+                rows.append({**keys, **measured.mean(), **std})
     return pd.DataFrame(rows).astype({"severity": "Int64"})
-
-
-def _check(
-    sides: Sequence[str], repeats: int, kinds: Sequence[str] | None, severity: int | None
-) -> None:
-    """Raise ValueError on invalid arguments before anything is computed."""
-    unknown = [side for side in sides if side not in SIDES]
-    require(not unknown, f"side {unknown[:1]} is unknown; use one of {', '.join(SIDES)}")
-    require(repeats >= 1, f"repeats must be 1 or more, not {repeats}")
-    no_images = torch.empty(0, 3, 1, 1, dtype=torch.uint8)
-    mixed(no_images, make_generator(0), kinds=kinds, severity=severity)
 
 
 class _Benchmark:
@@ -205,13 +167,12 @@ class _Benchmark:
         sides: Sequence[Side],
         repeats: int,
         seed: int,
-        kinds: Sequence[str] | None,
-        severity: int | None,
         tick: Callable[[], Any] = lambda: None,
-    ) -> dict[tuple[str, Side], Result]:
-        """Return the result of every network and side; `tick` is called after every draw."""
-        results: dict[tuple[str, Side], list[Result]] = {}
-        arguments = {"kinds": kinds, "severity": severity, **self.arguments}
+        **corruptions: Any,
+    ) -> dict[tuple[str, Side], pd.DataFrame]:
+        """Return the trials of every network and side; `tick` is called after every draw."""
+        results: dict[tuple[str, Side], list[pd.DataFrame]] = {}
+        arguments = corruptions | self.arguments
         for draw in range(repeats):
             corrupted, test = self.clean, self.dataset.test
             if {*sides} != {"none"}:
@@ -220,20 +181,13 @@ class _Benchmark:
                 z = torch.where(self.rows[side], corrupted[name], self.clean[name])  # (N, D)
                 result = evaluate(z, self.dataset, **self.setting)
                 trials = _paired(result.trials, draw, repeats)
-                results.setdefault((name, side), []).append(Result(result.header, trials))
+                results.setdefault((name, side), []).append(trials)
             tick()
-        draws = {"kinds": [*(kinds or KINDS)], "severity": severity, "draws": repeats, "seed": seed}
-        return {
-            (name, side): Result(
-                {**parts[0].header, "corrupted": side, "corruption": draws},
-                pd.concat([part.trials for part in parts]),
-            )
-            for (name, side), parts in results.items()
-        }
+        return {key: pd.concat(parts) for key, parts in results.items()}
 
 
 def _paired(trials: pd.DataFrame, draw: int, repeats: int) -> pd.DataFrame:
-    """Return the trials that are paired with a draw (see `corrupted_evaluation`).
+    """Return the trials that are paired with a draw (see `robustness_table`).
 
     >>> three = pd.DataFrame({"rank1": [0.1, 0.2, 0.3]}, index=["trial 0", "trial 1", "trial 2"])
     >>> list(_paired(three, draw=0, repeats=2).index), list(_paired(three, draw=1, repeats=2).index)
