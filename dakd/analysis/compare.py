@@ -40,14 +40,6 @@ def paired_differences(
 
     Raises:
         ValueError: the baseline or the metric is not in the table, or a run shares no seed with it.
-
-    Example:
-        >>> rows = [("a", 0, [0.1, 0.3]), ("a", 1, [0.2, 0.4]), ("b", 0, [0.2, 0.4])]
-        >>> rows = [(run, seed, json.dumps({"mAP": values})) for run, seed, values in rows]
-        >>> table = pd.DataFrame(rows, columns=["run", "seed", "trials"])
-        >>> apart = paired_differences(table, baseline="a", metric="mAP")
-        >>> round(float(apart.loc["b", "mean"]), 3)
-        0.1
     """
     values = _trial_values(table, metric)
     if baseline not in values:

@@ -40,13 +40,7 @@ class UnreadableAnswerError(ValueError):
 
 
 def verdict(right: bool, *, because: str, hint: str) -> Verdict:
-    """Return ✓ with a reason, or ✗ with a hint.
-
-    Args:
-        right: whether the answer is right.
-        because: the reason, for a right answer.
-        hint: for a wrong answer.
-    """
+    """Return ✓ with the reason `because`, or ✗ with a hint."""
     return Verdict(bool(right), because if right else hint)
 
 
@@ -93,10 +87,6 @@ def numbers(
 
     Raises:
         UnreadableAnswerError: the answer is something else.
-
-    Example:
-        >>> numbers((1, 2.5), 2, "two ranks")
-        array([1. , 2.5])
     """
     try:
         values = np.asarray(answer)
@@ -121,10 +111,6 @@ def choice(answer: Any, options: Sequence[str]) -> str:
 
     Raises:
         UnreadableAnswerError: the answer is none of them.
-
-    Example:
-        >>> choice(" Green", ["red", "green", "blue"])
-        'green'
     """
     word = str(answer).strip().lower()
     if word not in options:

@@ -64,11 +64,7 @@ def difference_plot(
 
 
 def _places(groups: pd.Series) -> tuple[list[float], dict[str, float], float]:
-    """Return the y position of each row, of each group's heading, and of the end, downwards.
-
-    >>> _places(pd.Series(["a", "b", "a"]))
-    ([0.9, 3.9, 1.8], {'a': 0.0, 'b': 3.0}, 4.5)
-    """
+    """Return the y position of each row, of each group's heading, and of the end, downwards."""
     heads, rows, y = {}, {}, 0.0
     for group in dict.fromkeys(groups):
         heads[group] = y

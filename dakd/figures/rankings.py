@@ -90,14 +90,7 @@ def ranking(
 
 
 def _shortened(tiles: list[Tile], signs: Sequence[str], shown: int | None) -> list[Tile]:
-    """Return the first tiles; if none of them is right, an ellipsis and the first right one follow.
-
-    >>> tiles = [Tile(above=text) for text in "abcd"]
-    >>> [tile.above or tile.placeholder for tile in _shortened(tiles, ["✗", "✗", "–", "✓"], 2)]
-    ['a', 'b', '…', 'd']
-    >>> len(_shortened(tiles, ["✓", "✗", "✓", "✗"], 2))
-    2
-    """
+    """Return the first tiles; if none is right, an ellipsis and the first right one follow."""
     first = signs.index("✓") if "✓" in signs else 0
     kept = tiles[:shown]
     return kept if first < len(kept) else [*kept, Tile(placeholder="…"), tiles[first]]

@@ -117,12 +117,7 @@ def add_note(figure: Figure, *lines: str) -> Figure:
 
 
 def colour(name: str) -> str:
-    """Return the colour of a modality or a method; an unknown name gets a muted grey.
-
-    Example:
-        >>> colour("teacher") == PALETTE["teacher"], colour("DAKD") == PALETTE["student"]
-        (True, True)
-    """
+    """Return the colour of a modality or a method; an unknown name gets a muted grey."""
     key = name.lower().replace(" ", "_")
     aliases = {"dakd": "student", "full_mlkd": "student", "rgb": "visible", "ir": "infrared"}
     return PALETTE.get(aliases.get(key, key), PALETTE["muted"])

@@ -184,10 +184,7 @@ def _lay_out(
 
 
 def _compose(rows: Sequence[Sequence[Tile]], layout: _Layout) -> np.ndarray:
-    """Return all images as one, float32 (H, W, 4) in 0..1.
-
-    Matplotlib converts any other format to this one, at twice the cost.
-    """
+    """Return all images as one, float32 (H, W, 4) in 0..1, as matplotlib needs it."""
     canvas = np.ones((*layout.size, 4), dtype=np.float32)
     height, width = layout.tile
     for tile, top, left in layout.places(rows):

@@ -187,12 +187,7 @@ class _Benchmark:
 
 
 def _paired(trials: pd.DataFrame, draw: int, repeats: int) -> pd.DataFrame:
-    """Return the trials that are paired with a draw (see `robustness_table`).
-
-    >>> three = pd.DataFrame({"rank1": [0.1, 0.2, 0.3]}, index=["trial 0", "trial 1", "trial 2"])
-    >>> list(_paired(three, draw=0, repeats=2).index), list(_paired(three, draw=1, repeats=2).index)
-    (['trial 0, draw 0', 'trial 2, draw 0'], ['trial 1, draw 1'])
-    """
+    """Return the trials that are paired with a draw (see `robustness_table`)."""
     count = len(trials)
     paired = trials.iloc[[i % count for i in range(draw, max(repeats, count), repeats)]]
     return paired.set_axis([f"{trial}, draw {draw}" for trial in paired.index])

@@ -71,11 +71,7 @@ def _intervals(table: pd.DataFrame, baseline: str) -> dict[str, list[str]]:
 
 
 def _interval(row: pd.Series) -> str:
-    """Return a difference in points with its t interval, bold if the interval excludes zero.
-
-    >>> _interval(pd.Series({"mean": 0.02, "t_low": 0.01, "t_high": 0.03}))
-    '**+2.0 (+1.0 to +3.0)**'
-    """
+    """Return a difference in points with its t interval, bold if the interval excludes zero."""
     mean, low, high = (100 * row[key] for key in ("mean", "t_low", "t_high"))
     cell = f"{mean:+.1f}" + (f" ({low:+.1f} to {high:+.1f})" if low <= high else "")
     return f"**{cell}**" if low > 0 or high < 0 else cell
@@ -166,11 +162,7 @@ def robustness_summary(table: pd.DataFrame, measure: str = "mAP") -> str:
 
 
 def _mean_std(values: pd.Series, digits: int) -> str:
-    """Return mean ± standard deviation over seeds.
-
-    >>> _mean_std(pd.Series([1.0, 3.0]), 1), _mean_std(pd.Series([1.0]), 1)
-    ('2.0 ± 1.4', '1.0')
-    """
+    """Return mean ± standard deviation over seeds."""
     if values.isna().any():
         return "–"
     std = f" ± {values.std():.{digits}f}" if len(values) > 1 else ""

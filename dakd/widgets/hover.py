@@ -105,11 +105,7 @@ def hover_map(
 
 
 def _names(infrared: np.ndarray, cams: np.ndarray | None, pids: np.ndarray | None) -> list[str]:
-    """Return a description of each point, escaped for HTML.
-
-    >>> _names(np.array([True]), np.array([3]), np.array(["<b>"]))
-    ['person &lt;b&gt;, camera 3, infrared']
-    """
+    """Return a description of each point, escaped for HTML."""
     words = [["infrared" if dark else "visible"] for dark in infrared]
     for word, values in (("camera", cams), ("person", pids)):
         if values is not None:
