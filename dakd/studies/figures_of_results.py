@@ -89,6 +89,13 @@ def _seeds(table: pd.DataFrame) -> str:
     return f"Drawn people of the embedded benchmark, demo profile; seeds {seeds} (dots)."
 
 
+def robustness(table: pd.DataFrame) -> Figure:
+    """Show `dakd.studies.evidence.robustness_tables`: by side, and by family and severity."""
+    title = f"Corrupted test images, seeds {', '.join(map(str, table['seed'].unique()))}"
+    how: Any = {"curves": "mAP", "labels": LABELS, "hollow": WITHOUT_CUTSWAP}
+    return figures.robustness_bars(table, title=title, **how)
+
+
 def result_figures(folder: Path) -> dict[str, Figure]:
     """Return the figures of ``ablation_demo.csv`` and ``robustness_demo.csv``, if they exist.
 
@@ -107,10 +114,7 @@ def result_figures(folder: Path) -> dict[str, Figure]:
         drawn["ablation_main"] = ablation_slide(table)
     if (path := folder / "robustness_demo.csv").is_file():
         table = pd.read_csv(path)
-        how: Any = {"curves": "mAP", "labels": LABELS, "hollow": WITHOUT_CUTSWAP}
-        title = f"Corrupted test images, seeds {', '.join(map(str, table['seed'].unique()))}"
-        bars = figures.robustness_bars(table, title=title, **how)
-        drawn["robustness_demo"] = add_note(bars, _seeds(table))
+        drawn["robustness_demo"] = add_note(robustness(table), _seeds(table))
     return drawn
 
 
