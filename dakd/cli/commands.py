@@ -39,9 +39,9 @@ class Train:
         if self.only == "teacher" and self.teacher:
             raise ValueError("--only teacher and --teacher exclude each other; omit one of them")
         experiment = Experiment(self.config, teacher=self.teacher)
-        folders = {"teacher": experiment.teacher().folder or self.teacher}
-        if self.only == "both":
-            folders["student"] = experiment.student().folder
+        # The student first: it trains its teacher, after its own settings are checked.
+        student = {"student": experiment.student().folder} if self.only == "both" else {}
+        folders = {"teacher": experiment.teacher().folder or self.teacher, **student}
         if DistributedContext.join(self.config.device).is_main:
             print("\n".join(f"{name}: {folder}" for name, folder in folders.items() if folder))
             if unsaved := [name for name, folder in folders.items() if folder is None]:

@@ -144,12 +144,15 @@ def _as_options(message: str, arguments: Sequence[str]) -> str:
 
     >>> _as_options("StudentConfig.identity_weight must not be negative", ["train"])
     '--student.identity-weight must not be negative'
+    >>> _as_options("DistillConfig.mask_keep must be", ["train"])
+    '--student.distill.mask-keep must be'
     """
-    prefixes = {"": "", "Synthetic": "" if arguments[:1] == ["export"] else "data.synthetic."}
+    prefixes = {"": "", "Distill": "student.distill."}
+    prefixes["Synthetic"] = "" if arguments[:1] == ["export"] else "data.synthetic."
 
     def option(field: re.Match[str]) -> str:
         kind, name = field[1], field[2].replace("_", "-")
         return f"--{prefixes.get(kind, f'{kind.lower()}.')}{name}"
 
-    kinds = "Teacher|Student|Data|Model|Evaluation|Engine|Synthetic|"
+    kinds = "Teacher|Student|Distill|Data|Model|Evaluation|Engine|Synthetic|"
     return re.sub(rf"\b({kinds})Config\.(\w+)", option, message)

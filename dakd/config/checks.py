@@ -23,9 +23,12 @@ def check_fraction(config: Any, *names: str) -> None:
 
 
 def check_choices(config: Any) -> None:
-    """Raise ValueError if a field has none of the values of its Literal type."""
+    """Raise ValueError if a field has none of the values of its Literal type, or of None."""
     for name, kind in get_type_hints(type(config)).items():
-        if get_origin(kind) is Literal:
-            value, allowed = getattr(config, name), get_args(kind)
+        optional = type(None) in get_args(kind)
+        literal = next((k for k in get_args(kind) if get_origin(k) is Literal), kind)
+        value = getattr(config, name)
+        if get_origin(literal) is Literal and not (optional and value is None):
+            allowed = get_args(literal)
             where = f"{type(config).__name__}.{name}"
             require(value in allowed, f"{where} must be one of {allowed}, not {value!r}")

@@ -132,6 +132,30 @@ class DistillConfig:
     class_weight: float | None = None
     weight: float | None = None
 
+    def __post_init__(self) -> None:
+        check_choices(self)
+        if self.quantile is not None:
+            check_fraction(self, "quantile")
+        if self.centre_temperature is not None:
+            check_positive(self, "centre_temperature")
+        for name in ("temperatures", "swapped_temperatures"):
+            values = getattr(self, name)
+            require(
+                values is None or min(values, default=1) > 0,
+                f"DistillConfig.{name} must be positive, not {values}",
+            )
+        for name in ("instance_weight", "class_weight", "weight"):
+            value = getattr(self, name)
+            require(
+                value is None or value >= 0,
+                f"DistillConfig.{name} must not be negative, not {value}",
+            )
+        require(
+            set(self.masked_modalities or ()) <= {"visible", "infrared"},
+            "DistillConfig.masked_modalities must be among 'visible' and 'infrared', not "
+            f"{self.masked_modalities}",
+        )
+
     @property
     def overrides(self) -> dict[str, Any]:
         """The switches that are not None, as keyword arguments of `dakd.distill.DAKDLoss`."""

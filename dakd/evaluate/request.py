@@ -156,6 +156,7 @@ def check_request(dataset: Dataset, *, device: str = "auto", **settings: Any) ->
     Raises:
         ValueError: a setting is unknown or belongs to another protocol, the device does not exist,
             or no query has a match in a gallery.
+        TypeError: a setting is not one of these.
         FileNotFoundError: the permutations of ``sampling="official"`` are missing.
     """
     pick_device(device)
@@ -174,7 +175,7 @@ def _check_matches(test: ImageSet, trials: list[Trial], rule: Rule) -> None:
         same = queries.pids == gallery.pids  # (n, m)
         if not same.any():
             raise ValueError(
-                f"nobody among the queries (identities {some(np.unique(query.pids))}) is in the "
+                f"no query identity (identities {some(np.unique(query.pids))}) is in the "
                 f"gallery of trial {trial.number} (identities {some(np.unique(gallery.pids))}); "
                 "check that both modalities use the same identity numbers"
             )

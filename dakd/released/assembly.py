@@ -186,7 +186,7 @@ def _pooling(
         return "gem", ""
     if asked is None and family == "AGW family" and any(".non_local" in key for key in state):
         return "gem", "pooling is assumed to be gem with exponent 3, as in AGW with NL_* blocks"
-    return asked, f"pooling is {asked}, as asked for"
+    return asked, f"pooling is {asked}, as requested"
 
 
 def _refuse_misfits(

@@ -43,7 +43,7 @@ MAIN = ("untrained", "teacher", "continued", "only_kd", "dakd")  # the rows of t
 GRID: Mapping[str, Variant] = MappingProxyType({
     "untrained": Variant("controls", "untrained", "untrained"),
     "teacher": Variant("controls", "teacher", "teacher"),
-    "continued": Variant("controls", "teacher, +24 epochs", "continued"),
+    "continued": Variant("controls", "teacher, trained further", "continued"),
     "identity": Variant("controls", "identity loss alone", student=_IDENTITY),
     "dakd": Variant("method", "DAKD"),
     "only_kd": Variant("method", "plain distillation", student={"ablation": "only_kd"}),

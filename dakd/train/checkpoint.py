@@ -136,7 +136,7 @@ def load_checkpoint(folder: str | Path) -> tuple[ReIDModel, pd.DataFrame, dict[s
     try:
         description = _description(folder / DESCRIPTION)
         model = _hollow(description["architecture"])
-        # Copies: the tensors of `load_file` go on to lie in the file.
+        # Copies: the tensors of `load_file` stay memory-mapped.
         state = {name: value.clone() for name, value in load_file(folder / WEIGHTS).items()}
         _refuse_misfits(state, model.state_dict())
         model.load_state_dict(state, assign=True)

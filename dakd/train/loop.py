@@ -168,7 +168,7 @@ def _save(history: History, run: RunFolder, state: TrainState) -> None:
     if stopping and not run.context.any(failed is not None):  # asked after the state was written
         raise Stopped(
             f"stopped after epoch {state.epoch}, step {state.step}; the state is saved in "
-            f"{run.path}, and the same call or command goes on from there"
+            f"{run.path}, and the same call or command continues from there"
         )
     if failed and (stopping or isinstance(failed, TrainingError)):
         raise failed

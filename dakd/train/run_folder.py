@@ -81,7 +81,7 @@ class RunFolder:
 
         Raises:
             TrainingError: a tensor is not finite.
-            OSError: there is no room.
+            OSError: the disk is full.
         """
         if self.path is None or not self.writes:
             return
@@ -133,7 +133,7 @@ class RunFolder:
         if misfit:
             raise TrainingError(
                 f"the training in {self.path} cannot be continued. {misfit}. Delete the folder to "
-                "train anew, or give another folder"
+                "train again, or give another folder"
             )
         return None
 
@@ -144,7 +144,8 @@ class RunFolder:
         90 seconds.
 
         Returns:
-            Whether it is written. If not, a warning was given and the latest snapshot is kept.
+            Whether it is written. If not, a warning was given, and at least the latest snapshot is
+            kept.
         """
         for wait in (*RETRY_AFTER, None):
             try:

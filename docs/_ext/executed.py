@@ -1,4 +1,4 @@
-"""The notebooks as the last `make notebooks` left them; without that, as they are committed."""
+"""Notebooks with the results of `make notebooks`, or without any if they have changed since."""
 
 import re
 
@@ -25,15 +25,27 @@ def shown(notebook: NotebookNode, executed: bool) -> NotebookNode:
     return notebook
 
 
+def same_cells(one: NotebookNode, other: NotebookNode) -> bool:
+    """Tell whether two notebooks have the same sources, whatever their outputs.
+
+    >>> from nbformat.v4 import new_code_cell, new_notebook
+    >>> old, new = (new_notebook(cells=[new_code_cell(text)]) for text in ("1", "2"))
+    >>> same_cells(old, old), same_cells(old, new)
+    (True, False)
+    """
+    return [cell.source for cell in one.cells] == [cell.source for cell in other.cells]
+
+
 def _read(app: Sphinx, docname: str, source: list[str]) -> None:
     path = app.env.doc2path(docname)
     if path.suffix != ".ipynb":
         return
     copy = app.srcdir / app.config.executed_notebooks / path.name
     app.env.note_dependency(copy)
-    if executed := copy.exists():
-        source[0] = copy.read_text(encoding="utf-8")
     notebook = nbformat.reads(source[0], as_version=4)
+    executed = copy.exists() and same_cells(nbformat.read(copy, as_version=4), notebook)
+    if executed:
+        notebook = nbformat.read(copy, as_version=4)
     source[0] = nbformat.writes(shown(notebook, executed))
 
 

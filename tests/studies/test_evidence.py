@@ -109,7 +109,7 @@ def test_questions_compare_with_dakd_and_missing_runs_are_dashes():
 def test_differences_are_in_the_order_of_the_grid():
     table = pd.concat([rows("dakd", 0.3), rows("continued", 0.2), rows("teacher", 0.1)])
     found = tables.differences(table, metric="mAP")
-    assert found["label"].tolist() == ["teacher, +24 epochs", "DAKD"]
+    assert found["label"].tolist() == ["teacher, trained further", "DAKD"]
     assert found["group"].tolist() == ["controls", "method"]
     np.testing.assert_allclose(found["mean"], [0.1, 0.2])
 

@@ -256,7 +256,7 @@ def test_an_interrupted_recipe_continues_where_it_stopped(run, place, tmp_path, 
             os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(RunFolder, "save", interrupted)
-    with pytest.raises(Stopped, match="the same call or command goes on from there"):
+    with pytest.raises(Stopped, match="the same call or command continues from there"):
         run("sysu", tmp_path)
     monkeypatch.setattr(RunFolder, "save", save)
     monkeypatch.setattr("dakd.experiment.train_teacher", lambda *a, **k: pytest.fail("again"))

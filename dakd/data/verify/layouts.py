@@ -41,7 +41,7 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """How a dataset lies on the disk, as ``<folder>/<identity>/<image>`` and lists.
+    """The folder structure of a dataset, as ``<folder>/<identity>/<image>`` and lists.
 
     Attributes:
         folders: split, modality and camera of the images in each folder; ``"all"`` where a list
