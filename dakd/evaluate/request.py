@@ -175,8 +175,8 @@ def _check_matches(test: ImageSet, trials: list[Trial], rule: Rule) -> None:
         same = queries.pids == gallery.pids  # (n, m)
         if not same.any():
             raise ValueError(
-                f"no query identity (identities {some(np.unique(query.pids))}) is in the "
-                f"gallery of trial {trial.number} (identities {some(np.unique(gallery.pids))}); "
+                f"no query identity ({some(np.unique(query.pids))}) is in the gallery of trial "
+                f"{trial.number} ({some(np.unique(gallery.pids))}); "
                 "check that both modalities use the same identity numbers"
             )
         if rule.drop and not (same & ~rule.drop(queries, gallery)).any():

@@ -544,7 +544,7 @@ def test_a_gallery_without_a_match_is_rejected_before_the_network_runs():
     records = [dataclasses.replace(r, pid=r.pid + 100 * (r.cam % 2)) for r in data.test.records]
     keep = [(r.modality == "visible") == (r.pid < 100) for r in records]
     test = ImageSet([r for r, kept in zip(records, keep, strict=True) if kept], source=None)
-    with pytest.raises(ValueError, match=r"nobody among the queries \(identities 100, .*trial 0"):
+    with pytest.raises(ValueError, match=r"no query identity \(100, .*trial 0"):
         evaluate(build_model("small"), dataclasses.replace(data, test=test))
 
 
