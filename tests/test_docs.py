@@ -130,6 +130,9 @@ def test_shows_the_executed_copy_where_there_is_one(pages):
     )
     assert NOT_RUN.strip("*") not in run.get_text()
     assert NOT_RUN.strip("*") in not_run.get_text()
+    changed_since = soup(pages / "notebooks/01_how_we_measure.html").get_text()
+    assert NOT_RUN.strip("*") in changed_since
+    assert "camera rule" in changed_since
     assert len(run.select(".cell_output img")) == 2  # the figure, and the widget's still
     assert run.select_one(".cell_output img")["alt"] == "Figure of the section: Small"
     assert len(run.select(".cell_output td")) == 3

@@ -219,7 +219,7 @@ def test_equal_stems_need_no_choice_but_pooling_does(original, tmp_path):
         load_released(path)
     model, report = load_released(path, pooling="average")
     assert_same(model, X, original(X, pool=average, blocks=False))
-    assert report.notes == ("pooling is average, as asked for",)
+    assert report.notes == ("pooling is average, as requested",)
     model, _ = load_released(path, pooling="gem")
     assert_same(model, X, original(X, pool=agw_gem, blocks=False))
     faint = torch.cat([torch.zeros(1), torch.logspace(-6, 1, 200)]).view(1, -1, 1, 1)  # channels
